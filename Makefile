@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PYTHON := .venv/bin/python
+.PHONY: help setup demo demo-down check test bench lock
+
+help: ## show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## install what is missing: Debian packages, .venv, Docker engine, base images
+	@python3 setup/setup.py --quiet-when-done
+
+demo: setup ## stand up a vendor and a school, publish 1.0.1 and update the school to it
+	@$(PYTHON) -m tests.stand demo
+
+demo-down: ## stop and remove what demo made, and nothing else
+	@test -x $(PYTHON) || { echo "There is no demo: 'make demo' was never run here."; exit 0; }; $(PYTHON) -m tests.stand down
+
+check: $(PYTHON) ## lint, types and unit tests; no Docker engine needed
+	@$(PYTHON) tests/run.py lint types unit
+
+test: setup ## every check: what `make check` does, then everything on real containers
+	@$(PYTHON) tests/run.py
+
+bench: setup ## measure against a plain shell script; writes build/bench.json
+	@$(PYTHON) -m tests.bench $(BENCH_ARGS)
+
+lock: $(PYTHON) ## write requirements.lock anew after a change in pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/pip-compile --quiet --all-extras --allow-unsafe --generate-hashes \
+	  --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --no-emit-options --output-file requirements.lock pyproject.toml
+
+$(PYTHON):
+	@python3 setup/setup.py --no-engine

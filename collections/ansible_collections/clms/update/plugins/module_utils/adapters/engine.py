@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Docker engine, through its API (docker-py, with version negotiation).
+
+Everything here may be repeated: creating what exists, stopping what is stopped and removing what is gone are no
+errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+try:
+    import docker
+    import docker.errors
+    import requests.exceptions
+
+    HAS_DOCKER = True
+except ImportError:
+    HAS_DOCKER = False
+
+from ..containers import ContainerSpec
+from ..errors import ClmsError
+
+_LOG_LIMIT = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """What the engine says of a container."""
+
+    name: str
+    running: bool
+    exit_code: int
+    out_of_memory: bool
+    image: str
+    """id of the image it runs"""
+    health: str | None
+    """``healthy``, ``unhealthy``, ``starting``; None without a health check"""
+    started_at: str
+    restart_policy: str
+
+
+class Engine:
+    """One Docker engine."""
+
+    def __init__(self) -> None:
+        """:raises ClmsError: ENGINE_UNREACHABLE"""
+        try:
+            self.client = docker.from_env(timeout=600)
+            self.client.ping()
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None
+        self.api = self.client.api
+
+    def architecture(self) -> str:
+        """``amd64``, ``arm64``, …, as image indexes name it."""
+        return str(self.client.version()["Arch"])
+
+    def root(self) -> Path:
+        """The engine's data folder."""
+        return Path(self.client.info()["DockerRootDir"])
+
+    # containers
+
+    def state(self, name: str) -> ContainerState | None:
+        """The state of a container, or None when there is none of that name."""
+        try:
+            found = self.api.inspect_container(name)
+        except docker.errors.NotFound:
+            return None
+        state = found["State"]
+        return ContainerState(
+            name=name,
+            running=bool(state["Running"]) and not state.get("Restarting", False),
+            exit_code=int(state["ExitCode"]),
+            out_of_memory=bool(state["OOMKilled"]),
+            image=found["Image"],
+            health=state["Health"]["Status"] if state.get("Health") else None,
+            started_at=state["StartedAt"],
+            restart_policy=found["HostConfig"]["RestartPolicy"]["Name"] or "no",
+        )
+
+    def is_running(self, name: str) -> bool:
+        """Whether a container of that name runs."""
+        state = self.state(name)
+        return state is not None and state.running
+
+    def create(self, spec: ContainerSpec) -> None:
+        """Create a container, not started and without restart policy."""
+        if self.state(spec.name):
+            return
+        self.api.create_container(
+            spec.image,
+            name=spec.name,
+            command=list(spec.command) if spec.command else None,
+            environment=spec.environment,
+            labels=spec.labels,
+            stop_timeout=spec.stop_grace,
+            host_config=self.api.create_host_config(
+                binds=list(spec.binds), network_mode=spec.network, log_config=_LOG_LIMIT
+            ),
+            networking_config=self.api.create_networking_config(
+                {spec.network: self.api.create_endpoint_config(aliases=list(spec.aliases))}
+            ),
+        )
+
+    def start(self, name: str) -> None:
+        """Start a container."""
+        self.api.start(name)
+
+    def stop(self, name: str, grace: int) -> ContainerState | None:
+        """Stop a container: SIGTERM, then SIGKILL after ``grace`` seconds; returns its state afterwards."""
+        try:
+            self.api.stop(name, timeout=grace)
+        except docker.errors.NotFound:
+            return None
+        return self.state(name)
+
+    def remove(self, name: str) -> None:
+        """End and remove a container with its anonymous volumes."""
+        try:
+            self.api.remove_container(name, force=True, v=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # 409: its removal is already in progress
+                raise
+
+    def set_restart(self, name: str, policy: str) -> None:
+        """Set the restart policy of a container that exists."""
+        if self.state(name):
+            self.api.update_container(name, restart_policy={"Name": policy})
+
+    def logs(self, name: str, *, lines: int = 200, since: float | None = None) -> str:
+        """The last ``lines`` lines of a container's output, of those written after ``since`` (1970 seconds)."""
+        try:
+            options: dict[str, Any] = {"since": since} if since else {}
+            output = self.api.logs(name, tail=lines, **options)
+        except docker.errors.APIError:
+            return ""
+        return output.decode(errors="replace") if isinstance(output, bytes) else str(output)
+
+    def by_label(self, **wanted: str) -> list[str]:
+        """Names of the containers, running or not, with all the labels ``clms.<key>=<value>``."""
+        filters = {"label": [f"clms.{key}={value}" for key, value in wanted.items()]}
+        return sorted(found["Names"][0].lstrip("/") for found in self.api.containers(all=True, filters=filters))
+
+    def address(self, name: str, network: str) -> str | None:
+        """The IP address of a container in a network, or None."""
+        try:
+            networks = self.api.inspect_container(name)["NetworkSettings"]["Networks"]
+        except docker.errors.NotFound:
+            return None
+        return networks.get(network, {}).get("IPAddress") or None
+
+    def run_once(self, spec: ContainerSpec, *, timeout: int) -> tuple[int | None, str]:
+        """Run a container to its end and remove it.
+
+        :returns: exit code (None when it was killed after ``timeout`` seconds) and its output, stderr last
+        """
+        self.remove(spec.name)
+        self.create(spec)
+        try:
+            self.start(spec.name)
+            try:
+                exit_code = int(self.api.wait(spec.name, timeout=timeout)["StatusCode"])
+            except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError):
+                return None, self.logs(spec.name)
+            return exit_code, self.logs(spec.name)
+        finally:
+            self.remove(spec.name)
+
+    # networks
+
+    def ensure_network(self, name: str, *, internal: bool, labels: dict[str, str]) -> None:
+        """Make a bridge network where there is none of that name."""
+        if not self.api.networks(names=[f"^{name}$"]):
+            self.api.create_network(name, driver="bridge", internal=internal, labels=labels, check_duplicate=True)
+
+    def connect(self, container: str, network: str) -> None:
+        """Connect a container to a network."""
+        found = self.api.inspect_container(container)
+        if network not in found["NetworkSettings"]["Networks"]:
+            self.api.connect_container_to_network(container, network)
+
+    def connect_as(self, container: str, network: str, alias: str) -> None:
+        """Connect a container to a network under an alias."""
+        found = self.api.inspect_container(container)
+        if network not in found["NetworkSettings"]["Networks"]:
+            self.api.connect_container_to_network(container, network, aliases=[alias])
+
+    def disconnect(self, container: str, network: str) -> None:
+        """Disconnect a container from a network."""
+        try:
+            self.api.disconnect_container_from_network(container, network, force=True)
+        except docker.errors.APIError as error:
+            if error.status_code not in (403, 404, 500):  # not connected, or one of the two is gone
+                raise
+
+    def remove_network(self, name: str) -> None:
+        """Disconnect everything from a network and remove it."""
+        try:
+            found = self.api.inspect_network(name)
+        except docker.errors.NotFound:
+            return
+        for container in found.get("Containers") or {}:
+            self.disconnect(container, name)
+        try:
+            self.api.remove_network(name)
+        except docker.errors.NotFound:
+            return
+
+    def networks_by_label(self, **wanted: str) -> list[str]:
+        """Names of the networks with all the labels ``clms.<key>=<value>``."""
+        filters = {"label": [f"clms.{key}={value}" for key, value in wanted.items()]}
+        return sorted(found["Name"] for found in self.api.networks(filters=filters))
+
+    # volumes
+
+    def ensure_volume(self, name: str, labels: dict[str, str]) -> Path:
+        """Make a volume where there is none of that name; returns its folder on the server."""
+        return Path(self.api.create_volume(name, labels=labels)["Mountpoint"])
+
+    def volume_path(self, name: str) -> Path | None:
+        """The folder of a volume on the server, or None when there is no such volume."""
+        try:
+            return Path(self.api.inspect_volume(name)["Mountpoint"])
+        except docker.errors.NotFound:
+            return None
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume that no container uses."""
+        try:
+            self.api.remove_volume(name, force=True)
+        except docker.errors.NotFound:
+            return
+
+    def volumes_by_label(self, **wanted: str) -> list[str]:
+        """Names of the volumes with all the labels ``clms.<key>=<value>``."""
+        filters = {"label": [f"clms.{key}={value}" for key, value in wanted.items()]}
+        return sorted(found["Name"] for found in self.api.volumes(filters=filters)["Volumes"] or [])
+
+    # images
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        """What the engine knows of an image, or None."""
+        try:
+            found: dict[str, Any] = self.api.inspect_image(reference)
+        except docker.errors.ImageNotFound:
+            return None
+        return found
+
+    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
+        """Pull ``repository@digest``.
+
+        :param login: ``username`` and ``password`` for the registry
+        :raises docker.errors.APIError: when the registry or the engine refuses
+        """
+        for line in self.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login):
+            if "error" in line:
+                raise docker.errors.APIError(line["error"])
+
+    def remove_image(self, reference: str) -> bool:
+        """Remove an image that no container uses; returns whether it was there and is gone."""
+        try:
+            self.api.remove_image(reference)
+        except (docker.errors.ImageNotFound, docker.errors.APIError):
+            return False
+        return True
+
+
+def wait_until(test: Callable[[], bool], *, seconds: float, pause: float = 0.05) -> bool:
+    """Repeat ``test`` until it holds or ``seconds`` have passed; returns whether it held."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if test():
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+
+
+@contextmanager
+def engine_errors(code: str) -> Iterator[None]:
+    """Turn what the engine complains about in the body into a ClmsError with ``code`` and its ``detail``."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise ClmsError(code, detail=str(error.explanation or error)[:500]) from None
+    except requests.exceptions.RequestException as error:
+        raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The vendor as this school sees it: release server and registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ClmsError
+from ..fetcher import HttpsFetcher
+from ..gpg import verify_package
+from ..https import HttpsClient
+from ..registry import Registry
+from ..release import Release
+from ..school import School
+from ..trust import ReleaseEntry, TrustStore
+
+
+def store_of(school: School) -> TrustStore:
+    """The school's trusted metadata; asks nobody yet.
+
+    :raises ClmsError: CA_FILE or SERVER_ADDRESS
+    """
+    trust = school.trust
+    client = HttpsClient(ca_file=Path(trust.ca_file) if trust.ca_file else None)
+    return TrustStore(
+        state=school.home / "trust",
+        pinned_root=Path(trust.root_file),
+        url=trust.url,
+        fetcher=HttpsFetcher(client),
+    )
+
+
+def newest(entries: list[ReleaseEntry], channel: str) -> ReleaseEntry | None:
+    """The release of a channel with the highest sequence, or None."""
+    return max((e for e in entries if e.channel == channel), key=lambda entry: entry.sequence, default=None)
+
+
+def wanted_release(school: School, version: str | None) -> Release:
+    """The release of that version, freshly verified; without a version the newest of the school's channel.
+
+    :raises ClmsError: a TRUST_, RELEASE_ or SERVER_ code
+    """
+    store = store_of(school)
+    store.refresh()
+    if version is None:
+        entry = newest(store.releases(), school.trust.channel)
+        if entry is None:
+            raise ClmsError("RELEASE_UNKNOWN", version=f"of the channel '{school.trust.channel}'")
+        version = entry.version.text
+    return store.release(version)
+
+
+def fetch_package(school: School, release: Release, folder: Path) -> tuple[Path, str]:
+    """Download the release's package and verify both of its signatures.
+
+    :returns: the package and the primary fingerprint of the key that signed it
+    :raises ClmsError: PACKAGE_CORRUPT, PACKAGE_SIGNATURE, or as :func:`wanted_release`
+    """
+    store = store_of(school)
+    package = store.package(release, folder)
+    signer = verify_package(
+        version=release.version,
+        package=package,
+        signature=package.with_name(package.name + ".sig"),
+        key=Path(school.trust.vendor_key_file),
+        fingerprints=school.trust.fingerprints,
+    )
+    return package, signer
+
+
+def registry_of(school: School) -> Registry:
+    """The school's image registry; asks nobody yet.
+
+    :raises ClmsError: CA_FILE, SECRET_FILE or SERVER_ADDRESS
+    """
+    return Registry(
+        school.registry,
+        http=HttpsClient(ca_file=Path(school.registry_ca_file) if school.registry_ca_file else None),
+        credentials=Path(school.registry_credentials_file) if school.registry_credentials_file else None,
+    )

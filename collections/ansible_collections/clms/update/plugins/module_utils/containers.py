@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a service's container looks like: decided here, carried out by :mod:`.adapters.engine`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit, urlunsplit
+
+from .errors import ClmsError
+from .school import School, Service
+from .slots import Slot
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """Everything the engine has to know to create a container."""
+
+    name: str
+    image: str
+    network: str
+    aliases: tuple[str, ...]
+    environment: dict[str, str] = field(repr=False)
+    binds: tuple[str, ...]
+    """``volume-or-path:/path:mode``"""
+    labels: dict[str, str]
+    stop_grace: int
+    """seconds"""
+    command: tuple[str, ...] | None = None
+
+    def with_bind(self, bind: str) -> ContainerSpec:
+        """The same container with one more bind."""
+        return replace(self, binds=(*self.binds, bind))
+
+
+def parse_env_file(text: str, path: str) -> dict[str, str]:
+    """Read an environment file as ``docker run --env-file`` does: ``NAME=value`` lines, no quoting.
+
+    :raises ClmsError: SECRET_FILE
+    """
+    variables: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip():
+            raise ClmsError("SECRET_FILE", path=path, detail=f"line {number} is not of the form NAME=value")
+        variables[name.strip()] = value
+    return variables
+
+
+def rewrite_url_host(url: str, host: str) -> str:
+    """``url`` with another host name, everything else as it was."""
+    parts = urlsplit(url)
+    account, at, address = parts.netloc.rpartition("@")
+    _, colon, port = address.partition(":")
+    return urlunsplit(parts._replace(netloc=f"{account}{at}{host}{colon}{port}"))
+
+
+def labels(school: School, *, run: int, slot: str, service: str, purpose: str) -> dict[str, str]:
+    """The labels by which a run's containers, networks and volumes are found again."""
+    return {
+        "clms.project": school.project,
+        "clms.run": str(run),
+        "clms.slot": slot,
+        "clms.service": service,
+        "clms.purpose": purpose,
+    }
+
+
+def service_spec(school: School, slot: Slot, service: Service, environment: dict[str, str]) -> ContainerSpec:
+    """The container of ``service`` in ``slot``.
+
+    :param environment: the content of the service's environment file
+    """
+    return ContainerSpec(
+        name=slot.services[service.name].container,
+        image=slot.services[service.name].image,
+        network=slot.network,
+        aliases=(service.name,),
+        environment={**service.environment, **environment},
+        binds=(
+            *(f"{slot.volumes[volume.name]}:{volume.path}:rw" for volume in service.volumes),
+            *(f"{source}:{target}:ro" for source, target in service.mounts.items()),
+        ),
+        labels=labels(school, run=slot.run, slot=slot.name, service=service.name, purpose="service"),
+        stop_grace=service.stop_grace,
+    )
+
+
+def redirected(
+    school: School, environment: dict[str, str], *, database_host: str, cache_hosts: dict[str, str]
+) -> dict[str, str]:
+    """An application's environment in which every database and cache address names another host.
+
+    A URL is a cache address when its host is the name of one of the school's cache services.
+    """
+    changed = dict(environment)
+    for name, value in environment.items():
+        if name == school.database.url_variable:
+            changed[name] = rewrite_url_host(value, database_host)
+        elif "://" in value and (host := urlsplit(value).hostname) in cache_hosts:
+            changed[name] = rewrite_url_host(value, cache_hosts[host or ""])
+    return changed

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the disks of a server are large enough for a run: the arithmetic, and the words for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import ClmsError
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file system."""
+
+    identity: int
+    """device number: two folders with the same one share their space"""
+    path: str
+    free: int
+    """bytes that root can still write"""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Space that a run will use."""
+
+    purpose: str
+    size: int
+    """bytes"""
+    mount: Mount
+
+
+def human(size: int) -> str:
+    """Bytes as people read them: ``1.4 GB`` (10^9)."""
+    value = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit in ("bytes", "kB", "MB") else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def check_space(needs: list[Need], *, reserve: int) -> list[str]:
+    """Add up the needs on each mount and compare them with what is free.
+
+    :param reserve: bytes that must stay free on every mount
+    :returns: the arithmetic, one line for each mount
+    :raises ClmsError: DISK_TOO_SMALL, with the arithmetic of every mount that is too small
+    """
+    lines, problems = [], []
+    for mount in {need.mount.identity: need.mount for need in needs}.values():
+        here = [need for need in needs if need.mount.identity == mount.identity]
+        total = sum(need.size for need in here) + reserve
+        terms = " + ".join([*(f"{need.purpose} {human(need.size)}" for need in here), f"reserve {human(reserve)}"])
+        line = f"on {mount.path}: {terms} = {human(total)} needed, {human(mount.free)} free"
+        lines.append(line)
+        if total > mount.free:
+            problems.append(f"{line}, {human(total - mount.free)} missing")
+    if problems:
+        raise ClmsError("DISK_TOO_SMALL", detail="; ".join(problems))
+    return lines

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stable error codes of CLMS Update and the words that go with them.
+
+Every failure that a person can meet has a code here, one sentence that says what happened and one that says
+what to do. Texts are `str.format` templates over the keyword arguments of :class:`ClmsError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ErrorText:
+    """What happened and what to do, in words for a librarian or an operator."""
+
+    happened: str
+    remedy: str
+
+
+CATALOGUE: dict[str, ErrorText] = {
+    # the description of the school
+    "SCHOOL_INCOMPLETE": ErrorText(
+        "The description of this school is incomplete: {detail}.",
+        "Add what is missing to the school's inventory and start again.",
+    ),
+    # the release and where it comes from
+    "RELEASE_UNKNOWN": ErrorText(
+        "The vendor has not published version {version}.",
+        "Run 'clms-update list' and choose one of the versions it shows.",
+    ),
+    "RELEASE_OLDER": ErrorText(
+        "Version {version} is older than the running version {current}.",
+        "Choose a newer version; to go back, use 'clms-update rollback'.",
+    ),
+    "RELEASE_SAME": ErrorText("Version {version} is already running.", "Nothing needs to be done."),
+    "RELEASE_MIN_VERSION": ErrorText(
+        "Version {version} can only be installed over version {minimum} or newer; version {current} is running.",
+        "Update to version {minimum} first, then to {version}.",
+    ),
+    "RELEASE_UPDATER_TOO_OLD": ErrorText(
+        "Version {version} needs CLMS Update {minimum} or newer; {current} is installed.",
+        "Update CLMS Update itself first.",
+    ),
+    "RELEASE_EXPIRED": ErrorText(
+        "Version {version} may not be installed any more since {expires}.",
+        "Check for updates and choose a newer version.",
+    ),
+    "RELEASE_INVALID": ErrorText(
+        "The description of release {version} cannot be used: {detail}.",
+        "Tell the vendor; nothing was changed here.",
+    ),
+    "RELEASE_OTHER_PRODUCT": ErrorText(
+        "The release is made for {product}, not for CLMS.",
+        "Check the address of the release server in the settings.",
+    ),
+    "RELEASE_ARCHITECTURE": ErrorText(
+        "Version {version} has no images for this server's architecture {architecture}.",
+        "Ask the vendor for a release for {architecture}.",
+    ),
+    "TRUST_REFUSED": ErrorText(
+        "The release server's signed metadata was refused: {detail}.",
+        "Do not install by other means; tell the vendor that the metadata of the release server is not valid.",
+    ),
+    "TRUST_EXPIRED": ErrorText(
+        "There is no fresh news from the vendor: {detail}.",
+        "Check this server's clock; if it is right, tell the vendor that the metadata has expired.",
+    ),
+    "TRUST_MISSING": ErrorText(
+        "This school has no valid pinned root of trust at {path}.",
+        "Put the vendor's root.json there, as the installation guide says.",
+    ),
+    "TRUST_STORE": ErrorText(
+        "The verified metadata in {path} cannot be kept: {detail}.",
+        "Check that the disk is neither full nor broken, then check for updates again.",
+    ),
+    "PACKAGE_SIGNATURE": ErrorText(
+        "The package of version {version} is not signed by the vendor: {detail}.",
+        "Do not install it; tell the vendor.",
+    ),
+    "PACKAGE_CORRUPT": ErrorText(
+        "The package of version {version} differs from what the vendor signed: {detail}.",
+        "Try again; if it happens twice, tell the vendor.",
+    ),
+    "SERVER_UNREACHABLE": ErrorText(
+        "The release server at {url} cannot be reached: {detail}.",
+        "Check this server's internet connection, or install from an offline package.",
+    ),
+    "SERVER_ADDRESS": ErrorText(
+        "The address {url} cannot be used: {detail}.",
+        "Correct the address in the settings.",
+    ),
+    "CA_FILE": ErrorText(
+        "The certificate authority file {path} cannot be used: {detail}.",
+        "Put the vendor's CA certificate (PEM) there, as the installation guide says.",
+    ),
+    "REGISTRY_UNREACHABLE": ErrorText(
+        "The image registry {registry} cannot be reached: {detail}.",
+        "Check this server's internet connection, or install from an offline package.",
+    ),
+    "REGISTRY_LOGIN": ErrorText(
+        "The image registry {registry} refused this school's login.",
+        "Check the registry credentials file named in the settings.",
+    ),
+    "REGISTRY_DIGEST_MISSING": ErrorText(
+        "The image registry does not have the image {image} that the release names.",
+        "Tell the vendor that the image of this release is missing from the registry.",
+    ),
+    "IMAGE_MISMATCH": ErrorText(
+        "The image {image} differs from what the vendor signed: {detail}.",
+        "Tell the vendor; the image is not used.",
+    ),
+    "IMAGE_MISSING": ErrorText(
+        "The image {image} of the backup {backup} is not on this server.",
+        "Load it from the backup folder's 'images' with 'zstd -d < FILE | docker load', then try again.",
+    ),
+    # the server
+    "ENGINE_UNREACHABLE": ErrorText(
+        "The Docker engine does not answer: {detail}.",
+        "Start the Docker engine ('systemctl start docker') and try again.",
+    ),
+    "DISK_TOO_SMALL": ErrorText(
+        "There is not enough free space: {detail}.",
+        "Free the missing space or enlarge the disk, then start again.",
+    ),
+    "DATABASE_LOGIN": ErrorText(
+        "The database refused the login of the updater: {detail}.",
+        "Check the database credentials file named in the settings.",
+    ),
+    "DATABASE_UNREACHABLE": ErrorText(
+        "The database does not answer: {detail}.",
+        "Check that the database container is running ('docker ps') and try again.",
+    ),
+    "DATABASE_SETTINGS": ErrorText(
+        "The database is not set up so that an update is safe: {detail}.",
+        "Change the named setting and restart the database, then start again.",
+    ),
+    "DATABASE_NOT_CONTAINER": ErrorText(
+        "The database of this school does not run in a container that CLMS Update manages.",
+        "Such schools cannot be updated by CLMS Update yet; ask the vendor.",
+    ),
+    "SCHOOL_NOT_RUNNING": ErrorText(
+        "CLMS itself is not running as it should: {detail}.",
+        "Run 'clms-update doctor' and mend what it names before updating.",
+    ),
+    "GATE_UNREACHABLE": ErrorText(
+        "The gate in front of CLMS does not answer: {detail}.",
+        "Start the container {container} ('docker start {container}') and try again.",
+    ),
+    "BACKUP_PLACE": ErrorText(
+        "Backups cannot be written to {path}: {detail}.",
+        "Mount or free the backup place, or name another one in the settings.",
+    ),
+    "SECRET_FILE": ErrorText(
+        "The file {path} cannot be used: {detail}.",
+        "Make the file readable for root only (mode 0600) and fill it as the guide says.",
+    ),
+    # runs
+    "RUN_ACTIVE": ErrorText(
+        "Another run is going on: {kind} number {run}, at step '{phase}'.",
+        "Wait until it has ended ('clms-update status' shows it), then try again.",
+    ),
+    "RUN_INTERRUPTED": ErrorText(
+        "Run number {run} ({kind}) was interrupted at step '{phase}'.",
+        "Run 'clms-update recover' first; it puts the school back in order.",
+    ),
+    "RUN_PHASE": ErrorText(
+        "Step '{phase}' cannot be done now: {detail}.",
+        "Start the whole update with 'clms-update update' instead of single steps.",
+    ),
+    "RUN_NONE": ErrorText(
+        "There is no open run, so step '{phase}' may not change anything.",
+        "Start the whole update, or set clms_standalone to true to use this role on its own.",
+    ),
+    "JOURNAL_UNREADABLE": ErrorText(
+        "The journal {path} cannot be read: {detail}.",
+        "Do not delete it; call support with the output of 'clms-update doctor'.",
+    ),
+    "JOURNAL_NEWER": ErrorText(
+        "The journal {path} was written by a newer CLMS Update (format {found}, this one knows {known}).",
+        "Install the newer CLMS Update again.",
+    ),
+    "NOT_INSTALLED": ErrorText(
+        "No installation of CLMS is recorded on this server.",
+        "Install the school first (playbook install.yml).",
+    ),
+    # phases
+    "BACKUP_FAILED": ErrorText(
+        "The backup could not be made: {detail}.",
+        "Nothing was changed; mend the cause and start again.",
+    ),
+    "BACKUP_UNPROVEN": ErrorText(
+        "The backup could not be proven by restoring it: {detail}.",
+        "Nothing was changed; make a new backup, and check the disk if it happens twice.",
+    ),
+    "BACKUP_UNKNOWN": ErrorText(
+        "There is no backup named {backup}.",
+        "Run 'clms-update list --backups' and choose one of those it shows.",
+    ),
+    "BACKUP_TAMPERED": ErrorText(
+        "The backup {backup} is not as it was written: {detail}.",
+        "Do not restore it; choose another backup.",
+    ),
+    "REHEARSAL_BASELINE": ErrorText(
+        "The running version failed the rehearsal on a copy of the data: {detail}.",
+        "The fault is not in the update; mend CLMS or the smoke user first.",
+    ),
+    "REHEARSAL_MIGRATION": ErrorText(
+        "Version {version} cannot convert this school's data: {detail}.",
+        "Nothing was changed and CLMS was not closed; send the support bundle to the vendor.",
+    ),
+    "REHEARSAL_SMOKE": ErrorText(
+        "Version {version} failed the rehearsal on a copy of the data: {detail}.",
+        "Nothing was changed and CLMS was not closed; send the support bundle to the vendor.",
+    ),
+    "DRAIN_FAILED": ErrorText(
+        "The running version could not be stopped cleanly: {detail}.",
+        "CLMS was put back; start the update again at a quieter time.",
+    ),
+    "DATABASE_UNCLEAN": ErrorText(
+        "The database did not shut down cleanly: {detail}.",
+        "CLMS was put back; check the database's log before trying again.",
+    ),
+    "SLOT_FAILED": ErrorText(
+        "The copy of the data for the new version could not be made: {detail}.",
+        "CLMS was put back; check the disk and start again.",
+    ),
+    "MIGRATION_FAILED": ErrorText(
+        "Converting the data for version {version} failed: {detail}.",
+        "CLMS was put back as it was; send the support bundle to the vendor.",
+    ),
+    "CONTAINER_FAILED": ErrorText(
+        "The new version could not be started: {detail}.",
+        "CLMS was put back as it was; send the support bundle to the vendor.",
+    ),
+    "HEALTH_FAILED": ErrorText(
+        "The new version started but is not healthy: {detail}.",
+        "CLMS was put back as it was; send the support bundle to the vendor.",
+    ),
+    "SMOKE_FAILED": ErrorText(
+        "The new version is up but does not do its work: {detail}.",
+        "CLMS was put back as it was; send the support bundle to the vendor.",
+    ),
+    "ROLLBACK_UNAVAILABLE": ErrorText(
+        "There is no earlier version to go back to: {detail}.",
+        "Restore a backup instead ('clms-update list --backups').",
+    ),
+    "ROLLBACK_FAILED": ErrorText(
+        "Putting the old version back failed: {detail}.",
+        "Call support now; the maintenance page stays up. Commands: {commands}",
+    ),
+    "CONFIRMATION_MISSING": ErrorText(
+        "Going back would lose {writes} that were made since the update.",
+        "To go back all the same, repeat the command with --confirm {word}.",
+    ),
+    # the release manager's side
+    "VENDOR_HOME": ErrorText(
+        "The vendor folder {path} cannot be used: {detail}.",
+        "Name the right folder with --home, or make a new one with 'clms-release init'.",
+    ),
+    "DEFINITION_INVALID": ErrorText(
+        "The release definition {path} cannot be used: {detail}.",
+        "Correct the definition and run 'clms-release build' again.",
+    ),
+    "RELEASE_USED": ErrorText(
+        "Version {version} cannot be signed: {detail}.",
+        "Give the release a new version and the next free sequence number, then build it again.",
+    ),
+    "RELEASE_NOT_BUILT": ErrorText(
+        "Version {version} was not built here.",
+        "Run 'clms-release build' for it first.",
+    ),
+    "IMAGE_MISSING": ErrorText(
+        "The Docker engine has no usable image {image}: {detail}.",
+        "Build or load the image, then run 'clms-release build' again.",
+    ),
+    "PUSH_FAILED": ErrorText(
+        "The image {image} could not be pushed to the registry {registry}: {detail}.",
+        "Check the registry's address, its certificate and the login, then sign again.",
+    ),
+    "SIGNING_FAILED": ErrorText(
+        "Signing failed: {detail}.",
+        "Check that the vendor's key is in the GPG home and can sign without a subkey.",
+    ),
+    "PUBLISH_FAILED": ErrorText(
+        "The release repository could not be copied to {path}: {detail}.",
+        "Nothing half-written is in use there; mend the cause and publish again.",
+    ),
+    "INTERNAL": ErrorText(
+        "Something unexpected happened in step '{phase}': {detail}.",
+        "Send the support bundle ('clms-update doctor --bundle') to the vendor.",
+    ),
+}
+
+
+class ClmsError(Exception):
+    """A failure with a stable code.
+
+    :param code: a key of :data:`CATALOGUE`
+    :param values: what the code's texts name, as strings or numbers; never a secret
+    :raises KeyError: for a code that is not in the catalogue or a value that its texts need
+    """
+
+    def __init__(self, code: str, **values: object) -> None:
+        text = CATALOGUE[code]
+        self.code = code
+        self.values = values
+        self.happened = text.happened.format(**values)
+        self.remedy = text.remedy.format(**values)
+        super().__init__(f"{self.happened} {self.remedy}")
+
+    def as_dict(self) -> dict[str, str]:
+        """The error as modules, journal and ``--json`` carry it: ``code``, ``message`` and ``remedy``."""
+        return {"code": self.code, "message": self.happened, "remedy": self.remedy}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of the gate: an HAProxy that owns every published port of CLMS (architecture.md, decision 8).
+
+The gate is in one of three modes. ``open``: requests go to the slot that the configuration names. ``held``:
+requests wait (for short switches). ``closed``: the maintenance page. On disk the mode is never ``held``, and the
+configuration names the committed slot, so a gate that is restarted at any moment cannot serve the wrong one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from html import escape
+
+from .school import Gate
+from .slots import Slot
+
+MODE_KEY = "mode"
+PARKED = "127.0.0.1 port 1"
+"""Where held requests are pointed at: nothing listens there, so each tries again every half second."""
+
+_HEAD = """\
+# Written by CLMS Update; changes are overwritten.
+global
+    log stdout format raw local0 notice
+    stats socket /gate/run/admin.sock mode 600 level admin
+    maxconn 4000
+
+defaults
+    log global
+    timeout connect 500ms
+    timeout client 75s
+    timeout server 75s
+    timeout http-request 30s
+    timeout tunnel 1h
+
+resolvers engine
+    nameserver dns 127.0.0.11:53
+    hold nx 2s
+    hold valid 2s
+    resolve_retries 2
+    timeout resolve 500ms
+    timeout retry 500ms
+"""
+
+_HTTP = """
+frontend {name}
+    mode http
+    bind :{listen}{tls}
+    option forwardfor
+    http-request set-var(txn.mode) str(mode),map(/gate/state.map,closed)
+    http-request return status 503 content-type application/json hdr Retry-After 10 hdr Cache-Control no-store \
+file /gate/maintenance.json if {{ var(txn.mode) -m str closed }} {{ path_beg /api/ }}
+    http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 10 \
+hdr Cache-Control no-store file /gate/maintenance.html if {{ var(txn.mode) -m str closed }}
+    use_backend held_{name} if {{ var(txn.mode) -m str held }}
+    default_backend live_{name}
+
+backend live_{name}
+    mode http
+    retries 4
+    option redispatch 1
+    retry-on conn-failure
+    server live {server} resolvers engine resolve-prefer ipv4 init-addr last,libc,127.0.0.1
+
+backend held_{name}
+    mode http
+    retries 200
+    option redispatch 1
+    retry-on conn-failure
+    server live 127.0.0.1:1
+"""
+
+_TCP = """
+frontend {name}
+    mode tcp
+    bind :{listen}{tls}
+    tcp-request connection reject if {{ str(mode),map(/gate/state.map,closed) -m str closed }}
+    default_backend live_{name}
+
+backend live_{name}
+    mode tcp
+    server live {server} resolvers engine resolve-prefer ipv4 init-addr last,libc,127.0.0.1
+"""
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="10">
+<title>{title}: back in a few minutes</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1.1rem/1.6 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0; }}
+main {{ max-width: 34rem; padding: 1.5rem; }}
+h1 {{ font-size: 1.6rem; }}
+</style>
+</head>
+<body>
+<main>
+<h1>The library system is being updated</h1>
+<p>{title} will be back in a few minutes. Nothing that you have saved is lost.</p>
+<p>This page looks again by itself every ten seconds.</p>
+</main>
+</body>
+</html>
+"""
+
+_JSON = '{"success":false,"error":"The library system is being updated. Please try again in a minute."}\n'
+
+
+def port_name(listen: int) -> str:
+    """The name of the frontend for a port."""
+    return f"port_{listen}"
+
+
+def servers(gate: Gate, slot: Slot | None) -> dict[int, str]:
+    """Port of the gate -> ``container:port`` that serves it; empty when no slot is named."""
+    if slot is None:
+        return {}
+    return {port.listen: f"{slot.services[port.service].container}:{port.port}" for port in gate.ports}
+
+
+def render(gate: Gate, slot: Slot | None) -> str:
+    """The text of ``haproxy.cfg`` that names ``slot``."""
+    named = servers(gate, slot)
+    parts = [_HEAD]
+    for port in gate.ports:
+        tls = " ssl crt /gate/certificate.pem alpn h2,http/1.1" if gate.certificate_file and port.mode == "http" else ""
+        # without a slot the name resolves to nothing and the mode is closed anyway
+        server = named.get(port.listen, f"nothing.invalid:{port.port}")
+        template = _HTTP if port.mode == "http" else _TCP
+        parts.append(template.format(name=port_name(port.listen), listen=port.listen, tls=tls, server=server))
+    return "".join(parts)
+
+
+def maintenance_files(title: str) -> dict[str, str]:
+    """File name -> content of what the closed gate answers, for people and for programs."""
+    return {"maintenance.html": _PAGE.format(title=escape(title)), "maintenance.json": _JSON}
+
+
+def sessions(statistics: str, *, prefix: str) -> int:
+    """Requests in progress on backends whose name starts with ``prefix``.
+
+    :param statistics: the answer to ``show stat`` (CSV; HAProxy management guide 9.1)
+    """
+    rows = csv.DictReader(io.StringIO(statistics.lstrip("# ")))
+    return sum(
+        int(row["scur"] or 0)
+        for row in rows
+        if row.get("svname") == "BACKEND" and (row.get("pxname") or "").startswith(prefix)
+    )

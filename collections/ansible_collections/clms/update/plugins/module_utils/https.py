@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only way out to the vendor's servers: HTTPS with bounded time, bounded size and no redirects."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+from .errors import ClmsError
+
+CHUNK = 64 * 1024
+RATE_GRACE = 20.0
+"""Seconds after the first byte from which on the average rate is looked at."""
+
+
+class HttpsError(Exception):
+    """A request got no complete answer; the text says why, in words for a person."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Meter:
+    """Watches one answer: it has to be complete within a deadline and may not trickle in."""
+
+    def __init__(self, *, deadline: float, minimum_rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """:param deadline: seconds from now  :param minimum_rate: bytes per second, on average"""
+        self._clock = clock
+        self._end = clock() + deadline
+        self._minimum_rate = minimum_rate
+        self._first: float | None = None
+        self._bytes = 0
+
+    def count(self, size: int) -> None:
+        """:raises TimeoutError: when ``size`` more bytes leave the answer late or too slow"""
+        now = self._clock()
+        if self._first is None:
+            self._first = now
+        self._bytes += size
+        elapsed = now - self._first
+        if now > self._end or (elapsed > RATE_GRACE and self._bytes / elapsed < self._minimum_rate):
+            raise TimeoutError
+
+
+class HttpsClient:
+    """Requests from one thread at a time; connections are kept and used again.
+
+    A socket's own timeout starts anew with every byte, so that a server could hold a client for hours with one
+    byte every few seconds, in the headers already. Every read of the socket is therefore metered.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None = None,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 30.0,
+        deadline: float = 3600.0,
+        minimum_rate: float = 1024.0,
+    ) -> None:
+        """All times in seconds, the rate in bytes per second.
+
+        :param ca_file: the only certificate authorities that are trusted; without it the system's
+        :raises ClmsError: CA_FILE
+        """
+        self._deadline = deadline
+        self._minimum_rate = minimum_rate
+        self._meter = Meter(deadline=deadline, minimum_rate=minimum_rate)
+        try:
+            context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        except OSError as error:  # ssl.SSLError is one too
+            raise ClmsError("CA_FILE", path=ca_file, detail=error.strerror or "it is no certificate") from None
+        context.sslsocket_class = self._metered_socket()
+        self._pool = urllib3.PoolManager(
+            num_pools=4,
+            retries=False,
+            ssl_context=context,
+            timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
+            # identity: a few compressed bytes could otherwise become gigabytes
+            headers={"User-Agent": "clms-update", "Accept-Encoding": "identity"},
+        )
+
+    def _metered_socket(self) -> type[ssl.SSLSocket]:
+        client = self
+
+        class MeteredSocket(ssl.SSLSocket):
+            def recv_into(self, *args: Any, **kwargs: Any) -> int:
+                size = super().recv_into(*args, **kwargs)
+                client._meter.count(size)
+                return size
+
+        return MeteredSocket
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """A shorter total deadline for the requests made inside."""
+        before, self._deadline = self._deadline, min(seconds, self._deadline)
+        try:
+            yield
+        finally:
+            self._deadline = before
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._pool.clear()
+
+    @contextmanager
+    def open(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[urllib3.BaseHTTPResponse, Iterator[bytes]]]:
+        """Ask for ``url``; the answer's status, headers and, bit by bit, its body.
+
+        :raises ClmsError: SERVER_ADDRESS for anything but https
+        :raises HttpsError: no connection, a time limit, a redirect or a body cut short
+        """
+        check_address(url)
+        self._meter = Meter(deadline=self._deadline, minimum_rate=self._minimum_rate)
+        response = None
+        try:
+            response = self._pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
+            if 300 <= response.status < 400:
+                raise HttpsError("it redirects to another address, which is not allowed")
+            yield response, response.stream(CHUNK, decode_content=False)
+        except (urllib3.exceptions.TimeoutError, TimeoutError):
+            raise HttpsError("it answers too slowly") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise HttpsError(_reason(error)) from None
+        finally:
+            if response is not None:
+                # an answer that was not read to its end leaves a connection that cannot be used again
+                response.close()
+
+    def get(self, url: str, headers: Mapping[str, str], limit: int) -> Answer:
+        """A whole answer with at most ``limit`` bytes of body.
+
+        :raises ClmsError: SERVER_ADDRESS
+        :raises HttpsError: as :meth:`open`, and for a longer body
+        """
+        with self.open(url, headers) as (response, chunks):
+            body = bytearray()
+            for chunk in chunks:
+                body += chunk
+                if len(body) > limit:
+                    raise HttpsError(f"its answer is longer than {limit} bytes")
+            lower = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, lower, bytes(body))
+
+
+def check_address(url: str) -> None:
+    """:raises ClmsError: SERVER_ADDRESS unless ``url`` is an https address without a login in it."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme != "https" or not host:
+        raise ClmsError("SERVER_ADDRESS", url=url[:200], detail="it must begin with https://")
+    if "@" in parts.netloc:
+        raise ClmsError("SERVER_ADDRESS", url=f"https://…@{host}", detail="it must not contain a login")
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    """The innermost cause without urllib3's own wrapping, which repeats the address."""
+    cause: BaseException = error
+    while (inner := getattr(cause, "reason", None) or cause.__cause__) and isinstance(inner, BaseException):
+        cause = inner
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({cause.verify_message})"
+    if isinstance(cause, urllib3.exceptions.ProtocolError | urllib3.exceptions.IncompleteRead):
+        return "the connection broke before the answer was complete"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause)[:200]

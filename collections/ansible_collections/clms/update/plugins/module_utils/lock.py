@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock of a school: one run at a time (architecture.md, decision 10).
+
+It is a ``flock`` on ``home/lock``, never a row in a table. Where no agent holds it, a small guard process takes it
+over from the module that opened the run, and keeps it until the run ends or the process that drives the run
+(``ansible-playbook``, or the ssh session) is gone. What is not promised then: a run whose controller is lost
+stops where it is, until ``recover`` is run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_GUARD = "clms-update-guard"
+# The guard lives longer than the module, whose own files are gone by then: so its program is this text.
+_PROGRAM = """
+import sys, time
+owner, start = sys.argv[2], sys.argv[3]
+def started():
+    try:
+        with open(f"/proc/{owner}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
+while started() == start:
+    time.sleep(0.5)
+"""
+
+
+def _stat(pid: int) -> tuple[str, int, str] | None:
+    """Name, parent and start time (clock ticks since boot) of a process; see proc(5)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    name, rest = text.split("(", 1)[1].rsplit(")", 1)
+    fields = rest.split()
+    return name, int(fields[1]), fields[19]
+
+
+def driver() -> int:
+    """The process that drives this run: the nearest one above that is no part of a module's execution."""
+    pid = os.getppid()
+    topmost = pid
+    while pid > 1:
+        stat = _stat(pid)
+        if stat is None:
+            break
+        name, parent, _ = stat
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if name.startswith("sshd"):
+            return pid
+        if b"ansible-playbook" in command:
+            # the playbook forks a worker for each task: the outermost is the one that lives as long as the run
+            topmost = pid
+        pid = parent
+    return topmost
+
+
+def acquire(home: Path) -> int | None:
+    """Try to take the lock.
+
+    :returns: a file descriptor that holds it, or None when someone else does
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_held(home: Path) -> bool:
+    """Whether a run holds the lock right now."""
+    if not (home / "lock").exists():
+        return False
+    descriptor = acquire(home)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def hand_to_guard(home: Path, descriptor: int) -> None:
+    """Start the guard process with the lock; this process lets go of its own descriptor."""
+    owner = driver()
+    stat = _stat(owner)
+    guard = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", _PROGRAM, _GUARD, str(owner), stat[2] if stat else ""],
+        pass_fds=(descriptor,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    os.pwrite(descriptor, f"{guard.pid:<10}".encode(), 0)
+    os.close(descriptor)
+    guard.returncode = 0  # it outlives us on purpose; silences the warning of Popen's destructor
+
+
+def release(home: Path) -> None:
+    """End the guard, and with it the lock; nothing happens where there is no guard."""
+    try:
+        pid = int((home / "lock").read_text() or 0)
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return
+    if _GUARD.encode() not in command:
+        return
+    os.kill(pid, signal.SIGTERM)
+    # the next run may start as soon as this one has said that it ended
+    for _ in range(100):
+        if not is_held(home):
+            return
+        time.sleep(0.02)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a school runs, what it could run, and what is going on: the answers of `status`, `check` and `list`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from .adapters.vendor import newest, store_of
+from .errors import ClmsError
+from .journal import Journal, RunRow
+from .phases.backup import backups_in
+from .phases.preflight import check_release
+from .release import Release
+from .school import School, parse_school
+from .status import describe_run, done_phases, progress_of
+from .trust import TrustStore
+
+UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore")
+
+
+def status(home: Path) -> dict[str, Any]:
+    """The status of a school from its journal and its local store, without the network.
+
+    :returns: ``current_version``, ``latest_version``, ``news_age_seconds``, ``running``, ``last_update``, ``backups``;
+        with None for what is not known
+    :raises ClmsError: JOURNAL_UNREADABLE or JOURNAL_NEWER
+    """
+    try:
+        journal = Journal(home)
+    except ClmsError as error:
+        if error.code != "NOT_INSTALLED":
+            raise
+        return dict.fromkeys(("current_version", "latest_version", "news_age_seconds", "running", "last_update")) | {
+            "backups": 0
+        }
+    try:
+        slot = journal.slot("current")
+        rows = journal.rows(limit=1, kinds=UPDATE_KINDS)
+        school = parse_school(journal.rows(limit=1)[0].school) if journal.rows(limit=1) else None
+        store = store_of(school) if school else None
+        entry = newest(store.releases(), school.trust.channel) if store and school else None
+        return {
+            "current_version": slot.version if slot else None,
+            "latest_version": entry.version.text if entry else None,
+            "news_age_seconds": store.news_age_seconds() if store else None,
+            "running": running(journal),
+            "last_update": describe_run(rows[0], journal.records(rows[0].id)) if rows else None,
+            "backups": len(backups_in(Path(school.backup.path))) if school else 0,
+        }
+    finally:
+        journal.close()
+
+
+def running(journal: Journal) -> dict[str, Any] | None:
+    """The open run: ``id``, ``kind``, ``version``, ``phase``, ``percent``, ``seconds_left``; None when there is none."""
+    row = journal.open_run()
+    if row is None:
+        return None
+    phase, progress = progress_of(
+        row, journal.records(row.id), now=time.time(), history=last_durations(journal, row)
+    )
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "version": row.version,
+        "phase": phase,
+        "percent": progress.percent,
+        "seconds_left": progress.seconds_left,
+    }
+
+
+def last_durations(journal: Journal, row: RunRow) -> dict[str, float]:
+    """Phase -> seconds of the last run of the same kind that was completed."""
+    for other in journal.rows(limit=20, kinds=(row.kind,)):
+        if other.outcome == "COMPLETED":
+            return done_phases(journal.records(other.id))
+    return {}
+
+
+def check(school: School) -> dict[str, Any]:
+    """Ask the release server for the newest release of the school's channel.
+
+    :returns: ``updateAvailable``, ``currentVersion``, ``latestVersion``, ``updateInfo`` (original design, 3.1),
+        ``message`` for people, and ``blocked``: why the newest release cannot be installed right now, or None
+    :raises ClmsError: a TRUST_, SERVER_ or RELEASE_ code
+    """
+    journal = Journal(school.home)
+    try:
+        slot = journal.slot("current")
+        store = store_of(school)
+        store.refresh()
+        entry = newest(store.releases(), school.trust.channel)
+        journal.event("UPDATE_CHECKED", f"Newest release: {entry.version if entry else 'none'}.")
+        current = slot.version if slot else None
+        if entry is None or entry.version.text == current:
+            message = f"Version {current} is the newest." if current else "The vendor has published no release."
+            return _answer(False, current, entry.version.text if entry else None, None, message, None)
+        release = store.release(entry.version.text)
+        blocked = None
+        try:
+            check_release(release, slot, "update")
+        except ClmsError as error:
+            if error.code == "RELEASE_OLDER":
+                message = f"Version {current} is newer than what the vendor offers."
+                return _answer(False, current, entry.version.text, None, message, None)
+            blocked = error.as_dict()
+        journal.event("UPDATE_AVAILABLE", f"Version {release.version} is available.")
+        message = f"Version {release.version} is available; version {current} is running."
+        return _answer(True, current, release.version.text, update_info(release), message, blocked)
+    finally:
+        journal.close()
+
+
+def _answer(
+    available: bool,
+    current: str | None,
+    latest: str | None,
+    info: dict[str, Any] | None,
+    message: str,
+    blocked: dict[str, str] | None,
+) -> dict[str, Any]:
+    return {
+        "updateAvailable": available,
+        "currentVersion": current,
+        "latestVersion": latest,
+        "updateInfo": info,
+        "message": message,
+        "blocked": blocked,
+    }
+
+
+def update_info(release: Release) -> dict[str, Any]:
+    """A release in the shape ``UpdateInfo`` of the original design, section 3.1."""
+    raw = release.raw
+    return {
+        "version": release.version.text,
+        "releaseDate": raw["releaseDate"],
+        "changelog": release.changelog,
+        "critical": release.critical,
+        "forceAfterDate": raw.get("forceAfterDate"),
+        "minVersion": raw.get("minVersion"),
+        "dockerTags": {
+            service: f"{image.repository}@{image.digest}"
+            for service, images in release.images.items()
+            for image in list(images.values())[:1]
+        },
+        "backupRequired": True,
+        "breakingChanges": list(release.breaking_changes),
+        "estimatedMinutes": release.estimated_minutes,
+        "migrationNotes": f"{release.migration.first} → {release.migration.last}" if release.migration else None,
+        "size": release.package.size,
+    }
+
+
+def releases(store: TrustStore) -> list[dict[str, Any]]:
+    """What the vendor lists, as last verified: ``version``, ``sequence``, ``channel``."""
+    return [{"version": e.version.text, "sequence": e.sequence, "channel": e.channel} for e in store.releases()]
+
+
+def history(journal: Journal, *, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest runs first, as :func:`.status.describe_run` gives them."""
+    return [describe_run(row, journal.records(row.id)) for row in journal.rows(limit=limit)]
+
+

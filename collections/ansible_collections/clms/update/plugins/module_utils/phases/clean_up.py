@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Phase `clean_up`: old backups by retention, images that no slot needs, the report. Slot A stays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..adapters.files import write_atomically
+from ..errors import ClmsError
+from ..run import Context
+from ..slots import Slot
+from ..status import describe_run
+from .backup import remove_old_backups
+
+
+def work(context: Context) -> dict[str, Any]:
+    """Do the phase; returns what was removed. What cannot be removed is named, and tried again by the next run."""
+    with context.step("retention"):
+        backups, problems = remove_old_backups(context)
+    images = _remove_images(context)
+    report = describe_run(context.run.row, context.journal.records(context.run.id))
+    write_atomically(context.folder / "report.json", json.dumps(report, indent=2))
+    return {"backups": backups, "images": images, "problems": problems}
+
+
+def _remove_images(context: Context) -> list[str]:
+    """Remove the images of freed slots that neither the current nor the previous slot uses."""
+    kept = _images(context.journal.slots("current", "previous", "candidate"))
+    unused = _images(context.journal.slots("freed")) - kept
+    with context.step("remove_images", images=sorted(unused)):
+        return sorted(image for image in unused if context.engine.remove_image(image))
+
+
+def _images(slots: list[Slot]) -> set[str]:
+    return {service.image for slot in slots for service in slot.services.values()}
+
+
+def free_slot(context: Context, slot: Slot) -> None:
+    """Remove a slot that does not serve: its containers, volumes and network, as far as no other slot uses them.
+
+    :raises ClmsError: SLOT_FAILED when it is the slot that serves
+    """
+    others = [other for other in context.journal.slots("current", "previous") if other.name != slot.name]
+    if context.slot is not None and slot.name == context.slot.name:
+        raise ClmsError("SLOT_FAILED", detail=f"slot {slot.name} serves and may not be removed")
+    containers = {container for other in others for container in other.own_containers(None)}
+    volumes = {volume for other in others for volume in other.own_volumes(None)}
+    with context.step("free_slot", slot=slot.name):
+        for container in slot.own_containers(None):
+            if container in containers:
+                context.engine.disconnect(container, slot.network)
+            else:
+                context.engine.remove(container)
+        for volume in slot.own_volumes(None):
+            if volume not in volumes:
+                context.engine.remove_volume(volume)
+        context.engine.remove_network(slot.network)
+    context.journal.set_slot(slot, "freed")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Phase `migrate`: the new release's migration, in a one-off container of its own image, on slot B."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from ..adapters.engine import engine_errors
+from ..containers import ContainerSpec, labels, service_spec
+from ..errors import ClmsError
+from ..run import Context
+
+
+def work(context: Context) -> dict[str, Any]:
+    """Do the phase; returns the seconds it took."""
+    migration = context.release.migration
+    if migration is None:
+        return {"seconds": 0.0}
+    service = context.school.service(migration.service)
+    spec = service_spec(context.school, context.new, service, context.environment(service))
+    name = f"{context.school.project}-migrate-{context.new.name}"
+    return {"seconds": run_migration(context, replace(spec, name=name), "MIGRATION_FAILED")}
+
+
+def run_migration(context: Context, spec: ContainerSpec, code: str) -> float:
+    """Run the migration of the run's release in a container like ``spec``; returns the seconds it took.
+
+    :param code: error code for a migration that fails or does not end in time
+    """
+    migration = context.release.migration
+    if migration is None:
+        return 0.0
+    spec = replace(
+        spec,
+        aliases=(),
+        command=migration.command,
+        labels=labels(
+            context.school, run=context.run.id, slot=context.new.name, service=migration.service, purpose="migrate"
+        ),
+    )
+    began = time.monotonic()
+    with context.step("migrate", container=spec.name) as outcome, engine_errors(code):
+        exit_code, output = context.engine.run_once(spec, timeout=migration.timeout)
+        outcome.update(exit_code=exit_code, output=output[-4000:])
+    if exit_code is None:
+        detail = f"it did not end within {migration.timeout} seconds"
+    else:
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
+        detail = " ".join(lines[-3:])[-500:] or f"it ended with code {exit_code}"
+    if exit_code != 0:
+        raise ClmsError(code, version=context.release.version, detail=detail)
+    return round(time.monotonic() - began, 3)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Phase `open`: the committed slot gets its way out, its restart policies and the users."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..adapters.database import Database, database_of
+from ..adapters.engine import Engine, engine_errors
+from ..adapters.files import write_atomically
+from ..adapters.gate import GateControl
+from ..run import Context
+from ..school import School
+from ..slots import Slot
+from .prepare import event_switch
+
+
+def work(context: Context) -> dict[str, Any]:
+    """Do the phase; returns whether CLMS has a place for its version and it was written."""
+    slot = context.new
+    with context.step("gate_open", slot=slot.name) as outcome, engine_errors("CONTAINER_FAILED"):
+        allow_egress(context.engine, context.school, slot)
+        GateControl(context.school, context.engine).open(slot)
+        outcome["opened_at"] = time.time()
+    with context.step("restart_policy"):
+        restore_restart(context.engine, context.school, slot)
+    database = database_of(context, slot, wait_seconds=10)
+    try:
+        if context.run.row.kind != "update_images":  # there, the database never stopped
+            with context.step("event_scheduler"):
+                _restore_events(context, database)
+        with context.step("version_row", version=slot.version):
+            written = database.set_version_row(slot.version)
+    finally:
+        database.close()
+    return {"version_row": written}
+
+
+def egress_network(school: School) -> str:
+    """The network over which services that may do so reach other hosts."""
+    return f"{school.project}-egress"
+
+
+def allow_egress(engine: Engine, school: School, slot: Slot) -> None:
+    """Let the services of ``slot`` that may do so reach other hosts."""
+    engine.ensure_network(egress_network(school), internal=False, labels={"clms.project": school.project})
+    for service in school.services:
+        if service.egress:
+            engine.connect(slot.services[service.name].container, egress_network(school))
+
+
+def restore_restart(engine: Engine, school: School, slot: Slot) -> None:
+    """Give the containers of ``slot`` the restart policies of normal operation."""
+    for service in school.services:
+        engine.set_restart(slot.services[service.name].container, service.restart)
+
+
+def _restore_events(context: Context, database: Database) -> None:
+    setting = context.run.result("preflight").get("event_scheduler", "OFF")
+    write_atomically(event_switch(context, context.new), f"[mysqld]\nevent_scheduler={setting}\n", mode=0o644)
+    database.set_event_scheduler(setting)

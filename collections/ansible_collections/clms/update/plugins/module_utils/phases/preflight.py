@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Phase `preflight`: may this run be done, on this server, now? It opens the run, and refuses before it touches anything."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import lock
+from ..adapters.database import database_of
+from ..adapters.files import folder_bytes
+from ..adapters.gate import GateControl
+from ..adapters.vendor import wanted_release
+from ..disk import Mount, Need, check_space
+from ..errors import ClmsError
+from ..journal import Journal, Run, RunRow
+from ..plan import KINDS
+from ..release import Release
+from ..run import Context, failures_recorded, read_env_file
+from ..school import School, parse_school
+from ..secret_file import read_credentials, read_secret
+from ..slots import Slot, plan_slot, restored_slot
+from ..version import UPDATER, Version, check_path
+from .backup import check_place
+from .clean_up import free_slot
+from .image_pull import is_present
+from .restore import lost_writes, slot_of_backup
+
+_DUMP_SHARE = 0.5
+"""Bytes of an encrypted, compressed dump for each byte of data, as an upper bound seen with text."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for."""
+
+    kind: str
+    """``install``, ``update``, ``rollback``, ``restore`` or ``backup``"""
+    version: str | None = None
+    """for an installation or update; None is the newest of the school's channel"""
+    backup: str | None = None
+    """for a restore"""
+    confirm: str | None = None
+    """for a rollback: the version to go back to, typed by the person"""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What preflight found out; enough to do the run, or to say what it would do."""
+
+    kind: str
+    slot: Slot | None
+    arithmetic: list[str]
+    event_scheduler: str
+    lost: dict[str, int]
+
+
+def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Open a run and carry out its preflight.
+
+    :param description: the school's variables, without their prefix
+    :returns: number, kind and version of the run
+    :raises ClmsError: with the reason why it cannot be done; the attempt is in the journal then
+    """
+    school = parse_school(description)
+    installing = request.kind == "install"
+    journal = Journal(school.home, create=installing)
+    try:
+        descriptor = lock.acquire(school.home)
+        running = journal.open_run()
+        if descriptor is None:
+            raise _active(journal)
+        if running is not None:
+            os.close(descriptor)
+            phase = journal.run(running.id).phase()
+            raise ClmsError("RUN_INTERRUPTED", run=running.id, kind=running.kind, phase=phase)
+        run = journal.begin(
+            request.kind, phases=KINDS[request.kind], school=description, version=request.version, from_version=None
+        )
+        lock.hand_to_guard(school.home, descriptor)
+        context = Context(journal, run, "preflight")
+        run.enter("preflight")
+        journal.event("UPDATE_STARTED", f"A run of kind {request.kind} has begun.", run=run.id)
+        with failures_recorded(context):
+            findings = examine(context, request)
+            _settle(context, findings)
+        return {
+            "run": run.id,
+            "kind": context.run.row.kind,
+            "version": context.run.row.version,
+            "phases": list(context.run.row.phases),
+            "arithmetic": findings.arithmetic,
+        }
+    except ClmsError as error:
+        _refuse(journal, error)
+        raise
+    finally:
+        journal.close()
+
+
+def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Everything that :func:`begin` checks, without opening a run; returns what it would return, but the number.
+
+    :raises ClmsError: as :func:`begin`
+    """
+    school = parse_school(description)
+    journal = Journal(school.home)
+    try:
+        if journal.open_run() is not None:
+            raise _active(journal)
+        latest = journal.rows(limit=1)
+        row = RunRow(
+            id=latest[0].id + 1 if latest else 1,
+            kind=request.kind,
+            phases=KINDS[request.kind],
+            school=description,
+            version=request.version,
+            from_version=None,
+            opened_at=0.0,
+            closed_at=None,
+            outcome=None,
+            error=None,
+        )
+        findings = examine(Context(journal, Run(journal, row), "preflight"), request)
+        return {
+            "kind": findings.kind,
+            "version": findings.slot.version if findings.slot else None,
+            "phases": list(KINDS[findings.kind]),
+            "arithmetic": findings.arithmetic,
+        }
+    finally:
+        journal.close()
+
+
+def _active(journal: Journal) -> ClmsError:
+    row = journal.open_run()
+    if row is None:
+        return ClmsError("RUN_ACTIVE", kind="run", run="?", phase="preflight")
+    return ClmsError("RUN_ACTIVE", kind=row.kind, run=row.id, phase=journal.run(row.id).phase())
+
+
+def _refuse(journal: Journal, error: ClmsError) -> None:
+    """Close the run that this process opened, if it came to that."""
+    if error.code in ("RUN_ACTIVE", "RUN_INTERRUPTED"):
+        return
+    row = journal.open_run()
+    if row is not None:
+        run = journal.run(row.id)
+        run.close("REFUSED", {"phase": "preflight", **error.as_dict()})
+        journal.event("UPDATE_FAILED", error.happened, run=run.id)
+        lock.release(journal.path.parent)
+
+
+def _settle(context: Context, findings: Findings) -> None:
+    """Everything holds: make room and write down what will be done."""
+    for slot in context.journal.slots("candidate", "kept"):
+        free_slot(context, slot)
+    if findings.kind not in ("rollback", "backup"):
+        for slot in context.journal.slots("previous"):
+            free_slot(context, slot)
+        if findings.slot:
+            context.journal.set_slot(findings.slot, "candidate")
+    slot = findings.slot or context.slot
+    context.run.use(
+        kind=findings.kind,
+        phases=KINDS[findings.kind],
+        version=slot.version if slot else "",
+        from_version=context.slot.version if context.slot else None,
+    )
+    context.run.leave(
+        "preflight",
+        slot=slot.as_dict() if slot else None,
+        arithmetic=findings.arithmetic,
+        event_scheduler=findings.event_scheduler,
+        lost=findings.lost,
+    )
+
+
+def examine(context: Context, request: Request) -> Findings:
+    """Look at everything that the run depends on, and change nothing.
+
+    :raises ClmsError: the first thing that is in the way
+    """
+    school, engine, current = context.school, context.engine, context.slot
+    architecture = engine.architecture()
+    kind, slot, lost, release = request.kind, None, {}, None
+    if request.kind in ("install", "update"):
+        release = wanted_release(school, request.version)
+        check_release(release, current, request.kind)
+        slot = plan_slot(school, release, run=context.run.id, architecture=architecture, current=current)
+        if request.kind == "update" and release.migration is None:
+            kind = "update_images"
+    check_secrets(school)
+    check_place(Path(school.backup.path))
+    events = "OFF"
+    if request.kind != "install":
+        events = check_serving(context)
+    if request.kind == "restore":
+        backed_up = slot_of_backup(school, request.backup or "")
+        slot = restored_slot(school, backed_up, run=context.run.id, current=context.old)
+        missing = [service.image for service in slot.services.values() if engine.image(service.image) is None]
+        if missing:
+            raise ClmsError("IMAGE_MISSING", image=missing[0], backup=request.backup)
+    if request.kind == "rollback":
+        slot = context.journal.slot("previous")
+        if slot is None:
+            raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
+        lost = lost_writes(context, slot)
+        if sum(lost.values()) and request.confirm != slot.version:
+            raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), word=slot.version)
+    arithmetic = check_space(
+        space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes
+    )
+    return Findings(kind, slot, arithmetic, events, lost)
+
+
+def _words(lost: dict[str, int]) -> str:
+    """``7 writes (5 in borrows, 2 in books)``."""
+    total = sum(lost.values())
+    parts = ", ".join(f"{count} in {table}" for table, count in sorted(lost.items()) if count)
+    return f"{total} {'write' if total == 1 else 'writes'} ({parts})"
+
+
+def check_release(release: Release, current: Slot | None, kind: str) -> None:
+    """Decide whether the release may be installed over what runs.
+
+    :raises ClmsError: RELEASE_SAME, RELEASE_OLDER, RELEASE_MIN_VERSION, RELEASE_UPDATER_TOO_OLD or NOT_INSTALLED
+    """
+    if release.minimum_updater > UPDATER:
+        raise ClmsError(
+            "RELEASE_UPDATER_TOO_OLD", version=release.version, minimum=release.minimum_updater, current=UPDATER
+        )
+    if kind == "install":
+        if current is not None:
+            raise ClmsError("RELEASE_SAME", version=current.version)
+        return
+    if current is None:
+        raise ClmsError("NOT_INSTALLED")
+    check_path(current=Version(current.version), wanted=release.version, minimum=release.minimum)
+
+
+def check_secrets(school: School) -> None:
+    """:raises ClmsError: SECRET_FILE for the first file of the description that cannot be used."""
+    for service in school.services:
+        if service.env_file:
+            read_env_file(Path(service.env_file))
+    read_secret(Path(school.database.credentials_file))
+    read_secret(Path(school.backup.host_key_file))
+    read_secret(Path(school.backup.signing_key_file))
+    read_credentials(Path(school.smoke_credentials_file))
+    if school.registry_credentials_file:
+        read_credentials(Path(school.registry_credentials_file))
+
+
+def check_serving(context: Context) -> str:
+    """The old version serves as it should: containers, database, gate.
+
+    :returns: the database's event scheduler setting
+    :raises ClmsError: SCHOOL_NOT_RUNNING, a DATABASE_ code or GATE_UNREACHABLE
+    """
+    for name, service in context.old.services.items():
+        state = context.engine.state(service.container)
+        if state is None or not state.running:
+            raise ClmsError("SCHOOL_NOT_RUNNING", detail=f"the container {service.container} of '{name}' does not run")
+    database = database_of(context, context.old)
+    try:
+        problems = database.settings_problems()
+        if problems:
+            raise ClmsError("DATABASE_SETTINGS", detail="; ".join(problems))
+        events = database.event_scheduler()
+    finally:
+        database.close()
+    gate = GateControl(context.school, context.engine)
+    if gate.mode() != "open":
+        raise ClmsError("SCHOOL_NOT_RUNNING", detail="the gate is closed")
+    return events
+
+
+def space_needed(
+    context: Context, release: Release | None, slot: Slot | None, architecture: str, kind: str
+) -> list[Need]:
+    """What a run will write, and where."""
+    school, engine, current = context.school, context.engine, context.slot
+    needs: list[Need] = []
+    docker = mount_of(engine.root())
+    if release is not None:
+        new = [
+            release.image(name, architecture)
+            for name in release.images
+            if slot and name in slot.services and not is_present(engine, slot, release, name, architecture)
+        ]
+        needs.append(Need("images", sum(image.size for image in new), docker))
+    if current is not None:
+        data, files = _data_bytes(context, current)
+        needs.append(Need("backup", int(data * _DUMP_SHARE) + files, mount_of(Path(school.backup.path))))
+        needs.append(Need("restore test", data, docker))
+        if kind in ("update", "restore"):
+            needs.append(Need("slot", data + files, docker))
+    return [need for need in needs if need.size]
+
+
+def _data_bytes(context: Context, slot: Slot) -> tuple[int, int]:
+    """Bytes of the database's volumes and of the file volumes of a slot."""
+    data = files = 0
+    for service in context.school.services:
+        for volume in service.volumes:
+            path = context.engine.volume_path(slot.volumes[volume.name])
+            if path is None or volume.on_update != "copy":
+                continue
+            if service.role == "database":
+                data += folder_bytes(path)
+            else:
+                files += folder_bytes(path)
+    return data, files
+
+
+def mount_of(path: Path) -> Mount:
+    """The file system of a folder, or of the nearest folder above it that exists."""
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    mount = path
+    while not mount.is_mount():
+        mount = mount.parent
+    return Mount(path.stat().st_dev, str(mount), found.f_bavail * found.f_frsize)
+

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Putting a run back that failed before its commit record: the old containers on the untouched slot A.
+
+Called from the rescue of the role `update`, through the role `rollback`. Everything here looks at what is there
+and does what is missing, so that it can be repeated after a crash of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .. import lock
+from ..adapters.database import database_of
+from ..adapters.files import write_atomically
+from ..adapters.gate import GateControl
+from ..adapters.probe import run_smoke, wait_healthy
+from ..errors import ClmsError
+from ..journal import Journal
+from ..plan import PHASES
+from ..run import Context
+from ..smoke import SmokeError
+from .clean_up import free_slot
+from .health_check import place_of
+from .open import allow_egress, restore_restart
+from .rehearse import remove_rehearsal
+
+_ATTEMPTS = 3
+_REFUSING = ("preflight", "release")
+"""A run that fails in these phases has touched nothing."""
+
+
+def put_back(journal: Journal, run_id: int) -> dict[str, Any]:
+    """Put a run back and close it.
+
+    :returns: ``outcome`` (REFUSED, ABORTED, ROLLED_BACK, NEEDS_OPERATOR, or COMPLETED where the run had been
+        committed and so is not put back) and ``error``, the cause of the failure
+    """
+    run = journal.run(run_id)
+    error = run.failure()
+    if run.row.outcome is not None:
+        return {"outcome": run.row.outcome, "error": error, "changed": False}
+    context = Context(journal, run, "rollback")
+    if run.committed():
+        # forward only: what is left of the run is repeated by `recover`
+        return {"outcome": None, "error": error, "changed": False}
+    cause = error or {"code": "RUN_INTERRUPTED", "phase": run.phase() or "", "message": "", "remedy": ""}
+    closed = run.intended("gate_close")
+    last: Exception | None = None
+    for attempt in range(1, _ATTEMPTS + 1):
+        run.record("rollback", "attempt", "intent", number=attempt)
+        try:
+            if closed:
+                _serve_old(context)
+            _remove_new(context, keep_data=cause["phase"] == "migrate")
+            break
+        except Exception as problem:  # each attempt stands for itself; the last problem is reported
+            last = problem
+            run.record("rollback", "attempt", "failed", number=attempt, detail=str(problem)[:500])
+            time.sleep(attempt)
+    else:
+        return _needs_operator(context, last)
+    outcome = outcome_of(cause["phase"])
+    run.close(outcome, cause)
+    event = "ROLLBACK_COMPLETED" if outcome == "ROLLED_BACK" else "UPDATE_FAILED"
+    journal.event(event, cause["message"], run=run.id)
+    lock.release(context.school.home)
+    return {"outcome": outcome, "error": cause, "changed": closed}
+
+
+def outcome_of(phase: str) -> str:
+    """What a run that failed in ``phase`` and was put back has come to; see architecture.md, phase by phase."""
+    if phase in _REFUSING:
+        return "REFUSED"
+    return "ROLLED_BACK" if phase in PHASES and PHASES[phase].closed else "ABORTED"
+
+
+def _serve_old(context: Context) -> None:
+    """Start slot A as it was, test it and let the users in."""
+    engine, school, slot = context.engine, context.school, context.old
+    began = time.monotonic()
+    _end_new(context)
+    with context.step("start_old", slot=slot.name):
+        database = slot.services[school.database.service].container
+        engine.start(database)
+        database_of(context, slot, wait_seconds=300).close()
+        for service in school.application:
+            engine.start(slot.services[service.name].container)
+    release, place = slot.parsed_release(), place_of(slot)
+    for name, health in release.health.items():
+        wait_healthy(engine, place, name, health)
+    try:
+        run_smoke(engine, school, place, release, writes=False)
+    except SmokeError as error:
+        raise ClmsError("SMOKE_FAILED", detail=error) from None
+    with context.step("gate_open", slot=slot.name) as outcome:
+        allow_egress(engine, school, slot)
+        GateControl(school, engine).open(slot)
+        outcome["opened_at"] = time.time()
+        outcome["seconds"] = round(time.monotonic() - began, 3)
+    restore_restart(engine, school, slot)
+
+
+def _end_new(context: Context) -> None:
+    """End every container that the run started, and keep what they said."""
+    engine = context.engine
+    kept = {service.container for service in context.old.services.values()} if context.slot else set()
+    made = engine.by_label(project=context.school.project, run=str(context.run.id))
+    if context.run.row.kind == "rollback":
+        made += context.new.own_containers(context.slot)
+    for container in made:
+        if container in kept or not engine.is_running(container):
+            continue
+        output = engine.logs(container, lines=1000)
+        write_atomically(context.folder / f"{container}.log", output)
+        engine.stop(container, 1)
+
+
+def _remove_new(context: Context, *, keep_data: bool) -> None:
+    """Remove what the run made.
+
+    :param keep_data: leave slot B's data for diagnosis, until the next run
+    """
+    _end_new(context)
+    remove_rehearsal(context)
+    engine = context.engine
+    for container in engine.by_label(project=context.school.project, run=str(context.run.id), purpose="migrate"):
+        engine.remove(container)
+    for slot in context.journal.slots("candidate"):
+        if keep_data:
+            for container in slot.own_containers(context.slot):
+                engine.remove(container)
+            engine.remove_network(slot.network)
+            context.journal.set_slot(slot, "kept")
+        else:
+            free_slot(context, slot)
+
+
+def _needs_operator(context: Context, problem: Exception | None) -> dict[str, Any]:
+    """The maintenance page stays up, and a person has to look."""
+    slot = context.old
+    commands = " && ".join(
+        f"docker start {slot.services[service.name].container}" for service in context.school.services
+    )
+    error = ClmsError("ROLLBACK_FAILED", detail=str(problem)[:300], commands=f"{commands} && clms-update recover")
+    record = {"phase": "rollback", **error.as_dict()}
+    context.run.close("NEEDS_OPERATOR", record)
+    context.journal.event("UPDATE_FAILED", error.happened, run=context.run.id)
+    lock.release(context.school.home)
+    return {"outcome": "NEEDS_OPERATOR", "error": record, "changed": True}

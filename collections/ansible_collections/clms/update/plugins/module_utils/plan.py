@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The phases of a run, in one table: their words, their order for each kind of run, and how far a run has come.
+
+Source: architecture.md, "An update, phase by phase". The word of a phase is the name of its role, its module, its
+file in ``phases/``, its records in the journal and its place on the progress bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase."""
+
+    name: str
+    text: str
+    """what is going on, for the progress display"""
+    weight: int
+    """share of a run's time where nothing is known of this school yet"""
+    closed: bool = False
+    """CLMS is closed to users while this phase runs"""
+
+
+PHASES: dict[str, Phase] = {
+    phase.name: phase
+    for phase in (
+        Phase("preflight", "Checking this server and the way to the new version", 3),
+        Phase("release", "Fetching the release and checking its signature", 3),
+        Phase("image_pull", "Fetching the new images", 15),
+        Phase("backup", "Making a backup and proving it by restoring it", 25),
+        Phase("rehearse", "Rehearsing the update on a copy of the data", 15),
+        Phase("drain", "Letting requests finish and closing CLMS", 3, closed=True),
+        Phase("slot", "Copying the data for the new version", 8, closed=True),
+        Phase("migrate", "Converting the data", 8, closed=True),
+        Phase("container_replace", "Starting the new version", 5, closed=True),
+        Phase("health_check", "Testing the new version", 5, closed=True),
+        Phase("commit", "Making the new version the valid one", 1, closed=True),
+        Phase("open", "Opening CLMS again", 2, closed=True),
+        Phase("clean_up", "Tidying up", 7),
+    )
+}
+
+_FETCH = ("preflight", "release", "image_pull")
+_FINISH = ("commit", "open", "clean_up")
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "install": (*_FETCH, "slot", "migrate", "container_replace", "health_check", *_FINISH),
+    "update": (
+        *_FETCH,
+        "backup",
+        "rehearse",
+        "drain",
+        "slot",
+        "migrate",
+        "container_replace",
+        "health_check",
+        *_FINISH,
+    ),
+    # a release without migration starts beside the old version; see docs/decisions/0003
+    "update_images": (
+        *_FETCH,
+        "backup",
+        "rehearse",
+        "container_replace",
+        "health_check",
+        "drain",
+        *_FINISH,
+    ),
+    "rollback": ("preflight", "backup", "drain", "container_replace", "health_check", *_FINISH),
+    "restore": ("preflight", "backup", "drain", "slot", "container_replace", "health_check", *_FINISH),
+    "backup": ("preflight", "backup", "clean_up"),
+}
+"""Kind of run -> its phases in order."""
+
+
+def next_phase(phases: tuple[str, ...], done: set[str]) -> str | None:
+    """The first phase that is not done, or None when all are."""
+    return next((name for name in phases if name not in done), None)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    percent: int
+    seconds_left: int | None
+    """None while nothing can be said"""
+
+
+def progress(
+    phases: tuple[str, ...],
+    *,
+    durations: Mapping[str, float],
+    current: str | None,
+    elapsed: float,
+    history: Mapping[str, float],
+) -> Progress:
+    """Estimate the progress of a run.
+
+    :param durations: phase -> seconds, of the phases that are done
+    :param current: the phase that runs, or None
+    :param elapsed: seconds since ``current`` began
+    :param history: phase -> seconds it took in the last run of this school that finished
+    """
+    weights = sum(PHASES[name].weight for name in phases)
+    known = sum(history.values())
+    scale = known / sum(PHASES[name].weight for name in history) if known else None
+
+    def expected(name: str) -> float:
+        if name in history:
+            return max(history[name], 0.1)
+        return PHASES[name].weight * (scale if scale else 1.0)
+
+    done = sum(expected(name) for name in phases if name in durations)
+    rest = sum(expected(name) for name in phases if name not in durations and name != current)
+    running = expected(current) if current else 0.0
+    total = done + rest + running or float(weights)
+    # a phase that takes longer than expected stays just short of its end
+    passed = min(elapsed, running * 0.95)
+    left = round(rest + running - passed) if scale else None
+    return Progress(percent=min(100, int(100 * (done + passed) / total)), seconds_left=left)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every phase works with, and the one way in which modules carry out a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from . import lock
+from .adapters.engine import Engine
+from .containers import parse_env_file
+from .errors import ClmsError
+from .journal import Journal, Run
+from .release import Release
+from .school import School, Service, parse_school
+from .secret_file import read_secret
+from .slots import Slot
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The variables in an environment file.
+
+    :raises ClmsError: SECRET_FILE
+    """
+    try:
+        return parse_env_file(read_secret(path).decode(), str(path))
+    except UnicodeDecodeError:
+        raise ClmsError("SECRET_FILE", path=path, detail="it is not a text file") from None
+
+
+@dataclass
+class Context:
+    """A run as its phases see it."""
+
+    journal: Journal
+    run: Run
+    phase: str
+
+    @cached_property
+    def school(self) -> School:
+        """The school as it was described when the run began."""
+        return parse_school(self.run.row.school)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The server's Docker engine."""
+        return Engine()
+
+    @cached_property
+    def slot(self) -> Slot | None:
+        """The slot that serves (A), or None before the first installation."""
+        return self.journal.slot("current")
+
+    @property
+    def old(self) -> Slot:
+        """The slot that serves (A).
+
+        :raises ClmsError: NOT_INSTALLED
+        """
+        if self.slot is None:
+            raise ClmsError("NOT_INSTALLED")
+        return self.slot
+
+    @cached_property
+    def new(self) -> Slot:
+        """The slot that this run builds (B)."""
+        return Slot.from_dict(self.run.result("preflight")["slot"])
+
+    @cached_property
+    def release(self) -> Release:
+        """The release of slot B."""
+        return self.new.parsed_release()
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder: evidence, staging."""
+        folder = self.school.home / "runs" / str(self.run.id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def environment(self, service: Service) -> dict[str, str]:
+        """The content of a service's environment file."""
+        if service.env_file is None:
+            return {}
+        return read_env_file(Path(service.env_file))
+
+    def step(self, step: str, **names: Any) -> AbstractContextManager[dict[str, Any]]:
+        """One journalled step of this phase; see :meth:`.journal.Run.step`."""
+        return self.run.step(self.phase, step, **names)
+
+    def note(self, step: str, **names: Any) -> None:
+        """Record something worth knowing, without a side effect."""
+        self.run.record(self.phase, step, "note", **names)
+
+
+@contextmanager
+def failures_recorded(context: Context) -> Iterator[None]:
+    """Record whatever ends the body early as the phase's failure, as a ClmsError."""
+    try:
+        yield
+    except ClmsError as error:
+        context.run.fail(context.phase, error)
+        raise
+    except Exception as error:  # whatever it is, the run has to be put back and the cause kept
+        wrapped = ClmsError("INTERNAL", phase=context.phase, detail=f"{type(error).__name__}: {error}"[:500])
+        context.run.fail(context.phase, wrapped)
+        raise wrapped from error
+
+
+def do_phase(home: Path, run: int, phase: str, work: Callable[[Context], dict[str, Any]]) -> dict[str, Any]:
+    """Carry out one phase of an open run.
+
+    :param run: number of the run; a process of an older run is refused by it
+    :param work: does the phase; what it returns is kept in the journal
+    :raises ClmsError: what ``work`` raises, RUN_NONE or RUN_PHASE
+    """
+    journal = Journal(home)
+    try:
+        context = Context(journal, journal.run(run), phase)
+        context.run.enter(phase)
+        with failures_recorded(context):
+            result = work(context)
+        context.run.leave(phase, **result)
+        if context.run.row.outcome is not None:
+            lock.release(home)
+        return result
+    finally:
+        journal.close()

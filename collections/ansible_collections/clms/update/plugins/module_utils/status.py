@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the journal says of a run, in the words that users and the API see; derived here and nowhere else.
+
+Statuses are those of the original design, section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from .journal import Record, RunRow
+from .plan import PHASES, Progress, next_phase, progress
+
+_ENDED = {
+    "COMPLETED": "COMPLETED",
+    "ROLLED_BACK": "ROLLED_BACK",
+    "REFUSED": "FAILED",
+    "ABORTED": "FAILED",
+    "NEEDS_OPERATOR": "FAILED",
+}
+_FETCHING = ("preflight", "release", "image_pull")
+
+EXIT_CODES = {"COMPLETED": 0, "ABORTED": 1, "ROLLED_BACK": 1, "REFUSED": 2, "NEEDS_OPERATOR": 3}
+"""Outcome of a run -> exit code of the command that drove it."""
+
+
+def iso(seconds: float | None) -> str | None:
+    """Seconds since 1970 as ``2026-11-23T14:05:09Z``."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def done_phases(records: Sequence[Record]) -> dict[str, float]:
+    """Phase -> seconds, of the phases that have ended well, in their order."""
+    entered = {record.phase: record.at for record in records if record.event == "enter"}
+    return {r.phase: round(r.at - entered[r.phase], 3) for r in records if r.event == "leave" and r.phase in entered}
+
+
+def status_of(row: RunRow, records: Sequence[Record]) -> str:
+    """The status of a run: DOWNLOADING, UPDATING, COMPLETED, FAILED or ROLLED_BACK."""
+    if row.outcome is not None:
+        return _ENDED[row.outcome]
+    return "DOWNLOADING" if next_phase(row.phases, set(done_phases(records))) in _FETCHING else "UPDATING"
+
+
+def closed_seconds(records: Sequence[Record]) -> float | None:
+    """Seconds from the first request that was held or refused to the gate being open again; None if it never closed."""
+    closed = [record.names["closed_at"] for record in records if "closed_at" in record.names]
+    opened = [record.names["opened_at"] for record in records if "opened_at" in record.names]
+    if not closed:
+        return None
+    return round(opened[-1] - closed[0], 3) if opened else None
+
+
+def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:
+    """A run as ``last_update`` and the history show it, with its ``phases``."""
+    error = row.error or {}
+    return {
+        "id": row.id,
+        "kind": "update" if row.kind == "update_images" else row.kind,
+        "version": row.version,
+        "from_version": row.from_version,
+        "status": status_of(row, records),
+        "outcome": row.outcome,
+        "started_at": iso(row.opened_at),
+        "finished_at": iso(row.closed_at),
+        "closed_seconds": closed_seconds(records),
+        "error_code": error.get("code"),
+        "message": error.get("message") or _message(row),
+        "remedy": error.get("remedy"),
+        "failed_phase": error.get("phase"),
+        "phases": [{"name": name, "seconds": seconds} for name, seconds in done_phases(records).items()],
+    }
+
+
+def _message(row: RunRow) -> str:
+    if row.outcome == "COMPLETED":
+        texts = {
+            "update": f"CLMS was updated to version {row.version}.",
+            "update_images": f"CLMS was updated to version {row.version}.",
+            "install": f"CLMS {row.version} was installed.",
+            "rollback": f"CLMS went back to version {row.version}.",
+            "restore": "The backup was restored.",
+            "backup": "The backup was made and proven.",
+        }
+        return texts.get(row.kind, "Done.")
+    return ""
+
+
+def progress_of(
+    row: RunRow, records: Sequence[Record], *, now: float, history: dict[str, float]
+) -> tuple[str | None, Progress]:
+    """Phase in which a run is, and how far it has come.
+
+    :param now: seconds since 1970
+    :param history: phase -> seconds in this school's last finished run of the kind
+    """
+    done = done_phases(records)
+    current = next_phase(row.phases, set(done))
+    entered = [record.at for record in records if record.event == "enter" and record.phase == current]
+    known = {name: seconds for name, seconds in history.items() if name in PHASES}
+    return current, progress(
+        row.phases,
+        durations=done,
+        current=current,
+        elapsed=now - entered[-1] if entered else 0.0,
+        history=known,
+    )

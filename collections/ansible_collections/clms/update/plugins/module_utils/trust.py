@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a school believes about the vendor's releases: The Update Framework's client and its local store."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+)
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from .errors import ClmsError
+from .fields import FieldError, Fields
+from .https import check_address
+from .release import MAX_BYTES, Release, parse_release
+from .version import Version
+
+_S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+
+_REFRESHED = "refreshed"
+_LIMITS = UpdaterConfig(targets_max_length=2_000_000, snapshot_max_length=200_000, root_max_length=200_000)
+
+
+@dataclass(frozen=True)
+class ReleaseEntry:
+    """A release that the signed list of targets names."""
+
+    version: Version
+    sequence: int
+    channel: str
+
+    @property
+    def path(self) -> str:
+        """The target that holds the release."""
+        return f"releases/{self.version}.json"
+
+
+class TrustStore:
+    """The vendor's signed metadata as far as this school has verified it.
+
+    Before :meth:`refresh` everything is answered from what was verified last, without the network and without
+    looking at expiry dates: enough to show, not enough to install. :meth:`release` and :meth:`package` therefore
+    refresh by themselves unless told otherwise.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: Path,
+        pinned_root: Path,
+        url: str,
+        fetcher: FetcherInterface,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Touches neither disk nor network.
+
+        :param state: folder of the store; made on the first refresh, readable for its owner only
+        :param pinned_root: the ``root.json`` that was installed with the school
+        :param url: the release repository, with ``metadata/`` and ``targets/`` below it
+        :param clock: seconds since the epoch; only for :meth:`news_age_seconds`
+        :raises ClmsError: SERVER_ADDRESS
+        """
+        check_address(url)
+        self._state = state
+        self._pinned_root = pinned_root
+        self._url = url.rstrip("/")
+        self._fetcher = fetcher
+        self._clock = clock
+        self._updater: Updater | None = None
+
+    def refresh(self) -> None:
+        """Fetch and verify the newest metadata.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED, TRUST_EXPIRED, TRUST_STORE, SERVER_UNREACHABLE
+        """
+        pinned = self._pinned_bytes()
+        self._updater = None
+        with self._guarded(), self._locked():
+            updater = Updater(
+                metadata_dir=str(self._state / "metadata"),
+                metadata_base_url=f"{self._url}/metadata/",
+                target_dir=str(self._state / "targets"),
+                target_base_url=f"{self._url}/targets/",
+                fetcher=self._fetcher,
+                config=_LIMITS,
+                bootstrap=pinned,
+            )
+            updater.refresh()
+            self._write(_REFRESHED, str(int(self._clock())))
+            self._updater = updater
+
+    def news_age_seconds(self) -> int | None:
+        """Seconds since metadata was last verified against the server; None when it never was."""
+        try:
+            refreshed = int((self._state / _REFRESHED).read_text())
+        except (OSError, ValueError):
+            return None
+        return max(0, int(self._clock()) - refreshed)
+
+    def releases(self) -> list[ReleaseEntry]:
+        """The releases the vendor lists, by sequence; empty when nothing was ever verified.
+
+        :raises ClmsError: TRUST_REFUSED when the local store or the list in it is not valid
+        """
+        targets = self._local_targets()
+        if targets is None:
+            return []
+        with self._guarded():
+            entries = [_entry(target) for path, target in targets.targets.items() if path.startswith("releases/")]
+        return sorted(entries, key=lambda entry: entry.sequence)
+
+    def release(self, version: str, *, offline: bool = False) -> Release:
+        """The verified description of one release.
+
+        :param offline: answer from the last verified metadata, to show something without network
+        :raises ClmsError: RELEASE_UNKNOWN, RELEASE_INVALID, RELEASE_OTHER_PRODUCT, and as :meth:`refresh`
+        """
+        if not offline and self._updater is None:
+            self.refresh()
+        entry = next((entry for entry in self.releases() if entry.version.text == version), None)
+        if entry is None:
+            raise ClmsError("RELEASE_UNKNOWN", version=version[:64])
+        target = self._target(entry.path)
+        if target.length > MAX_BYTES:
+            raise ClmsError("RELEASE_INVALID", version=version, detail="it is too large")
+        stored = self._state / "targets" / entry.path
+        data = _verified_bytes(stored, target)
+        if data is None:
+            with self._guarded():
+                self._download(target, stored)
+            data = _verified_bytes(stored, target)
+        if data is None:
+            raise ClmsError("TRUST_STORE", path=stored, detail="a file changed right after it was written")
+        release = parse_release(data)
+        if (release.version, release.sequence, release.channel) != (entry.version, entry.sequence, entry.channel):
+            raise ClmsError("RELEASE_INVALID", version=version, detail="it differs from the entry in the signed list")
+        return release
+
+    def package(self, release: Release, destination: Path) -> Path:
+        """Download a release's package and, beside it, its detached signature ``<name>.sig``.
+
+        What is already there and as signed is not fetched again. The signature itself is for :mod:`.gpg` to verify.
+
+        :param destination: existing folder that only the caller can write
+        :returns: the package
+        :raises ClmsError: PACKAGE_CORRUPT, RELEASE_INVALID, and as :meth:`refresh`
+        """
+        if self._updater is None:
+            self.refresh()
+        version, path = release.version, release.package.path
+        target = self._target(path)
+        signature = self._target(f"{path}.sig")
+        if (target.length, target.hashes.get("sha256")) != (release.package.size, release.package.sha256):
+            raise ClmsError(
+                "PACKAGE_CORRUPT", version=version, detail="release and signed list name different packages"
+            )
+        package = destination / path.rpartition("/")[2]
+        for wanted, local in ((target, package), (signature, package.with_name(package.name + ".sig"))):
+            if not _is_verified(local, wanted):
+                with self._guarded(package_of=version):
+                    self._download(wanted, local)
+        return package
+
+    def fingerprints(self) -> frozenset[str]:
+        """Primary fingerprints (upper case) of the GPG keys that may sign releases, from the newest trusted root.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        root = self._local_root()
+        keys = (root.keys[keyid] for keyid in root.roles[Targets.type].keyids)
+        return frozenset(key.keyid.upper() for key in keys if key.scheme.startswith("pgp+"))
+
+    def _pinned_bytes(self) -> bytes:
+        try:
+            data = self._pinned_root.read_bytes()
+            root = Metadata[Root].from_bytes(data)
+            root.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+        except Exception:  # whatever is wrong with it, it is no root of trust
+            raise ClmsError("TRUST_MISSING", path=self._pinned_root) from None
+        return data
+
+    def _local_root(self) -> Root:
+        """The newest root that the pinned one leads to, by the chain that was stored."""
+        trusted = Metadata[Root].from_bytes(self._pinned_bytes()).signed
+        with self._guarded():
+            while True:
+                path = self._state / "metadata" / "root_history" / f"{trusted.version + 1}.root.json"
+                if not path.exists():
+                    return trusted
+                following = Metadata[Root].from_file(str(path))
+                for signed_by in (trusted, following.signed):
+                    signed_by.verify_delegate(Root.type, following.signed_bytes, following.signatures)
+                trusted = following.signed
+
+    def _local_targets(self) -> Targets | None:
+        path = self._state / "metadata" / "targets.json"
+        if not path.exists():
+            return None
+        root = self._local_root()
+        with self._guarded():
+            return _verified(path, Targets, root)
+
+    def _target(self, path: str) -> TargetFile:
+        targets = self._local_targets()
+        target = None if targets is None else targets.targets.get(path)
+        if target is None:
+            raise ClmsError("TRUST_REFUSED", detail=f"the signed list names no file {path}")
+        return target
+
+    def _download(self, target: TargetFile, local: Path) -> None:
+        """Fetch to a temporary name, verify, then rename: a file under its own name is always a verified one."""
+        if self._updater is None:
+            raise ClmsError("SERVER_UNREACHABLE", url=self._url, detail="this was asked without the network")
+        part = local.with_name(f".{local.name}.part")
+        try:
+            self._updater.download_target(target, filepath=str(part))
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(local)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self._state / f".{name}.part"
+        temporary.write_text(text)
+        temporary.replace(self._state / name)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One refresh at a time: the client does not support several in one folder."""
+        self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._state.chmod(0o700)
+        for name in ("metadata", "targets"):
+            (self._state / name).mkdir(exist_ok=True)
+        with (self._state / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _guarded(self, package_of: Version | None = None) -> Iterator[None]:
+        """Turn what the client and the metadata API raise into errors for people.
+
+        :param package_of: the version whose package is being fetched
+        """
+        try:
+            yield
+        except ClmsError:
+            raise
+        except ExpiredMetadataError as error:
+            raise ClmsError("TRUST_EXPIRED", detail=_sentence(error)) from error
+        except (LengthOrHashMismatchError, DownloadLengthMismatchError) as error:
+            if package_of is not None:
+                raise ClmsError("PACKAGE_CORRUPT", version=package_of, detail=_sentence(error)) from error
+            raise ClmsError("TRUST_REFUSED", detail=_sentence(error)) from error
+        except RepositoryError as error:
+            raise ClmsError("TRUST_REFUSED", detail=_sentence(error)) from error
+        except DownloadError as error:
+            raise ClmsError("SERVER_UNREACHABLE", url=self._url, detail=_sentence(error)) from error
+        except OSError as error:
+            raise ClmsError("TRUST_STORE", path=self._state, detail=error.strerror or "unknown") from error
+        except Exception as error:
+            # a signature that is no hexadecimal text, for one, raises ValueError or KeyError deep inside:
+            # metadata that cannot be processed is metadata that is not trusted
+            detail = f"it cannot be read ({type(error).__name__})"
+            raise ClmsError("TRUST_REFUSED", detail=detail) from error
+
+
+def _verified(path: Path, role: type[_S], root: Root) -> _S:
+    """:raises RepositoryError: when the stored metadata is not signed as ``root`` wants it"""
+    metadata: Metadata[Any] = Metadata.from_file(str(path))
+    if not isinstance(metadata.signed, role):
+        raise RepositoryError(f"{path.name} holds other metadata")
+    root.verify_delegate(role.type, metadata.signed_bytes, metadata.signatures)
+    return metadata.signed
+
+
+def _entry(target: TargetFile) -> ReleaseEntry:
+    """:raises RepositoryError: when the vendor signed an entry that makes no sense"""
+    try:
+        fields = Fields(target.custom, f"custom data of {target.path}")
+        entry = ReleaseEntry(
+            version=Version(fields.text("version", limit=64)),
+            sequence=fields.number("sequence", low=1),
+            channel=fields.text("channel", pattern=r"[a-z][a-z0-9_-]{0,40}"),
+        )
+        fields.done()
+    except (FieldError, ValueError) as error:
+        raise RepositoryError(str(error)) from None
+    if entry.path != target.path:
+        raise RepositoryError(f"{target.path} is listed as version {entry.version}")
+    return entry
+
+
+def _verified_bytes(path: Path, target: TargetFile) -> bytes | None:
+    """The content of a stored target if it is as signed; the very bytes that were checked."""
+    try:
+        data = path.read_bytes() if path.stat().st_size == target.length else b""
+        target.verify_length_and_hashes(data)
+    except (OSError, LengthOrHashMismatchError):
+        return None
+    return data
+
+
+def _is_verified(path: Path, target: TargetFile) -> bool:
+    try:
+        with path.open("rb") as file:
+            target.verify_length_and_hashes(file)
+    except (OSError, LengthOrHashMismatchError):
+        return False
+    return True
+
+
+def _sentence(error: Exception) -> str:
+    return (str(error) or type(error).__name__).rstrip(".")[:300]

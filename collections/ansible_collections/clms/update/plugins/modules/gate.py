@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gate
+short_description: Install or remove the gate in front of CLMS
+version_added: 0.1.0
+description:
+  - The gate is an HAProxy container that owns every published port of CLMS.
+  - A new gate is closed - it shows the maintenance page - until a run opens it to a slot.
+author:
+  - CLMS Update maintainers (@clms-update)
+options:
+  school:
+    description:
+      - The description of the school, which the variables C(clms_*) hold.
+    type: dict
+    required: true
+  state:
+    description:
+      - Whether the gate is to be there.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description:
+      - Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    support: none
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    support: full
+requirements:
+  - a Docker engine on the managed node, and the right to use it
+  - docker (Python library)
+"""
+
+EXAMPLES = r"""
+- name: Install the gate
+  clms.update.gate:
+    school: "{{ clms_description }}"
+"""
+
+RETURN = r"""
+container:
+  description: Name of the gate's container.
+  returned: success
+  type: str
+  sample: clms-gate
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
+from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.phase_module import fail, require_libraries
+from ansible_collections.clms.update.plugins.module_utils.school import parse_school
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "school": {"type": "dict", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    require_libraries(module)
+    try:
+        school = parse_school(module.params["school"])
+        control = GateControl(school, Engine())
+        name = school.gate.container
+        present = control.engine.is_running(name)
+        if module.params["state"] == "absent":
+            there = control.engine.state(name) is not None
+            if there and not module.check_mode:
+                control.remove()
+            module.exit_json(changed=there, container=name)
+        changed = not present if module.check_mode else control.install()
+        module.exit_json(changed=changed, container=name)
+    except ClmsError as error:
+        fail(module, error)
+
+
+if __name__ == "__main__":
+    main()

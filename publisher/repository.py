@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The signed repository: metadata of The Update Framework with consistent snapshots, and the files it speaks of.
+
+What counts is what ``timestamp.json`` leads to. It is written last, so that a crash in the middle of a change leaves
+the state before it; the next change writes over what was left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.version import Version
+from securesystemslib.signer import Signer
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.serialization.json import JSONSerializer
+
+from .keys import signing_errors
+from .settings import EXPIRES
+from .vendor import write_file
+
+_S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+
+
+@dataclass(frozen=True)
+class NewTarget:
+    """A file to be added."""
+
+    path: str
+    data: bytes
+    custom: dict[str, Any] | None = None
+
+
+class Repository:
+    """The repository in one folder, with ``metadata/`` and ``targets/`` below it."""
+
+    def __init__(self, folder: Path, *, now: datetime | None = None) -> None:
+        """:param now: the time from which expiry is counted, in UTC"""
+        self._metadata = folder / "metadata"
+        self._targets = folder / "targets"
+        self._now = now or datetime.now(UTC)
+
+    @classmethod
+    def create(cls, folder: Path, offline: Signer, online: Signer, *, now: datetime | None = None) -> Repository:
+        """Make a repository without releases.
+
+        :param offline: signs root and targets
+        :param online: signs snapshot and timestamp
+        """
+        repository = cls(folder, now=now)
+        for part in (repository._metadata, repository._targets):
+            part.mkdir(parents=True)
+        root = Root(consistent_snapshot=True)
+        for role, signer in (("root", offline), ("targets", offline), ("snapshot", online), ("timestamp", online)):
+            root.add_key(signer.public_key, role)
+        repository._write_root(root, offline)
+        targets = repository._write_targets(Targets(), offline)
+        repository._write_news(Snapshot(), Timestamp(), targets, online)
+        return repository
+
+    def root_bytes(self) -> bytes:
+        """The newest root metadata as it was signed."""
+        return (self._metadata / f"{self._root().version}.root.json").read_bytes()
+
+    def targets(self) -> dict[str, TargetFile]:
+        """The files that count now, by path.
+
+        :raises ClmsError: VENDOR_HOME when metadata is missing or damaged
+        """
+        return self._current_targets().targets
+
+    def read(self, path: str) -> bytes:
+        """The content of a target, compared with its signed hash.
+
+        :raises ClmsError: VENDOR_HOME
+        """
+        target = self.targets()[path]
+        try:
+            data = self._local(target).read_bytes()
+            target.verify_length_and_hashes(data)
+        except (OSError, RepositoryError) as error:
+            raise ClmsError("VENDOR_HOME", path=self._targets, detail=f"{path} is damaged: {error}") from None
+        return data
+
+    def releases(self) -> list[dict[str, Any]]:
+        """The custom data of all releases (``version``, ``sequence``, ``channel``), by channel and sequence."""
+        found = [target.custom for path, target in self.targets().items() if path.startswith("releases/")]
+        return sorted(found, key=lambda entry: (entry["channel"], entry["sequence"]))
+
+    def check_unused(self, version: str, sequence: int, channel: str) -> None:
+        """:raises ClmsError: RELEASE_USED unless version and sequence both go on where the channel stands"""
+        for entry in self.releases():
+            if Version(entry["version"]) == Version(version):
+                raise ClmsError("RELEASE_USED", version=version, detail="it was signed before")
+            if entry["channel"] == channel and entry["sequence"] >= sequence:
+                detail = f"sequence {sequence} is not above {entry['sequence']} of version {entry['version']}"
+                raise ClmsError("RELEASE_USED", version=version, detail=detail)
+
+    def add(self, files: Sequence[NewTarget], offline: Signer, online: Signer) -> None:
+        """Add files and sign the change.
+
+        :raises ClmsError: SIGNING_FAILED, VENDOR_HOME
+        """
+        targets = self._current_targets()
+        for file in files:
+            target = TargetFile.from_data(file.path, file.data, ["sha256"])
+            if file.custom is not None:
+                target.unrecognized_fields["custom"] = file.custom
+            local = self._local(target)
+            local.parent.mkdir(parents=True, exist_ok=True)
+            write_file(local, file.data)
+            targets.targets[file.path] = target
+        targets.version += 1
+        self._renew(self._write_targets(targets, offline), online)
+
+    def refresh(self, online: Signer, offline: Signer | None = None) -> None:
+        """Give snapshot and timestamp, and with the offline key also root and targets, a new expiry date.
+
+        :raises ClmsError: SIGNING_FAILED, VENDOR_HOME
+        """
+        targets = None
+        if offline is not None:
+            root, targets_before = self._root(), self._current_targets()
+            root.version += 1
+            targets_before.version += 1
+            self._write_root(root, offline)
+            targets = self._write_targets(targets_before, offline)
+        self._renew(targets, online)
+
+    def expires(self) -> dict[str, str]:
+        """When each role's metadata expires (UTC)."""
+        timestamp, snapshot = self._timestamp_and_snapshot()
+        roles: list[Signed] = [self._root(), self._current_targets(), snapshot, timestamp]
+        return {role.type: role.expires.strftime("%Y-%m-%dT%H:%M:%SZ") for role in roles}
+
+    def _renew(self, targets: MetaFile | None, online: Signer) -> None:
+        timestamp, snapshot = self._timestamp_and_snapshot()
+        snapshot.version += 1
+        timestamp.version += 1
+        self._write_news(snapshot, timestamp, targets or snapshot.meta["targets.json"], online)
+
+    def _write_news(self, snapshot: Snapshot, timestamp: Timestamp, targets: MetaFile, online: Signer) -> None:
+        snapshot.meta["targets.json"] = targets
+        data = self._sign(snapshot, online)
+        write_file(self._metadata / f"{snapshot.version}.snapshot.json", data)
+        timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
+        write_file(self._metadata / "timestamp.json", self._sign(timestamp, online))
+
+    def _write_targets(self, targets: Targets, offline: Signer) -> MetaFile:
+        data = self._sign(targets, offline)
+        write_file(self._metadata / f"{targets.version}.targets.json", data)
+        return MetaFile.from_data(targets.version, data, ["sha256"])
+
+    def _write_root(self, root: Root, offline: Signer) -> None:
+        write_file(self._metadata / f"{root.version}.root.json", self._sign(root, offline))
+
+    def _sign(self, signed: Root | Timestamp | Snapshot | Targets, signer: Signer) -> bytes:
+        signed.expires = self._now + EXPIRES[signed.type]
+        metadata: Metadata[Any] = Metadata(signed)
+        with signing_errors():
+            metadata.sign(signer)
+        return metadata.to_bytes(JSONSerializer(compact=False, validate=True))
+
+    def _root(self) -> Root:
+        version = max((int(path.name.split(".")[0]) for path in self._metadata.glob("*.root.json")), default=1)
+        return self._load(f"{version}.root.json", Root)
+
+    def _timestamp_and_snapshot(self) -> tuple[Timestamp, Snapshot]:
+        timestamp = self._load("timestamp.json", Timestamp)
+        return timestamp, self._load(f"{timestamp.snapshot_meta.version}.snapshot.json", Snapshot)
+
+    def _current_targets(self) -> Targets:
+        _timestamp, snapshot = self._timestamp_and_snapshot()
+        return self._load(f"{snapshot.meta['targets.json'].version}.targets.json", Targets)
+
+    def _load(self, name: str, role: type[_S]) -> _S:
+        try:
+            metadata: Metadata[Any] = Metadata.from_file(str(self._metadata / name))
+        except (RepositoryError, OSError) as error:
+            raise ClmsError("VENDOR_HOME", path=self._metadata, detail=f"{name} is damaged: {error}") from None
+        return cast(_S, metadata.signed)
+
+    def _local(self, target: TargetFile) -> Path:
+        folder, _slash, name = target.path.rpartition("/")
+        return self._targets / folder / f"{target.hashes['sha256']}.{name}"
+
+
+def timestamp_version(path: Path) -> int:
+    """The version of a timestamp file, 0 when it is missing or damaged; its signature is not looked at."""
+    try:
+        return int(json.loads(path.read_bytes())["signed"]["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0

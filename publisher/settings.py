@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Constants of the release manager's tool, in one place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+VENDOR_NAME = "CLMS vendor"
+
+EXPIRES = {
+    "root": timedelta(days=730),
+    "targets": timedelta(days=365),
+    "snapshot": timedelta(days=7),
+    "timestamp": timedelta(days=7),
+}
+"""How long signed metadata counts. The last two bound how long somebody can hide a new release from a school."""
+
+RELEASE_LIFETIME = timedelta(days=365)
+"""How long a release may be installed when its definition names no ``expires``."""
+
+MINIMUM_UPDATER = "0.1.0"
+ESTIMATED_MINUTES = 10
+CHANNEL = "stable"
+
+REPOSITORY_PREFIX = "clms/"
+"""Images are pushed as ``clms/<service>``."""
+
+ENGINE_TIMEOUT = 600
+"""Seconds without a sign of life from the Docker engine."""
+
+GPG_TIMEOUT = 300
+"""Seconds for one call of gpg: a person may have to type a passphrase."""

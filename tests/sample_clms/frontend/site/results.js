@@ -1,0 +1,6 @@
+"use strict";
+
+// What happens when a search has found its books.
+function afterSearch() {
+  show("message", "");
+}
