@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.registry import Registry
 from ansible_collections.clms.update.plugins.module_utils.secret_file import Credentials
-from docker.errors import APIError, DockerException, ImageNotFound
 
 from .settings import ENGINE_TIMEOUT
 
@@ -64,16 +65,16 @@ def engine() -> Iterator[docker.DockerClient]:
 def inspect(client: docker.DockerClient, name: str) -> LocalImage:
     """What the engine knows of an image.
 
-    :raises ClmsError: IMAGE_MISSING
+    :raises ClmsError: RELEASE_IMAGE_MISSING
     """
     try:
         attributes = client.images.get(name).attrs
     except ImageNotFound:
-        raise ClmsError("IMAGE_MISSING", image=name, detail="there is none of that name") from None
+        raise ClmsError("RELEASE_IMAGE_MISSING", image=name, detail="there is none of that name") from None
     except APIError as error:
-        raise ClmsError("IMAGE_MISSING", image=name, detail=str(error.explanation)) from None
+        raise ClmsError("RELEASE_IMAGE_MISSING", image=name, detail=str(error.explanation)) from None
     if attributes["Os"] != "linux":
-        raise ClmsError("IMAGE_MISSING", image=name, detail=f"it is made for {attributes['Os']}")
+        raise ClmsError("RELEASE_IMAGE_MISSING", image=name, detail=f"it is made for {attributes['Os']}")
     return LocalImage(
         name=name,
         id=attributes["Id"],
@@ -95,7 +96,7 @@ def push(
     """Push exactly the image that was built, whatever its name means by now.
 
     :returns: the digest that the engine names, still to be verified
-    :raises ClmsError: IMAGE_MISSING, PUSH_FAILED
+    :raises ClmsError: RELEASE_IMAGE_MISSING, PUSH_FAILED
     """
     target = f"{address}/{repository}"
     login = {"username": credentials.username, "password": credentials.password}
@@ -110,7 +111,7 @@ def push(
         finally:
             client.api.remove_image(f"{target}:{tag}", noprune=True)
     except ImageNotFound:
-        raise ClmsError("IMAGE_MISSING", image=image.name, detail="it was removed after the build") from None
+        raise ClmsError("RELEASE_IMAGE_MISSING", image=image.name, detail="it was removed after the build") from None
     except (DockerException, OSError) as error:
         raise ClmsError("PUSH_FAILED", image=image.name, registry=address, detail=str(error)[:300]) from None
     if digest is None:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.exceptions import Error as SigningError
 from securesystemslib.signer import CryptoSigner, GPGSigner, Signer
 from tuf.api.exceptions import RepositoryError
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
 
 from .settings import GPG_TIMEOUT
 from .vendor import write_file

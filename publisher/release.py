@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from securesystemslib.signer import Signer
+
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fields import FieldError, Fields
 from ansible_collections.clms.update.plugins.module_utils.gpg import verify_package
 from ansible_collections.clms.update.plugins.module_utils.registry import Registry
 from ansible_collections.clms.update.plugins.module_utils.release import FORMAT, PRODUCT, Release, parse_release
 from ansible_collections.clms.update.plugins.module_utils.secret_file import Credentials
-from securesystemslib.signer import Signer
 
 from . import settings
 from .images import LocalImage, engine, inspect, push, read_back
@@ -58,7 +59,7 @@ def build(
     :param source: folder that goes into the package as ``source/``
     :param changelog: file whose text replaces the definition's ``changelog``
     :returns: the staging folder
-    :raises ClmsError: DEFINITION_INVALID, IMAGE_MISSING, ENGINE_UNREACHABLE, RELEASE_USED
+    :raises ClmsError: DEFINITION_INVALID, RELEASE_IMAGE_MISSING, ENGINE_UNREACHABLE, RELEASE_USED
     """
     given = _read_definition(definition)
     if changelog is not None:
@@ -111,7 +112,7 @@ def sign(
     """Push the images of a staged release, complete it with their digests and add it to the signed repository.
 
     :param address: ``host:port`` of the registry, as the Docker engine names it
-    :raises ClmsError: RELEASE_NOT_BUILT, RELEASE_USED, IMAGE_MISSING, IMAGE_MISMATCH, PUSH_FAILED, REGISTRY_*,
+    :raises ClmsError: RELEASE_NOT_BUILT, RELEASE_USED, RELEASE_IMAGE_MISSING, IMAGE_MISMATCH, PUSH_FAILED, REGISTRY_*,
         SIGNING_FAILED, PACKAGE_SIGNATURE
     """
     staging = vendor.staging(version)

@@ -33,11 +33,13 @@ SBIN = ":/usr/sbin:/sbin"  # root's programs are not on everybody's PATH
 
 PACKAGES = {
     "age": "encrypts backups",
+    "apache2-utils": "makes the password file of the vendor's registry",
     "debootstrap": "makes the base images without an image registry",
     "gnupg": "signs releases",
     "hyperfine": "times commands in the benchmark",
     "iproute2": "makes networks for tests",
     "procps": "watches processes in tests",
+    "rsync": "copies uploads to a new slot",
     "zstd": "compresses backups",
 }
 

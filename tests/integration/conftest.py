@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+Key = ec.EllipticCurvePrivateKey
 
 REGISTRY_IMAGE = "clms-base-registry:bookworm"
 USERNAME = "school"
@@ -63,15 +65,13 @@ class RunningRegistry:
 
 def make_authority(folder: Path) -> Authority:
     """Write ``ca.pem`` and ``server.pem``."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
 
-    def certificate(
-        name: str, issuer: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, ca: bool
-    ) -> bytes:
+    def certificate(name: str, key: Key, signer: Key, ca: bool) -> bytes:
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test CA")]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
@@ -85,9 +85,9 @@ def make_authority(folder: Path) -> Authority:
 
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = Authority(folder / "ca.pem", folder / "server.pem")
-    authority.ca.write_bytes(certificate("test CA", "test CA", ca_key, ca_key, True))
+    authority.ca.write_bytes(certificate("test CA", ca_key, ca_key, True))
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    authority.server.write_bytes(certificate("127.0.0.1", "test CA", key, ca_key, False) + private)
+    authority.server.write_bytes(certificate("127.0.0.1", key, ca_key, False) + private)
     return authority
 
 
@@ -120,7 +120,7 @@ def registry(
         ["docker-registry", "serve", "/registry/config.yml"],
         name=f"{prefix}-registry",
         labels={"clms-test": prefix},
-        ports={"5000/tcp": ("127.0.0.1", None)},
+        ports={"5000/tcp": ("127.0.0.1", 0)},  # 0: any free one
     )
     try:
         files = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fetcher import HttpsFetcher
 from ansible_collections.clms.update.plugins.module_utils.gpg import verify_package
@@ -68,8 +69,10 @@ def test_from_definition_to_school(
     make_image: Callable[..., str],
 ) -> None:
     served = tmp_path / "served"
-    sign = ("--registry", registry.address, "--registry-ca", registry.ca)
-    sign = (*sign, "--registry-credentials", registry.credentials)
+    sign = [
+        *("--registry", registry.address, "--registry-ca", registry.ca),
+        *("--registry-credentials", registry.credentials),
+    ]
     made = release("init", "--home", home)
     for sequence, version in enumerate(("1.0.1", "1.0.2"), start=1):
         path = definition(tmp_path, version, sequence, make_image("backend", version))

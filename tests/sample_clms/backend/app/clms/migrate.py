@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import sys
 import uuid
 from pathlib import Path
@@ -102,6 +103,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="clms-migrate", description=__doc__)
     parser.add_argument("command", choices=["deploy", "status"])
     arguments = parser.parse_args()
+    # as the first process of a container we get no signal that we do not ask for
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("clms-migrate: stopped before the end"))
     try:
         # a statement may take as long as it takes; whoever started us decides when it is too long
         connection = connect(Database.from_environment(), timeout=365 * 86_400)

@@ -27,8 +27,9 @@ def _place(name: str) -> Path:
 @blueprint.post("/api/uploads")
 def upload() -> Any:
     """Keep a file: the form field ``file``, or the whole body with ``?name=``. A file of that name is replaced."""
-    sent = request.files.get("file")
-    content = sent.read() if sent else request.get_data()
+    # asked by type, because a form is taken apart when it is looked at and leaves no body behind
+    sent = request.files.get("file") if request.mimetype == "multipart/form-data" else None
+    content = sent.read() if sent else request.get_data(cache=False)
     place = _place(request.args.get("name") or (sent.filename if sent else "") or "")
     with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".upload-", delete=False) as file:
         file.write(content)

@@ -270,7 +270,7 @@ CATALOGUE: dict[str, ErrorText] = {
         "Version {version} was not built here.",
         "Run 'clms-release build' for it first.",
     ),
-    "IMAGE_MISSING": ErrorText(
+    "RELEASE_IMAGE_MISSING": ErrorText(
         "The Docker engine has no usable image {image}: {detail}.",
         "Build or load the image, then run 'clms-release build' again.",
     ),

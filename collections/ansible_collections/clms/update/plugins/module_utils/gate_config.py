@@ -36,7 +36,12 @@ defaults
 
 resolvers engine
     nameserver dns 127.0.0.11:53
-    hold nx 2s
+    # a name that does not resolve for a while (its container restarts) must not lose its server's address
+    hold nx 24h
+    hold other 24h
+    hold refused 24h
+    hold timeout 24h
+    hold obsolete 24h
     hold valid 2s
     resolve_retries 2
     timeout resolve 500ms

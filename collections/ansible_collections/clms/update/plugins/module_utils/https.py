@@ -133,6 +133,8 @@ class HttpsClient:
             if 300 <= response.status < 400:
                 raise HttpsError("it redirects to another address, which is not allowed")
             yield response, response.stream(CHUNK, decode_content=False)
+        except urllib3.exceptions.NewConnectionError as error:  # a timeout too, by its class
+            raise HttpsError(_reason(error)) from None
         except (urllib3.exceptions.TimeoutError, TimeoutError):
             raise HttpsError("it answers too slowly") from None
         except urllib3.exceptions.HTTPError as error:
@@ -174,11 +176,11 @@ def check_address(url: str) -> None:
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
     """The innermost cause without urllib3's own wrapping, which repeats the address."""
     cause: BaseException = error
-    while (inner := getattr(cause, "reason", None) or cause.__cause__) and isinstance(inner, BaseException):
+    while inner := cause.__cause__ or cause.__context__:
         cause = inner
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({cause.verify_message})"
-    if isinstance(cause, urllib3.exceptions.ProtocolError | urllib3.exceptions.IncompleteRead):
+    if isinstance(error, urllib3.exceptions.ProtocolError):
         return "the connection broke before the answer was complete"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .adapters.backup_store import backups_in
 from .adapters.vendor import newest, store_of
 from .errors import ClmsError
 from .journal import Journal, RunRow
-from .phases.backup import backups_in
 from .phases.preflight import check_release
 from .release import Release
 from .school import School, parse_school

@@ -32,16 +32,18 @@ def fail(module: AnsibleModule, error: ClmsError) -> None:
     module.fail_json(msg=error.happened, code=error.code, remedy=error.remedy)
 
 
-def main(phase: str, work: Callable[[Context], dict[str, Any]]) -> None:
+def main(phase: str, work: Callable[[Context], dict[str, Any]], **libraries: bool) -> None:
     """Carry out a phase of an open run as an Ansible module with the options ``home`` and ``run``.
 
     Returns ``phase`` and ``result``, which is what ``work`` returned. In check mode nothing is done.
+
+    :param libraries: further Python libraries that the phase needs, and whether they were found
     """
     module = AnsibleModule(
         argument_spec={"home": {"type": "path", "required": True}, "run": {"type": "int", "required": True}},
         supports_check_mode=True,
     )
-    require_libraries(module)
+    require_libraries(module, **libraries)
     if module.check_mode:
         module.exit_json(changed=True, phase=phase, result={})
     try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from .errors import ClmsError
 from .fields import FieldError, Fields
@@ -96,7 +96,7 @@ class Registry:
         :raises ClmsError: REGISTRY_UNREACHABLE, REGISTRY_LOGIN
         """
         found: list[str] = []
-        url = f"{self._base}{repository}/tags/list?n=1000"
+        url = f"{self._url(repository, 'tags', 'list')}?n=1000"
         for _page in range(_PAGES):
             answer = self._ask(url)
             if answer.status == 404:
@@ -119,7 +119,7 @@ class Registry:
 
         :raises ClmsError: REGISTRY_UNREACHABLE, REGISTRY_LOGIN, REGISTRY_DIGEST_MISSING
         """
-        answer = self._found(f"{self._base}{repository}/manifests/{tag}", f"{repository}:{tag}")
+        answer = self._found(self._url(repository, "manifests", tag), f"{repository}:{tag}")
         return _hash(answer.body)
 
     def manifest(self, repository: str, digest: str) -> Manifest:
@@ -128,6 +128,8 @@ class Registry:
         :raises ClmsError: REGISTRY_UNREACHABLE, REGISTRY_LOGIN, REGISTRY_DIGEST_MISSING, IMAGE_MISMATCH
         """
         image = f"{repository}@{digest}"
+        if not re.fullmatch(_DIGEST, digest):
+            raise ClmsError("IMAGE_MISMATCH", image=image, detail="that is no digest")
         body = self._by_digest("manifests", repository, digest)
         try:
             fields = Fields(json.loads(body))
@@ -143,13 +145,13 @@ class Registry:
         except (ValueError, RecursionError) as error:
             raise ClmsError("IMAGE_MISMATCH", image=image, detail=str(error)[:200]) from None
 
-    def verify(self, repository: str, digest: str, config: str) -> Manifest:
-        """The manifest with this digest, which must name this image configuration.
+    def verify(self, repository: str, digest: str, config: str | None) -> Manifest:
+        """The manifest with this digest, which must name this image configuration unless that is None.
 
         :raises ClmsError: as :meth:`manifest`
         """
         manifest = self.manifest(repository, digest)
-        if manifest.config != config:
+        if config not in (None, manifest.config):
             detail = f"its configuration is {manifest.config} instead of {config}"
             raise ClmsError("IMAGE_MISMATCH", image=f"{repository}@{digest}", detail=detail)
         return manifest
@@ -172,11 +174,14 @@ class Registry:
 
     def _by_digest(self, kind: str, repository: str, digest: str) -> bytes:
         image = f"{repository}@{digest}"
-        body = self._found(f"{self._base}{repository}/{kind}/{digest}", image).body
+        body = self._found(self._url(repository, kind, digest), image).body
         if _hash(body) != digest:
             detail = f"the registry sent something else ({_hash(body)})"
             raise ClmsError("IMAGE_MISMATCH", image=image, detail=detail)
         return body
+
+    def _url(self, repository: str, kind: str, name: str) -> str:
+        return f"{self._base}{quote(repository)}/{kind}/{quote(name, safe=':')}"
 
     def _found(self, url: str, image: str) -> Answer:
         answer = self._ask(url)

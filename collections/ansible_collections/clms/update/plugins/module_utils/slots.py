@@ -24,7 +24,7 @@ class SlotService:
     image: str
     """what the engine is asked for: ``registry/repository@sha256:…`` or the id of an image built or loaded here"""
     config: str
-    """digest of the image's configuration; empty where the release does not bring the image"""
+    """digest of the image's configuration; where the release does not bring the image, the digest in the reference"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _image(
     if current is not None and service.name in current.services:
         return current.services[service.name].image, current.services[service.name].config
     if service.image is not None:
-        return service.image, ""
+        return service.image, service.image.rpartition("@")[2]
     raise ClmsError(
         "RELEASE_INVALID",
         version=release.version,

@@ -16,7 +16,7 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/api/health")
 def health() -> Any:
-    """200 when the database answers, 503 when not; a database that is frozen is given up after about ten seconds."""
+    """200 when the database answers, 503 when not; a database that is frozen is given up after five to ten seconds."""
     try:
         with connect(g.config.database, timeout=5) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1")

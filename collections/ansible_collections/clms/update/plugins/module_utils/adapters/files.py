@@ -38,13 +38,18 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def empty_folder(path: Path) -> None:
+    """Remove everything in a folder."""
+    for entry in path.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
 def copy_folder(source: Path, target: Path) -> None:
     """Copy everything in ``source`` into the empty folder ``target``, sharing blocks where the file system can.
 
     :raises ClmsError: SLOT_FAILED
     """
-    for leftover in target.iterdir():
-        shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+    empty_folder(target)
     _run(["cp", "-a", "--reflink=auto", f"{source}/.", f"{target}/"])
 
 

@@ -91,7 +91,7 @@ class GateControl:
         for command in commands:
             answer = self.command(command)
             # a command that worked says nothing, or what it changed
-            if answer and "changed" not in answer and "nothing" not in answer:
+            if answer and not any(word in answer for word in ("changed", "nothing", "no need to change")):
                 raise ClmsError("GATE_UNREACHABLE", detail=f"'{command}': {answer}", container=self.gate.container)
 
     def _set_mode(self, mode: str) -> None:
@@ -146,18 +146,36 @@ class GateControl:
             if not wait_until(self.is_up, seconds=30):
                 raise ClmsError("GATE_UNREACHABLE", detail="it did not start", container=self.gate.container)
             return
+        if self._point_at(slot):
+            self._set_mode("open")
+        else:
+            self._reload()
+
+    def _point_at(self, slot: Slot) -> bool:
+        """Tell the running process where ``slot`` is; False when it cannot take that without reading its files."""
         for port in self.gate.ports:
             name = gate_config.port_name(port.listen)
             container = slot.services[port.service].container
             address = self.engine.address(container, slot.network)
-            self._tell(
-                f"set server live_{name}/live fqdn {container}",
-                f"set server live_{name}/live addr {address} port {port.port}",
-            )
+            self._tell(f"set server live_{name}/live fqdn {container}")
+            answer = self.command(f"set server live_{name}/live addr {address} port {port.port}")
+            if "address family" in answer:  # the server never had an address
+                return False
             self.command(f"set server live_{name}/live state ready")
             if port.mode == "http":
                 self._tell(f"set server held_{name}/live addr {address} port {port.port}")
-        self._set_mode("open")
+        return True
+
+    def _reload(self) -> None:
+        """Have the gate read its files anew; open connections stay with the old process until they end."""
+        process = self._process()
+        self.engine.api.kill(self.gate.container, "SIGUSR2")
+        if not wait_until(lambda: self.is_up() and self._process() != process, seconds=30):
+            raise ClmsError("GATE_UNREACHABLE", detail="it did not reload", container=self.gate.container)
+
+    def _process(self) -> str:
+        """The number of the process that answers on the socket."""
+        return next((line for line in self.command("show info").splitlines() if line.startswith("Pid:")), "")
 
     def install(self) -> bool:
         """Make the gate's container, closed until a slot is opened; returns whether something changed."""

@@ -32,9 +32,11 @@ def work(context: Context) -> dict[str, Any]:
                 _restore_events(context, database)
         with context.step("version_row", version=slot.version):
             written = database.set_version_row(slot.version)
+        # what a rollback asked for later is compared with
+        rows = database.row_counts()
     finally:
         database.close()
-    return {"version_row": written}
+    return {"version_row": written, "rows": rows, "rows_at": outcome["opened_at"]}
 
 
 def egress_network(school: School) -> str:

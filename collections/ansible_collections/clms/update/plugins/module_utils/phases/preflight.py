@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import lock
+from ..adapters.backup_store import check_place
 from ..adapters.database import database_of
 from ..adapters.files import folder_bytes
 from ..adapters.gate import GateControl
@@ -23,10 +24,9 @@ from ..school import School, parse_school
 from ..secret_file import read_credentials, read_secret
 from ..slots import Slot, plan_slot, restored_slot
 from ..version import UPDATER, Version, check_path
-from .backup import check_place
 from .clean_up import free_slot
 from .image_pull import is_present
-from .restore import lost_writes, slot_of_backup
+from .restore import load_saved_images, lost_writes, slot_of_backup
 
 _DUMP_SHARE = 0.5
 """Bytes of an encrypted, compressed dump for each byte of data, as an upper bound seen with text."""
@@ -55,6 +55,7 @@ class Findings:
     arithmetic: list[str]
     event_scheduler: str
     lost: dict[str, int]
+    backup: str | None
 
 
 def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -175,6 +176,7 @@ def _settle(context: Context, findings: Findings) -> None:
         arithmetic=findings.arithmetic,
         event_scheduler=findings.event_scheduler,
         lost=findings.lost,
+        backup=findings.backup,
     )
 
 
@@ -200,6 +202,7 @@ def examine(context: Context, request: Request) -> Findings:
     if request.kind == "restore":
         backed_up = slot_of_backup(school, request.backup or "")
         slot = restored_slot(school, backed_up, run=context.run.id, current=context.old)
+        slot = load_saved_images(school, engine, slot)
         missing = [service.image for service in slot.services.values() if engine.image(service.image) is None]
         if missing:
             raise ClmsError("IMAGE_MISSING", image=missing[0], backup=request.backup)
@@ -213,7 +216,7 @@ def examine(context: Context, request: Request) -> Findings:
     arithmetic = check_space(
         space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes
     )
-    return Findings(kind, slot, arithmetic, events, lost)
+    return Findings(kind, slot, arithmetic, events, lost, request.backup)
 
 
 def _words(lost: dict[str, int]) -> str:

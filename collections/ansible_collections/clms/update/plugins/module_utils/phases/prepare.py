@@ -15,8 +15,8 @@ from ..run import Context
 from ..school import Volume
 from ..slots import Slot
 
-_EVENTS_OFF = "[mysqld]\nevent_scheduler=OFF\n"
-_EVENTS_MOUNT = "/etc/mysql/conf.d/clms-update-slot.cnf"
+EVENTS_OFF = "[mysqld]\nevent_scheduler=OFF\n"
+EVENTS_MOUNT = "/etc/mysql/conf.d/clms-update-slot.cnf"
 
 
 def file_volumes(context: Context) -> list[Volume]:
@@ -64,8 +64,8 @@ def prepare(context: Context) -> None:
             spec = service_spec(school, slot, service, context.environment(service))
             if service.role == "database":
                 switch = event_switch(context, slot)
-                write_atomically(switch, _EVENTS_OFF, mode=0o644)
-                spec = spec.with_bind(f"{switch}:{_EVENTS_MOUNT}:ro")
+                write_atomically(switch, EVENTS_OFF, mode=0o644)
+                spec = spec.with_bind(f"{switch}:{EVENTS_MOUNT}:ro")
             engine.create(spec)
 
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A playbook in a process of its own, which goes on when whoever asked for it is gone.
+
+An update must not end in the middle because somebody closes a window, loses an ssh connection or presses Ctrl-C. The
+process therefore has no terminal, a session of its own and process 1 as its parent: the school's lock is tied to the
+nearest ssh server above the playbook, and above this process there is none. The caller only watches; a pipe tells it
+the ending, and breaks when the process is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from .runner import Ending, Play, environment, play
+
+
+class Driver:
+    """A playbook that is being run in a process of its own."""
+
+    def __init__(self, what: Play) -> None:
+        """Start it."""
+        folder = Path(what.folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._pipe, other_end = os.pipe()
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "agent.detached", str(other_end), json.dumps(asdict(what))],
+                pass_fds=(other_end,),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                env=environment(folder),
+                check=False,
+            )
+        finally:
+            os.close(other_end)
+        self._said = b""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end, but not longer than ``seconds``; returns whether it has come."""
+        while select.select([self._pipe], [], [], seconds)[0]:
+            chunk = os.read(self._pipe, 65536)
+            if not chunk:
+                return True
+            self._said += chunk
+        return False
+
+    def ending(self) -> Ending | None:
+        """How it ended, after :meth:`wait` said so; None when the process was killed."""
+        os.close(self._pipe)
+        return Ending(**json.loads(self._said)) if self._said else None
+
+
+def main(pipe: int, what: Play) -> None:
+    """Leave the caller behind, run the playbook and tell how it ended."""
+    if os.fork():
+        os._exit(0)
+    os.set_inheritable(pipe, False)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        ending = play(what)
+    except Exception as error:  # whatever it is, the one who watches should learn of it
+        from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+        detail = f"{type(error).__name__}: {error}"[:500]
+        ending = Ending(1, ClmsError("INTERNAL", phase=what.playbook, detail=detail).as_dict(), "")
+    try:
+        os.write(pipe, json.dumps(asdict(ending)).encode())
+    except BrokenPipeError:
+        return  # nobody watches any more
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Play(**json.loads(sys.argv[2])))

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Encrypted files, written and read as streams: ``… | zstd | age -r … > file`` and ``age -d file | zstd -d | …``.
+
+Plaintext only ever passes through pipes and memory, never through a file. The exit code of every process is looked
+at, and the file appears under its name only when all of them were content and it is on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from .files import sync_folder
+from .pipes import ArchiveError, Process, read_some, write_all
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a finished file came to."""
+
+    bytes: int
+    sha256: str
+
+
+class _Collector(threading.Thread):
+    """Writes a stream to a new file and takes its hash on the way."""
+
+    def __init__(self, source: IO[bytes], path: Path) -> None:
+        super().__init__(daemon=True)
+        self.error: OSError | None = None
+        self.bytes = 0
+        self.hash = hashlib.sha256()
+        self._source = source
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def run(self) -> None:
+        with os.fdopen(self._descriptor, "wb", buffering=0) as file:
+            try:
+                while chunk := read_some(self._source):
+                    self.hash.update(chunk)
+                    self.bytes += len(chunk)
+                    write_all(file, chunk)
+                os.fsync(file.fileno())
+                # what is read back later comes from the disk and not from memory
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            except OSError as error:
+                self.error = error
+                self._source.close()
+
+
+def recipient_of(identity: Path) -> str:
+    """The age recipient that belongs to an identity.
+
+    :raises ArchiveError: when the file holds no age identity
+    """
+    process = Process(["age-keygen", "-y", identity], stdout=subprocess.PIPE)
+    try:
+        recipient = process.stdout.read().decode().strip()
+        process.finish()
+        return recipient
+    finally:
+        process.end()
+
+
+class Encrypted:
+    """A file while it is written."""
+
+    def __init__(self, sink: IO[bytes]) -> None:
+        self.sink = sink
+        """takes the plaintext"""
+        self.written: Written | None = None
+
+    def result(self) -> Written:
+        """What the finished file came to."""
+        if self.written is None:
+            raise ArchiveError("the file is not finished")
+        return self.written
+
+
+@contextmanager
+def encrypted(target: Path, recipients: Sequence[str]) -> Iterator[Encrypted]:
+    """Write a new compressed and encrypted file, readable for its owner only.
+
+    :param recipients: age recipients; each of their identities can read the file
+    :raises ArchiveError: with the first cause, such as a full disk
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    compress = Process(["zstd", "-q", "-T0", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    arguments = [argument for recipient in recipients for argument in ("-r", recipient)]
+    processes = [compress]
+    collector: _Collector | None = None
+    try:
+        lock = Process(["age", *arguments], stdin=compress.stdout, stdout=subprocess.PIPE)
+        processes.append(lock)
+        compress.stdout.close()
+        try:
+            collector = _Collector(lock.stdout, partial)
+        except OSError as error:
+            raise ArchiveError(f"{target.name} cannot be written: {error.strerror}") from None
+        collector.start()
+        file = Encrypted(compress.stdin)
+        broken: BrokenPipeError | None = None
+        try:
+            yield file
+            compress.stdin.close()
+        except BrokenPipeError as error:
+            broken = error  # a consequence; the cause is asked for below
+            with contextlib.suppress(BrokenPipeError):
+                compress.stdin.close()
+        collector.join()
+        if collector.error:
+            raise ArchiveError(f"{target.name} cannot be written: {collector.error.strerror}")
+        lock.finish()
+        compress.finish()
+        if broken:
+            raise ArchiveError(f"{target.name} cannot be written: {broken}")
+        partial.replace(target)
+        sync_folder(target.parent)
+        file.written = Written(collector.bytes, collector.hash.hexdigest())
+    finally:
+        for process in processes:
+            process.kill()
+        if collector is not None:
+            collector.join()  # before its pipe is closed
+        for process in processes:
+            process.end()
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def decrypted(source: Path, identity: Path) -> Iterator[IO[bytes]]:
+    """The plaintext of a file that :func:`encrypted` wrote, as a stream.
+
+    :param identity: file with the age identity of one of the recipients
+    :raises ArchiveError: when the file is damaged, cut off or meant for somebody else; also after some of the
+        plaintext has been handed out, so that nothing may be kept of it before the end
+    """
+    unlock = Process(["age", "-d", "-i", identity, source], stdout=subprocess.PIPE)
+    processes = [unlock]
+    try:
+        expand = Process(["zstd", "-q", "-d", "-c"], stdin=unlock.stdout, stdout=subprocess.PIPE)
+        processes.append(expand)
+        unlock.stdout.close()
+        failure: Exception | None = None
+        try:
+            yield expand.stdout
+            while read_some(expand.stdout):
+                pass
+        except Exception as error:  # kept until it is known whether it is only a consequence
+            failure = error
+        expand.stdout.close()
+        for process in processes:
+            try:
+                process.finish()
+            except BrokenPipeError:
+                failure = failure or ArchiveError(f"{source.name} was not read to its end")
+        if failure:
+            raise failure
+    finally:
+        for process in processes:
+            process.end()
+
+
+def pack_folder(folder: Path, sink: IO[bytes]) -> None:
+    """Write everything in a folder as a tar archive, owners and attributes included.
+
+    A file that changes or goes away meanwhile is no error: the folder is in use.
+    """
+    command = ["tar", "--create", "--file=-", "--numeric-owner", "--acls", "--xattrs", "--sparse"]
+    process = Process([*command, f"--directory={folder}", "."], stdout=sink)
+    try:
+        process.finish(allowed=(0, 1))
+    finally:
+        process.end()
+
+
+def unpack_folder(source: IO[bytes], folder: Path) -> None:
+    """Fill an empty folder from a tar archive that :func:`pack_folder` wrote."""
+    command = ["tar", "--extract", "--file=-", "--numeric-owner", "--same-permissions", "--acls", "--xattrs"]
+    process = Process([*command, f"--directory={folder}"], stdin=source)
+    try:
+        process.finish()
+    finally:
+        process.end()
+
+
+def count_packed(source: IO[bytes]) -> int:
+    """Read a tar archive to its end; returns how many files and folders are in it."""
+    process = Process(["tar", "--list", "--file=-"], stdin=source, stdout=subprocess.PIPE)
+    try:
+        count = sum(chunk.count(b"\n") for chunk in iter(lambda: read_some(process.stdout), b""))
+        process.finish()
+        return count
+    finally:
+        process.end()
+
+
+def pack_files(files: dict[str, bytes | Path], sink: IO[bytes]) -> None:
+    """Write a tar archive of single files and folders.
+
+    :param files: name in the archive -> its content, or where it lies
+    :raises OSError: when one of them cannot be read
+    """
+    with tarfile.open(fileobj=sink, mode="w|") as archive:
+        for name, content in files.items():
+            if isinstance(content, Path):
+                archive.add(content.resolve(), arcname=name)
+                continue
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o600
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def hash_file(path: Path) -> Written:
+    """Size and SHA-256 of a file.
+
+    :raises ArchiveError: when it cannot be read
+    """
+    try:
+        with path.open("rb") as file:
+            return Written(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise ArchiveError(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def save_image(image: str, target: Path) -> None:
+    """Write an image of the engine as a compressed archive, which ``zstd -d < file | docker load`` takes.
+
+    :param image: what ``docker save`` is asked for
+    :raises ArchiveError: when it cannot be written
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    save = Process(["docker", "save", image], stdout=subprocess.PIPE, name="docker save")
+    processes = [save]
+    try:
+        compress = Process(["zstd", "-q", "-T0", "-f", "-o", partial], stdin=save.stdout)
+        processes.append(compress)
+        save.stdout.close()
+        compress.finish()
+        save.finish()  # after its reader: a full disk is the cause, the broken pipe a consequence
+        partial.chmod(0o600)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+        sync_folder(target.parent)
+    finally:
+        for process in processes:
+            process.end()
+        partial.unlink(missing_ok=True)
+
+
+def load_image(source: Path) -> None:
+    """Give the engine an image that :func:`save_image` wrote; what it really is has to be looked at afterwards.
+
+    :raises ArchiveError: when the file or the engine does not go along
+    """
+    expand = Process(["zstd", "-q", "-d", "-c", source], stdout=subprocess.PIPE)
+    processes = [expand]
+    try:
+        load = Process(["docker", "load", "--quiet"], stdin=expand.stdout, name="docker load")
+        processes.append(load)
+        expand.stdout.close()
+        load.finish()
+        expand.finish()
+    finally:
+        for process in processes:
+            process.end()

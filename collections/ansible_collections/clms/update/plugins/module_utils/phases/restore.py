@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Going back to a backup or to an earlier slot: what other phases need for it. No phase of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..adapters.accounts import apply_accounts
+from ..adapters.archive import decrypted, load_image, unpack_folder
+from ..adapters.backup_store import check_files, find_backup, image_file
+from ..adapters.database import database_of
+from ..adapters.dump import as_clms_error, check_restored, restore
+from ..adapters.engine import Engine
+from ..adapters.files import empty_folder
+from ..adapters.pipes import ArchiveError
+from ..backup_manifest import Manifest
+from ..errors import ClmsError
+from ..run import Context
+from ..school import School
+from ..slots import Slot
+
+_START_SECONDS = 300
+
+
+def slot_of_backup(school: School, backup: str) -> Slot:
+    """The slot that a backup holds.
+
+    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED or SECRET_FILE
+    """
+    return find_backup(school, backup)[1].slot
+
+
+def load_saved_images(school: School, engine: Engine, slot: Slot) -> Slot:
+    """Load the images of a slot which this server does not have any more from the folder of the backups.
+
+    :returns: the slot, with the images it now has; one that could not be had keeps its reference
+    """
+    services = dict(slot.services)
+    for name, service in slot.services.items():
+        saved = image_file(Path(school.backup.path), service.config)
+        if engine.image(service.image) is not None or not saved.exists():
+            continue
+        try:
+            load_image(saved)
+        except ArchiveError:
+            continue
+        # what was loaded goes by its digest only; the reference to a registry is lost
+        if engine.image(service.config) is not None:
+            services[name] = replace(service, image=service.config)
+    return replace(slot, services=services)
+
+
+def fill_slot_from_backup(context: Context) -> None:
+    """Start slot B's database, and fill it and the file volumes from the backup that preflight recorded.
+
+    Slot B's network, volumes and containers exist already, see :func:`.prepare.prepare`.
+
+    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED, SLOT_FAILED or a DATABASE_ code
+    """
+    folder, manifest = find_backup(context.school, str(context.run.result("preflight")["backup"]))
+    check_files(folder, manifest)
+    try:
+        _fill_volumes(context, folder, manifest)
+        _fill_database(context, folder, manifest)
+    except ArchiveError as error:
+        raise as_clms_error("SLOT_FAILED", error) from None
+
+
+def _fill_volumes(context: Context, folder: Path, manifest: Manifest) -> None:
+    for file in manifest.of_kind("volume"):
+        name = context.new.volumes.get(file.volume or "")
+        target = context.engine.volume_path(name) if name else None
+        if target is None:
+            raise ClmsError("SLOT_FAILED", detail=f"the volume '{file.volume}' is missing")
+        if context.slot is not None and name in context.slot.volumes.values():
+            raise ClmsError("SLOT_FAILED", detail=f"the volume '{file.volume}' is in use")
+        with context.step("fill", file=file.name, volume=name):
+            empty_folder(target)
+            with decrypted(folder / file.name, Path(context.school.backup.host_key_file)) as stream:
+                unpack_folder(stream, target)
+
+
+def _fill_database(context: Context, folder: Path, manifest: Manifest) -> None:
+    identity = Path(context.school.backup.host_key_file)
+    container = context.new.services[context.school.database.service].container
+    with context.step("start", container=container):
+        context.engine.start(container)
+    with (
+        context.step("fill", file=manifest.of_kind("database")[0].name, container=container),
+        database_of(context, context.new, wait_seconds=_START_SECONDS) as database,
+    ):
+        with decrypted(folder / manifest.of_kind("database")[0].name, identity) as stream:
+            restore(container, database, stream)
+        check_restored(database, manifest.database.tables, manifest.database.schema)
+        for file in manifest.of_kind("accounts"):
+            with decrypted(folder / file.name, identity) as stream:
+                apply_accounts(database, stream.read().decode())
+
+
+def lost_writes(context: Context, slot: Slot) -> dict[str, int]:
+    """What users have written since the current version was opened, and would lose by going back to ``slot``.
+
+    Table -> rows that came or went since then; 1 for a table in which rows were only changed, as far as the database
+    server remembers that (it forgets when it restarts). Where nothing was recorded at the opening, the rows of the
+    backup that was made just before are compared instead, so that the number is too high rather than too low.
+
+    :raises ClmsError: DATABASE_LOGIN or DATABASE_UNREACHABLE
+    """
+    current = context.old
+    database = context.school.database.service
+    if slot.services[database].container == current.services[database].container:
+        return {}  # both versions use the same data: nothing is lost
+    opened = context.journal.run(current.run).result("open")
+    before: dict[str, int] = opened.get("rows") or _rows_of_backup(context, current)
+    at = float(opened.get("rows_at") or _opened_at(context, current))
+    with database_of(context, current) as now:
+        rows = now.row_counts()
+        touched = now.touched_since(at)
+    lost = {table: abs(rows.get(table, 0) - before.get(table, 0)) for table in rows.keys() | before.keys()}
+    for table in touched:
+        # the version that CLMS shows is written by us, after the opening
+        if table != "SystemSettings":
+            lost[table] = max(lost.get(table, 0), 1)
+    return {table: count for table, count in sorted(lost.items()) if count}
+
+
+def _rows_of_backup(context: Context, slot: Slot) -> dict[str, int]:
+    name = context.journal.run(slot.run).result("backup").get("backup")
+    try:
+        return find_backup(context.school, str(name))[1].database.tables
+    except ClmsError:
+        return {}  # then every row counts as written since
+
+
+def _opened_at(context: Context, slot: Slot) -> float:
+    """When users were let in to a slot, in seconds since 1970."""
+    for record in context.journal.records(slot.run):
+        if "opened_at" in record.names:
+            return float(record.names["opened_at"])
+    return context.journal.row(slot.run).opened_at

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetching over HTTPS from a server that misbehaves, on the loopback interface."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fetcher import HttpsFetcher
+from ansible_collections.clms.update.plugins.module_utils.https import RATE_GRACE, HttpsClient, HttpsError, Meter
+
+BODY = b"x" * 100_000
+
+
+def self_signed(path: Path) -> Path:
+    """A certificate for 127.0.0.1 with its key; it is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    return path
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Each path misbehaves in its own way."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: Any) -> None:
+        """Nothing: the output belongs to the tests."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        try:
+            getattr(self, self.path[1:])()
+        except OSError:  # the client has gone, as it should
+            self.close_connection = True
+
+    def start(self, status: int = 200, length: int = len(BODY), **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def drip(self, data: bytes) -> None:
+        for byte in data:
+            self.wfile.write(bytes([byte]))
+            time.sleep(0.05)
+
+    def good(self) -> None:
+        self.start()
+        self.wfile.write(BODY)
+
+    def missing(self) -> None:
+        self.start(404, 0)
+
+    def broken(self) -> None:
+        self.start(500, 0)
+
+    def redirect(self) -> None:
+        self.start(302, 0, Location="https://127.0.0.1:1/elsewhere")
+
+    def cut(self) -> None:
+        self.start()
+        self.wfile.write(BODY[:1000])
+        self.close_connection = True
+
+    def silent(self) -> None:
+        self.start()
+        time.sleep(1)
+        self.close_connection = True
+
+    def slow_body(self) -> None:
+        self.start()
+        self.drip(BODY)
+
+    def slow_headers(self) -> None:
+        self.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000)
+
+    def compressed(self) -> None:
+        self.start(length=20, **{"Content-Encoding": "gzip"})
+        self.wfile.write(b"a" * 20)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("tls") / "server.pem")
+
+
+@pytest.fixture(scope="module")
+def server(certificate: Path) -> Iterator[str]:
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Nothing: clients that hang up are the point here."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(certificate: Path) -> Iterator[HttpsClient]:
+    with closing(HttpsClient(ca_file=certificate, read_timeout=0.4, deadline=0.8)) as client:
+        yield client
+
+
+def test_a_good_answer(server: str, client: HttpsClient) -> None:
+    assert HttpsFetcher(client).download_bytes(f"{server}/good", len(BODY)) == BODY
+    answer = client.get(f"{server}/good", {}, len(BODY))
+    assert (answer.status, answer.headers["content-length"], answer.body) == (200, "100000", BODY)
+
+
+def test_what_is_compressed_stays_so(server: str, client: HttpsClient) -> None:
+    assert client.get(f"{server}/compressed", {}, 100).body == b"a" * 20
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        pytest.param("redirect", "redirects", id="redirect"),
+        pytest.param("cut", "broke before", id="cut body"),
+        pytest.param("silent", "too slowly", id="no byte for longer than the read timeout"),
+        pytest.param("slow_body", "too slowly", id="one byte after the other"),
+        pytest.param("slow_headers", "too slowly", id="one byte of the headers after the other"),
+    ],
+)
+def test_a_misbehaving_server(path: str, text: str, server: str, client: HttpsClient) -> None:
+    started = time.monotonic()
+    with pytest.raises(DownloadError, match=text):
+        HttpsFetcher(client).download_bytes(f"{server}/{path}", len(BODY))
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(("path", "status"), [("missing", 404), ("broken", 500)])
+def test_other_statuses(path: str, status: int, server: str, client: HttpsClient) -> None:
+    with pytest.raises(DownloadHTTPError) as caught:
+        HttpsFetcher(client).download_bytes(f"{server}/{path}", 100)
+    assert caught.value.status_code == status
+
+
+def test_a_longer_answer_than_allowed(server: str, client: HttpsClient) -> None:
+    with pytest.raises(DownloadLengthMismatchError):
+        HttpsFetcher(client).download_bytes(f"{server}/good", len(BODY) - 1)
+    with pytest.raises(HttpsError, match="longer than 10 bytes"):
+        client.get(f"{server}/good", {}, 10)
+    assert client.get(f"{server}/good", {}, len(BODY)).status == 200  # on a new connection
+
+
+def test_an_unknown_certificate_authority(server: str, tmp_path: Path) -> None:
+    other = self_signed(tmp_path / "other.pem")
+    for ca_file in (other, None):
+        with closing(HttpsClient(ca_file=ca_file)) as client, pytest.raises(HttpsError, match="not trusted"):
+            client.get(f"{server}/good", {}, 10)
+
+
+def test_another_host_name(server: str, client: HttpsClient) -> None:
+    with pytest.raises(HttpsError, match="not trusted"):
+        client.get(f"{server.replace('127.0.0.1', 'localhost')}/good", {}, 10)
+
+
+def test_nobody_there(client: HttpsClient) -> None:
+    with pytest.raises(HttpsError, match="refused"):
+        client.get("https://127.0.0.1:1/", {}, 10)
+
+
+def test_a_name_that_does_not_exist(client: HttpsClient) -> None:
+    with pytest.raises(HttpsError):
+        client.get("https://vendor.invalid/", {}, 10)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "ftp://127.0.0.1/", "https:///", "https://[", "https://me@host/"])
+def test_only_https(url: str, client: HttpsClient) -> None:
+    with pytest.raises(ClmsError) as caught:
+        HttpsFetcher(client).download_bytes(url, 10)
+    assert caught.value.code == "SERVER_ADDRESS"
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"], ids=["missing", "not PEM"])
+def test_an_unusable_ca_file(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ClmsError) as caught:
+        HttpsClient(ca_file=path)
+    assert caught.value.code == "CA_FILE"
+
+
+ONE_BYTE_EVERY_5_SECONDS = [(5.0, 1)] * 10
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "late"),
+    [
+        pytest.param([(0.0, 1000)] + [(1.0, 2000)] * 30, False, id="steady"),
+        pytest.param([(60.0, 1), (1.0, 1000)], False, id="long thinking, then quick"),
+        pytest.param([(0.0, 1), (RATE_GRACE, 1)], False, id="pause at the beginning"),
+        pytest.param(ONE_BYTE_EVERY_5_SECONDS, True, id="one byte every 5 s"),
+        pytest.param([(0.0, 1000)] + [(1.0, 2000)] * 101, True, id="steady, but past the deadline"),
+    ],
+)
+def test_meter(arrivals: list[tuple[float, int]], late: bool) -> None:
+    now = [0.0]
+    meter = Meter(deadline=100, minimum_rate=1000, clock=lambda: now[0])
+
+    def arrive() -> None:
+        for seconds, size in arrivals:
+            now[0] += seconds
+            meter.count(size)
+
+    run: Callable[[], None] = arrive
+    if late:
+        with pytest.raises(TimeoutError):
+            run()
+    else:
+        run()

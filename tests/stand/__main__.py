@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m tests.stand demo|down``: what `make demo` and `make demo-down` run."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from tests.base_images.docker_cli import BuildError
+
+from .stand import ROOT, Stand, StandError
+
+FOLDER = ROOT / "build" / "demo"
+SCHOOL = "linden"
+
+
+def _prefix() -> str:
+    """A prefix of this checkout's own, so that the demos of two checkouts do not meet."""
+    return f"clms-demo-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"
+
+
+@contextmanager
+def _announced(text: str) -> Iterator[None]:
+    began = time.monotonic()
+    print(f"{text} …", end="", flush=True)
+    yield
+    print(f" {time.monotonic() - began:.1f} s", flush=True)
+
+
+def demo() -> None:
+    """Stand up a vendor and a school on 1.0.0, publish 1.0.1 and update the school to it."""
+    with _announced("Preparing images and names"):
+        stand = Stand.create(FOLDER, prefix=_prefix(), schools=[SCHOOL])
+    with _announced("Setting up the vendor: registry, release server, signing keys"):
+        stand.set_up_vendor()
+    with _announced("Publishing CLMS 1.0.0"):
+        stand.publish("1.0.0")
+    with _announced("Setting up Linden School with CLMS 1.0.0"):
+        stand.set_up_schools()
+    with _announced("Filling it: 900 students, 3,000 books, 20,000 loans, some uploads"):
+        stand.seed(SCHOOL)
+    with _announced("Publishing CLMS 1.0.1, with a migration"):
+        stand.publish("1.0.1")
+    print("\nUpdating the school:", flush=True)
+    # 1.0.1 by name: a second call must find nothing to do, whatever was published since
+    stand.clms_update(SCHOOL, "update", "--version", "1.0.1", quiet=False)
+    print()
+    stand.clms_update(SCHOOL, "status", quiet=False)
+    login = stand.librarian(SCHOOL)
+    print(f"\nCLMS of Linden School: {stand.url(SCHOOL)}  (sign in as {login['username']}, {login['password']})")
+    print(f"Commands of its server: .venv/bin/clms-update --config {(FOLDER / 'schools' / SCHOOL / 'etc').relative_to(ROOT)} status")
+    print("All of it goes away with: make demo-down")
+
+
+def main() -> int:
+    """The command line; the exit code is 0 when it was done."""
+    parser = argparse.ArgumentParser(prog="python -m tests.stand", description=__doc__)
+    parser.add_argument("command", choices=["demo", "down"])
+    command = parser.parse_args().command
+    try:
+        if command == "demo":
+            demo()
+        else:
+            with _announced("Removing the demo"):
+                Stand(FOLDER).remove()
+    except (StandError, BuildError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except ClmsError as error:
+        print(f"\n{error.happened} {error.remedy} ({error.code})", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One stand: a release manager, a registry, a release server and some schools, all with one prefix and one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_of
+from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
+from ansible_collections.clms.update.plugins.module_utils.containers import parse_env_file
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.run import Context
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+from tests.base_images import build as base_images
+from tests.base_images.docker_cli import DOCKER, docker
+from tests.sample_clms import build as sample
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+LIBRARIAN = "librarian"
+
+
+class StandError(Exception):
+    """A stand could not be made or used; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command printed and how it ended."""
+
+    code: int
+    output: str
+
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on its standard output."""
+        decoded: dict[str, Any] = json.loads(self.output)
+        return decoded
+
+
+def _free_port(address: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def _vendor_address(network: str) -> str:
+    """An address of this machine that schools and containers reach and nobody outside does: the vendor's network."""
+    if network not in docker("network", "ls", "--format", "{{.Name}}").split():
+        docker("network", "create", network)
+    found = json.loads(docker("network", "inspect", network))[0]
+    return str(found["IPAM"]["Config"][0]["Gateway"])
+
+
+class Stand:
+    """A stand; its settings are in ``stand.json`` in its folder, which the inventories read."""
+
+    def __init__(self, folder: Path) -> None:
+        """:param folder: made by :meth:`create`; everything of the stand but containers lies in it"""
+        self.folder = folder
+        self.file = folder / "stand.json"
+        self.settings: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    @classmethod
+    def create(cls, folder: Path, *, prefix: str, schools: list[str], backup_images: bool = True) -> Stand:
+        """Write down names, ports and addresses, unless that was done before."""
+        stand = cls(folder)
+        if stand.settings:
+            return stand
+        base_images.build_all(base_images.NAMES)
+        sample.build_release("1.0.0")
+        address = _vendor_address(f"{prefix}-vendor")
+        vendor = folder / "vendor"
+        vendor.mkdir(parents=True, exist_ok=True)
+        stand.settings = {
+            "prefix": prefix,
+            "backup_images": backup_images,
+            "images": {
+                "mysql": docker("image", "inspect", "--format", "{{.Id}}", sample.tags("1.0.0")["mysql"]),
+                "gate": docker("image", "inspect", "--format", "{{.Id}}", base_images.image("haproxy")),
+                "registry": base_images.image("registry"),
+                "release_server": base_images.image("nginx"),
+            },
+            "vendor": {
+                "folder": str(vendor),
+                "address": address,
+                "registry": f"{address}:{_free_port(address)}",
+                "releases": f"{address}:{_free_port(address)}",
+            },
+            "schools": {
+                name: {
+                    "folder": str(folder / "schools" / name),
+                    "http_port": _free_port("127.0.0.1"),
+                    "database_port": _free_port("127.0.0.1"),
+                    "recovery_recipient": "",
+                }
+                for name in schools
+            },
+        }
+        stand._secret(vendor / "registry-credentials.json", {"username": "clms", "password": secrets.token_urlsafe(18)})
+        stand.save()
+        return stand
+
+    def save(self) -> None:
+        """Write the settings."""
+        self.file.write_text(json.dumps(self.settings, indent=2))
+
+    @staticmethod
+    def _secret(path: Path, content: dict[str, str]) -> None:
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(content))
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all containers of this stand begin with."""
+        return str(self.settings["prefix"])
+
+    # commands
+
+    def command(self, *arguments: str | Path, check: bool = True, quiet: bool = True, stdin: str = "") -> Finished:
+        """Run a command from the repository's root, with the virtual environment's commands first.
+
+        :raises StandError: with the end of its output, when ``check`` is set and it fails
+        """
+        environment = {**os.environ, "CLMS_STAND": str(self.file), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            [str(argument) for argument in arguments],
+            cwd=ROOT,
+            env=environment,
+            input=stdin,
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.PIPE if quiet else None,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode:
+            tail = "\n".join(((done.stdout or "") + (done.stderr or "")).strip().splitlines()[-40:])
+            raise StandError(f"'{arguments[0]} {arguments[1]}' ended with code {done.returncode}:\n{tail}")
+        return Finished(done.returncode, done.stdout or "")
+
+    def playbook(self, name: str, *arguments: str, inventory: str = "demo", check: bool = True) -> Finished:
+        """Run one of the repository's playbooks."""
+        return self.command(
+            "ansible-playbook", f"playbooks/{name}.yml", "-i", f"inventories/{inventory}", *arguments, check=check
+        )
+
+    def clms_update(self, school: str, *arguments: str, check: bool = True, quiet: bool = True) -> Finished:
+        """Run ``clms-update`` as on the server of ``school``."""
+        config = self.school_folder(school) / "etc"
+        return self.command("clms-update", "--config", config, *arguments, check=check, quiet=quiet)
+
+    # the vendor
+
+    @property
+    def vendor(self) -> Path:
+        """Folder of the vendor's side."""
+        return Path(self.settings["vendor"]["folder"])
+
+    @property
+    def release_manager(self) -> Path:
+        """Folder of the release manager, with the signing keys."""
+        return self.vendor / "release-manager"
+
+    def release_tool(self, *arguments: str | Path, check: bool = True) -> Finished:
+        """Run ``clms-release``."""
+        command, *rest = arguments
+        return self.command("clms-release", command, "--home", self.release_manager, *rest, "--json", check=check)
+
+    def set_up_vendor(self) -> None:
+        """Registry, release server and the release manager's keys."""
+        self.playbook("vendor")
+        if "fingerprint" not in self.settings["vendor"]:
+            shutil.rmtree(self.release_manager, ignore_errors=True)
+            made = self.release_tool("init", "--name", "CLMS Vendor (demo)").json()
+            self.settings["vendor"]["fingerprint"] = made["fingerprint"]
+            self.save()
+
+    def published(self) -> set[str]:
+        """Versions that the release manager has signed."""
+        return {release["version"] for release in self.release_tool("list").json()["releases"]}
+
+    def publish(self, *versions: str, **changes: Any) -> None:
+        """Build, sign and publish releases of the sample, as far as that was not done before.
+
+        :param changes: fields of the release's definition that differ from the sample's
+        """
+        there = self.published()
+        definitions = self.vendor / "definitions"
+        definitions.mkdir(exist_ok=True)
+        for version in versions:
+            if version in there:
+                continue
+            sample.build_release(version)
+            definition = definitions / f"{version}.json"
+            definition.write_text(json.dumps({**sample.release_definition(version), **changes}, indent=2))
+            self.release_tool("build", "--definition", definition)
+            self.release_tool(
+                "sign",
+                version,
+                "--registry",
+                self.settings["vendor"]["registry"],
+                "--registry-credentials",
+                self.vendor / "registry-credentials.json",
+                "--registry-ca",
+                self.vendor / "tls/ca.crt",
+            )
+        self.release_tool("publish", "--to", self.vendor / "releases/repository")
+
+    # the schools
+
+    def school_folder(self, school: str) -> Path:
+        """Folder of a school: ``etc``, ``state`` and ``backups``."""
+        return Path(self.settings["schools"][school]["folder"])
+
+    def home(self, school: str) -> Path:
+        """State folder of a school."""
+        return self.school_folder(school) / "state"
+
+    def url(self, school: str) -> str:
+        """Where users of a school reach CLMS."""
+        return f"http://127.0.0.1:{self.settings['schools'][school]['http_port']}"
+
+    def set_up_schools(self, *, version: str = "1.0.0", inventory: str = "demo") -> None:
+        """Install the schools of the inventory with ``version``, with a smoke user and a librarian."""
+        self.playbook("school", "-e", f"clms_version={version}", inventory=inventory)
+        for school in self.settings["schools"]:
+            etc = self.school_folder(school) / "etc"
+            recipient = self.command("age-keygen", "-y", etc / "recovery-sheet.txt").output.strip()
+            self.settings["schools"][school]["recovery_recipient"] = recipient
+            smoke = json.loads((etc / "secrets/smoke.json").read_text())
+            self.create_user(school, smoke["username"], smoke["password"])
+            login = etc / "secrets/librarian.json"
+            if not login.exists():
+                self._secret(login, {"username": LIBRARIAN, "password": secrets.token_urlsafe(9)})
+            self.create_user(school, LIBRARIAN, self.librarian(school)["password"])
+        self.save()
+
+    def librarian(self, school: str) -> dict[str, str]:
+        """``username`` and ``password`` of a person who may sign in to CLMS."""
+        login: dict[str, str] = json.loads((self.school_folder(school) / "etc/secrets/librarian.json").read_text())
+        return login
+
+    def create_user(self, school: str, username: str, password: str) -> None:
+        """Make a user in CLMS, or give one a new password."""
+        container = self.slot(school).services["backend"].container
+        self.command(
+            DOCKER or "docker", "exec", "-i", container,
+            "clms-create-user", "--username", username, "--role", "LIBRARIAN",
+            stdin=f"{password}\n",
+        )  # fmt: skip
+
+    def slot(self, school: str) -> Slot:
+        """The slot that serves a school, as its journal says."""
+        journal = Journal(self.home(school))
+        try:
+            slot = journal.slot("current")
+            if slot is None:
+                raise StandError(f"{school} is not installed")
+            return slot
+        finally:
+            journal.close()
+
+    def database(self, school: str) -> Any:
+        """A connection to the database that serves a school."""
+        journal = Journal(self.home(school))
+        try:
+            context = Context(journal, journal.run(journal.rows(limit=1)[0].id), "")
+            return database_of(context, self.slot(school))
+        finally:
+            journal.close()
+
+    def seed(self, school: str, *arguments: str) -> None:
+        """Fill a school with data; see ``tests/sample_clms/seed.py``."""
+        slot = self.slot(school)
+        engine = Engine()
+        address = engine.address(slot.services["mysql"].container, slot.network)
+        uploads = engine.volume_path(slot.volumes["uploads"])
+        self.command(
+            BIN / "python", "tests/sample_clms/seed.py", "--host", address or "", "--uploads", uploads or "",
+            "--defaults-file", self.school_folder(school) / "etc/secrets/database.cnf", *arguments,
+        )  # fmt: skip
+
+    def environment(self, school: str) -> dict[str, str]:
+        """The environment file of a school's backend."""
+        path = self.school_folder(school) / "etc/secrets/backend.env"
+        return parse_env_file(path.read_text(), str(path))
+
+    # the end
+
+    def remove(self) -> None:
+        """Remove the stand's containers, volumes, networks and folder, and nothing else."""
+        if self.settings:
+            engine = Engine()
+            for container in docker("ps", "-aq", "--filter", f"name=^{self.prefix}-").split():
+                docker("rm", "-f", "-v", container)
+            for volume in docker("volume", "ls", "-q", "--filter", f"name=^{self.prefix}-").split():
+                engine.remove_volume(volume)
+            for network in docker("network", "ls", "--format", "{{.Name}}").split():
+                if network.startswith(f"{self.prefix}-"):
+                    engine.remove_network(network)
+            registry = self.settings["vendor"]["registry"]
+            for image in docker("image", "ls", "--format", "{{.Repository}}@{{.Digest}}").split():
+                if image.startswith(f"{registry}/"):
+                    engine.remove_image(image)
+            shutil.rmtree(Path("/etc/docker/certs.d") / registry, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
