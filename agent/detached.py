@@ -29,21 +29,23 @@ class Driver:
         folder = Path(what.folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pipe, other_end = os.pipe()
+        self._said = b""
         try:
-            subprocess.run(
-                [sys.executable, "-m", "agent.detached", str(other_end), json.dumps(asdict(what))],
-                pass_fds=(other_end,),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-                env=environment(folder),
-                check=False,
-            )
+            with (folder / "driver.log").open("ab") as log:  # its own words, should it not even start
+                subprocess.run(
+                    [sys.executable, "-m", "agent.detached", str(other_end), json.dumps(asdict(what))],
+                    pass_fds=(other_end,),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd="/",
+                    umask=0o022,
+                    env=environment(folder),
+                    check=False,
+                )
         finally:
             os.close(other_end)
-        self._said = b""
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end, but not longer than ``seconds``; returns whether it has come."""

@@ -8,14 +8,13 @@ reach the playbooks as paths of files in the inventory, and in no other way (arc
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import ansible_collections.clms.update.plugins.module_utils.errors as collection_errors
 
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
 
@@ -24,7 +23,7 @@ KEPT = 20
 
 _FAILED = ("runner_on_failed", "runner_on_unreachable", "runner_item_on_failed")
 _PASSED_ON = ("DOCKER_HOST", "TZ")
-_COLLECTIONS = Path(collection_errors.__file__).parents[5]
+_COLLECTIONS = Path(inspect.getfile(ClmsError)).parents[5]
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,9 @@ def environment(folder: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "ANSIBLE_HOME": str(folder / "ansible"),
-        # no other ansible.cfg and no other copy of the collection than the one this program belongs to
-        "ANSIBLE_CONFIG": "/dev/null",
+        "ANSIBLE_CONFIG": str(Path(__file__).with_name("ansible.cfg")),
+        # no other copy of the collection than the one that this program belongs to
         "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
-        "ANSIBLE_PIPELINING": "True",
-        "ANSIBLE_GATHERING": "explicit",
-        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
-        "ANSIBLE_RETRY_FILES_ENABLED": "False",
-        "ANSIBLE_NOCOLOR": "True",
         **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
     }
 
@@ -115,10 +109,16 @@ def play(what: Play) -> Ending:
     _, exit_code = Runner(config, event_handler=watch, cancel_callback=lambda: False).run()
     log = str(Path(config.artifact_dir) / "stdout")
     if exit_code != 0 and not failures:
-        said = "it was killed" if exit_code is None else f"it ended with exit code {exit_code}"
-        error = ClmsError("INTERNAL", phase=what.playbook, detail=f"ansible-playbook: {said}; see {log}")
-        failures.append(error.as_dict())
+        failures.append(ClmsError("INTERNAL", phase=what.playbook, detail=_last_words(exit_code, log)).as_dict())
     return Ending(exit_code, failures[0] if failures else None, log)
+
+
+def _last_words(exit_code: int | None, log: str) -> str:
+    """Why ``ansible-playbook`` ended without a failed task: it did not understand the inventory, for one."""
+    said = "it was killed" if exit_code is None else f"it ended with exit code {exit_code}"
+    lines = Path(log).read_text(errors="replace").splitlines()
+    complaint = next((line.strip() for line in lines if "ERROR" in line), "")
+    return f"ansible-playbook: {complaint[:300] or said}; see {log}"
 
 
 def failure_in(event: dict[str, Any]) -> dict[str, str] | None:

@@ -43,6 +43,7 @@ _OPTIONAL: dict[str, Any] = {
     "migration": "none",
     "health": {},
     "smoke": [],
+    "smokeCleanUp": [],
 }
 
 

@@ -62,6 +62,10 @@ class RunningRegistry:
     ca: Path
     credentials: Path
 
+    def login(self) -> dict[str, str]:
+        """For the Docker SDK."""
+        return {"username": USERNAME, "password": PASSWORD}
+
 
 def make_authority(folder: Path) -> Authority:
     """Write ``ca.pem`` and ``server.pem``."""

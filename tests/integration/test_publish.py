@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +15,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fetcher import HttpsFetcher
 from ansible_collections.clms.update.plugins.module_utils.gpg import verify_package
 from ansible_collections.clms.update.plugins.module_utils.https import HttpsClient
@@ -23,6 +26,8 @@ from ansible_collections.clms.update.plugins.module_utils.trust import TrustStor
 from publisher.cli import main
 
 from .conftest import Authority, RunningRegistry, https_folder
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -66,6 +71,7 @@ def test_from_definition_to_school(
     release: Callable[..., dict[str, Any]],
     registry: RunningRegistry,
     authority: Authority,
+    engine: docker.DockerClient,
     make_image: Callable[..., str],
 ) -> None:
     served = tmp_path / "served"
@@ -106,6 +112,71 @@ def test_from_definition_to_school(
         assert school.verify(image.repository, image.digest, image.config).digest == image.digest
         assert latest(school.tags(image.repository)) == "1.0.2"
         assert school.digest(image.repository, "1.0.2") == image.digest
-        with pytest.raises(ClmsError) as refused:
-            school.verify(image.repository, image.digest, "sha256:" + "0" * 64)
-        assert refused.value.code == "IMAGE_MISMATCH"
+
+        # a tag moved to another image: it leads elsewhere now, the digest does not
+        older = store.release("1.0.1").image("backend", "amd64")
+        retag(engine, registry, image.repository, make_image("backend", "swapped"), "1.0.2")
+        assert school.digest(image.repository, "1.0.2") not in (image.digest, older.digest)
+        assert school.verify(image.repository, image.digest, image.config).config == image.config
+    asked = registry_info(registry, {"repository": image.repository, "reference": image.digest})
+    assert (asked["verified"], asked["manifest"]["config"], asked["latest"]) == (True, image.config, "1.0.2")
+    assert not asked["changed"]
+
+
+def retag(engine: docker.DockerClient, registry: RunningRegistry, repository: str, image: str, tag: str) -> None:
+    """Push another image under a tag that is there already."""
+    name = f"{registry.address}/{repository}"
+    engine.api.tag(image, name, tag)
+    lines = list(engine.api.push(name, tag, auth_config=registry.login(), stream=True, decode=True))
+    engine.images.remove(f"{name}:{tag}")
+    assert not [line for line in lines if "error" in line]
+
+
+def registry_info(registry: RunningRegistry, options: dict[str, str], *, check: bool = False) -> dict[str, Any]:
+    """The answer of the module, run by Ansible on this machine."""
+    options = {"registry": registry.address, "ca_file": str(registry.ca), **options}
+    options = {"credentials_file": str(registry.credentials), **options}
+    command = ["localhost", "-m", "clms.update.registry_info", "-a", json.dumps(options)]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", *(["--check"] if check else [])]
+    result = subprocess.run(
+        [Path(sys.executable).with_name("ansible"), *command],
+        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout, result.stderr
+    answer = json.loads(result.stdout[result.stdout.index("{") :])["plays"][0]["tasks"][0]["hosts"]["localhost"]
+    assert isinstance(answer, dict)
+    return answer
+
+
+ZEROS = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "real"])
+def test_registry_info(
+    check: bool, registry: RunningRegistry, engine: docker.DockerClient, make_image: Callable[..., str]
+) -> None:
+    retag(engine, registry, "clms/info", make_image("info"), "1.2.3")
+    tags = registry_info(registry, {"repository": "clms/info"}, check=check)
+    assert (tags["tags"], tags["latest"], tags["changed"]) == (["1.2.3"], "1.2.3", False)
+    by_tag = registry_info(registry, {"repository": "clms/info", "reference": "1.2.3"}, check=check)
+    assert (by_tag["verified"], by_tag["problem"]) == (False, None)
+    other_config = {"repository": "clms/info", "reference": by_tag["digest"], "config": ZEROS}
+    assert registry_info(registry, other_config, check=check)["problem"]["code"] == "IMAGE_MISMATCH"
+    missing = registry_info(registry, {"repository": "clms/info", "reference": ZEROS}, check=check)
+    assert (missing["verified"], missing["problem"]["code"]) == (False, "REGISTRY_DIGEST_MISSING")
+
+
+def test_registry_info_refuses(registry: RunningRegistry, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.touch(mode=0o600)
+    wrong.write_text('{"username": "school", "password": "canary-17"}')
+    answer = registry_info(registry, {"repository": "clms/info", "credentials_file": str(wrong)})
+    assert (answer["failed"], answer["code"]) == (True, "REGISTRY_LOGIN")
+    wrong.chmod(0o644)
+    answer = registry_info(registry, {"repository": "clms/info", "credentials_file": str(wrong)})
+    assert answer["code"] == "SECRET_FILE"
+    assert "canary-17" not in json.dumps(answer)

@@ -153,6 +153,7 @@ def release_definition(version: str) -> dict[str, Any]:
         "migration": release.migration,
         "health": release.health,
         "smoke": release.smoke,
+        "smokeCleanUp": release.smoke_clean_up,
         "images": images,
     }
 

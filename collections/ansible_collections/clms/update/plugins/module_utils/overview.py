@@ -107,7 +107,8 @@ def check(school: School) -> dict[str, Any]:
                 return _answer(False, current, entry.version.text, None, message, None)
             blocked = error.as_dict()
         journal.event("UPDATE_AVAILABLE", f"Version {release.version} is available.")
-        message = f"Version {release.version} is available; version {current} is running."
+        runs = f"version {current} is running" if current else "CLMS is not installed yet"
+        message = f"Version {release.version} is available; {runs}."
         return _answer(True, current, release.version.text, update_info(release), message, blocked)
     finally:
         journal.close()

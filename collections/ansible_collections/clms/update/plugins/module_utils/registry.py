@@ -225,18 +225,18 @@ class Registry:
         :raises ClmsError: REGISTRY_LOGIN, REGISTRY_UNREACHABLE, SERVER_ADDRESS (a token service without TLS)
         """
         scheme, _space, rest = challenge.partition(" ")
-        if self._credentials is None and scheme.lower() == "basic":
-            raise ClmsError("REGISTRY_LOGIN", registry=self._address)
+        basic = None if self._credentials is None else _basic(self._credentials)
         if scheme.lower() == "basic":
-            return self._basic()
+            if basic is None:
+                raise ClmsError("REGISTRY_LOGIN", registry=self._address)
+            return basic
         parameters = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         if scheme.lower() != "bearer" or "realm" not in parameters:
             raise self._unreachable("it asks for a kind of login that is not known")
         # The token service may have another name than the registry, as at all large ones. Its address comes from
         # the registry itself, over verified TLS, which could ask for the password directly as well.
         query = urlencode({name: parameters[name] for name in ("service", "scope") if name in parameters})
-        headers = {"Authorization": self._basic()} if self._credentials else {}
-        answer = self._send(f"{parameters['realm']}?{query}", headers)
+        answer = self._send(f"{parameters['realm']}?{query}", {"Authorization": basic} if basic else {})
         if answer.status != 200:
             raise ClmsError("REGISTRY_LOGIN", registry=self._address)
         try:
@@ -246,11 +246,6 @@ class Registry:
         except (ValueError, RecursionError):
             raise self._unreachable("its token cannot be read") from None
         return f"Bearer {token}"
-
-    def _basic(self) -> str:
-        assert self._credentials is not None  # noqa: S101 - both callers have asked
-        login = f"{self._credentials.username}:{self._credentials.password}"
-        return "Basic " + base64.b64encode(login.encode()).decode()
 
     def _unreachable(self, detail: str) -> ClmsError:
         return ClmsError("REGISTRY_UNREACHABLE", registry=self._address, detail=detail)
@@ -270,3 +265,8 @@ def latest(tags: list[str]) -> str | None:
 
 def _hash(body: bytes) -> str:
     return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def _basic(credentials: Credentials) -> str:
+    login = f"{credentials.username}:{credentials.password}"
+    return "Basic " + base64.b64encode(login.encode()).decode()

@@ -8,6 +8,7 @@ strict: an unknown or missing field refuses the release, because a field that is
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -24,7 +25,8 @@ _NAME = r"[a-z][a-z0-9_-]{0,40}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _REPOSITORY = r"[a-z0-9]+(?:[._/-][a-z0-9]+)*"
 _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*"
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+_ARCHITECTURE = r"[a-z0-9_]{1,20}"
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,9 @@ class Release:
     builds: dict[str, Build]
     health: dict[str, Health]
     smoke: tuple[SmokeStep, ...]
+    smoke_clean_up: tuple[str, ...]
+    """SQL statements that undo the smoke steps that write, with variables like theirs; only for schools that skip
+    the rehearsal"""
     package: Package
     raw: dict[str, Any] = field(repr=False, compare=False)
 
@@ -161,7 +166,27 @@ def _image(fields: Fields) -> Image:
         size=fields.number("size"),
     )
     fields.done()
+    if not image.layers:
+        raise FieldError(f"{fields.where('layers')} is empty")
     return image
+
+
+def _names(fields: Fields, pattern: str) -> list[str]:
+    """The names in a mapping that must not be empty."""
+    names = fields.names()
+    if not names or not all(re.fullmatch(pattern, name) for name in names):
+        raise FieldError(f"{fields.where('*')} must have allowed names, at least one")
+    return names
+
+
+def _build(fields: Fields) -> Build:
+    arguments = fields.sub("arguments", {})
+    build = Build(
+        source=fields.text("source", pattern=_FILE, limit=200),
+        arguments={name: arguments.text(name, pattern="(?s).*") for name in arguments.names()},
+    )
+    fields.done()
+    return build
 
 
 def _migration(fields: Fields) -> Migration | None:
@@ -237,15 +262,15 @@ def parse_release(data: bytes | dict[str, Any]) -> Release:
         services = fields.sub("services")
         images: dict[str, dict[str, Image]] = {}
         builds: dict[str, Build] = {}
-        for name in services.names():
+        for name in _names(services, _NAME):
             service = services.sub(name)
             if service.get("build", dict, None) is not None:
-                build = service.sub("build")
-                builds[name] = Build(build.text("source", pattern=_FILE), dict(build.get("arguments", dict, {})))
-                build.done()
+                builds[name] = _build(service.sub("build"))
             else:
                 by_architecture = service.sub("images")
-                images[name] = {arch: _image(by_architecture.sub(arch)) for arch in by_architecture.names()}
+                images[name] = {
+                    arch: _image(by_architecture.sub(arch)) for arch in _names(by_architecture, _ARCHITECTURE)
+                }
             service.done()
         health = fields.sub("health")
         package = fields.sub("package")
@@ -268,6 +293,7 @@ def parse_release(data: bytes | dict[str, Any]) -> Release:
             builds=builds,
             health={name: parse_health(health.sub(name)) for name in health.names()},
             smoke=tuple(parse_step(step) for step in fields.each("smoke")),
+            smoke_clean_up=tuple(fields.texts("smokeCleanUp", default=[])),
             package=Package(
                 path=package.text("path", pattern=_FILE, limit=300),
                 size=package.number("size"),
@@ -289,7 +315,5 @@ def _check_references(release: Release) -> None:
     for name in named:
         if name not in release.services:
             raise FieldError(f"it speaks of the service {name!r} but does not bring it")
-    if not release.images and not release.builds:
-        raise FieldError("it brings no services")
     if (release.force_after is not None) and not release.critical:
         raise FieldError("only a critical release has a forceAfterDate")

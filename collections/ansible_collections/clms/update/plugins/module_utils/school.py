@@ -152,6 +152,9 @@ class School:
     smoke_credentials_file: str
     smoke_steps: tuple[SmokeStep, ...]
     """the school's own steps, after the release's"""
+    rehearse: bool
+    """whether an update is rehearsed on the restored backup; where not, the new version is tested with the steps
+    that write after CLMS was closed"""
     reserve_bytes: int
     """space that stays free on every mount, whatever an update needs"""
     raw: dict[str, Any] = field(repr=False, compare=False)
@@ -288,6 +291,7 @@ def parse_school(data: object) -> School:
             backup=_backup(fields.sub("backup")),
             smoke_credentials_file=fields.text("smoke_credentials_file", pattern=_PATH),
             smoke_steps=tuple(parse_step(step) for step in fields.each("smoke_steps", [])),
+            rehearse=fields.get("rehearse", bool, True),
             reserve_bytes=fields.number("reserve_bytes", default=512 * 1024 * 1024),
             raw=data,  # type: ignore[arg-type]
         )

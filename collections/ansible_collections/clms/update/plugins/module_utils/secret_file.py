@@ -34,9 +34,9 @@ def read_secret(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ClmsError("SECRET_FILE", path=path, detail=error.strerror) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         # asked of the open file, so that nothing can be swapped between check and use
-        status = os.fstat(file.fileno())
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ClmsError("SECRET_FILE", path=path, detail="it is not a regular file")
         if status.st_uid not in (0, os.geteuid()):
@@ -44,7 +44,9 @@ def read_secret(path: Path) -> bytes:
         if status.st_mode & 0o077:
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
             raise ClmsError("SECRET_FILE", path=path, detail=f"others may use it too (its mode is {mode})")
-        content = file.read(MAX_BYTES + 1)
+        content = os.read(descriptor, MAX_BYTES + 1)  # of a regular file, read gives all there is
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_BYTES:
         raise ClmsError("SECRET_FILE", path=path, detail="it is too large")
     return content

@@ -60,6 +60,19 @@ def request(step: SmokeStep, variables: dict[str, Any]) -> Request:
         raise SmokeError(f"step '{step.name}': {error}") from None
 
 
+def statement(template: str, variables: dict[str, Any]) -> tuple[str, list[Any]]:
+    """An SQL statement with a placeholder for each variable, and the values of the placeholders.
+
+    :raises SmokeError: when a variable has not been saved
+    """
+    names = _VARIABLE.findall(template)
+    missing = [name for name in names if name not in variables]
+    if missing:
+        raise SmokeError(f"the variable '{missing[0]}' was not saved by any step")
+    text = _VARIABLE.sub("%s", template.replace("%", "%%"))
+    return (text if names else template), [variables[name] for name in names]
+
+
 def check(step: SmokeStep, status: int, answer: Any) -> dict[str, Any]:
     """Decide whether ``step`` succeeded.
 

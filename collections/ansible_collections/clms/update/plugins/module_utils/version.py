@@ -8,7 +8,9 @@ from functools import total_ordering
 
 from .errors import ClmsError
 
-_PATTERN = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?$")
+_NUMBER = r"(?:0|[1-9][0-9]*)"
+_IDENTIFIER = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_PATTERN = re.compile(rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?")
 
 
 @total_ordering
@@ -17,7 +19,7 @@ class Version:
 
     def __init__(self, text: str) -> None:
         """:raises ValueError: when ``text`` is not a semantic version."""
-        match = _PATTERN.match(text) if len(text) <= 64 else None
+        match = _PATTERN.fullmatch(text) if len(text) <= 64 else None
         if not match:
             raise ValueError(f"{text[:64]!r} is not a version like 1.0.2")
         self.text = text
@@ -35,7 +37,7 @@ class Version:
         return isinstance(other, Version) and self._key() == other._key()
 
     def __lt__(self, other: Version) -> bool:
-        return self._key() < other._key()  # type: ignore[operator]
+        return self._key() < other._key()
 
     def __hash__(self) -> int:
         return hash(self._key())

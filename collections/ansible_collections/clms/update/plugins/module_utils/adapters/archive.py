@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from .files import sync_folder
-from .pipes import ArchiveError, Process, read_some, write_all
+from .pipes import DOCKER, ArchiveError, Process, read_some, write_all
 
 _CHUNK = 1 << 20
 
@@ -243,7 +243,7 @@ def save_image(image: str, target: Path) -> None:
     """
     partial = target.with_name(f".{target.name}.partial")
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    save = Process(["docker", "save", image], stdout=subprocess.PIPE, name="docker save")
+    save = Process([DOCKER, "save", image], stdout=subprocess.PIPE, name="docker save")
     processes = [save]
     try:
         compress = Process(["zstd", "-q", "-T0", "-f", "-o", partial], stdin=save.stdout)
@@ -270,7 +270,7 @@ def load_image(source: Path) -> None:
     expand = Process(["zstd", "-q", "-d", "-c", source], stdout=subprocess.PIPE)
     processes = [expand]
     try:
-        load = Process(["docker", "load", "--quiet"], stdin=expand.stdout, name="docker load")
+        load = Process([DOCKER, "load", "--quiet"], stdin=expand.stdout, name="docker load")
         processes.append(load)
         expand.stdout.close()
         load.finish()

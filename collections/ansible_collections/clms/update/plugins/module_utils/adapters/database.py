@@ -190,6 +190,11 @@ class Database:
                 raise ClmsError(code, detail=str(error.args[-1])[:200]) from None
             raise
 
+    def execute(self, statement: str, *values: object) -> None:
+        """Run one statement with this database as the current one; errors as :meth:`query`."""
+        self.query(f"USE {quoted(self.name)}")
+        self.query(statement, *values)
+
     def value(self, statement: str, *values: object) -> Any:
         """The first column of the first row, or None."""
         rows = self.query(statement, *values)

@@ -24,7 +24,7 @@ except ImportError:  # the module says so before it comes here
 
 from ..errors import ClmsError
 from .database import Database, quoted
-from .pipes import ArchiveError, Process, copy_stream
+from .pipes import DOCKER, ArchiveError, Process, copy_stream
 
 TRAILER = b"-- Dump completed"
 
@@ -142,7 +142,7 @@ def _connection(database: Database) -> list[str]:
 
 def _client(container: str, script: str, arguments: list[str], *, stdout: int = subprocess.DEVNULL) -> Process:
     return Process(
-        ["docker", "exec", "-i", container, "sh", "-c", script, "sh", *arguments],
+        [DOCKER, "exec", "-i", container, "sh", "-c", script, "sh", *arguments],
         stdin=subprocess.PIPE,
         stdout=stdout,
         name="the database's client",

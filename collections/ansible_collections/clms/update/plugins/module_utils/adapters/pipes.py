@@ -7,12 +7,16 @@ import contextlib
 import fcntl
 import io
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from signal import SIGPIPE
 from typing import IO
+
+DOCKER = shutil.which("docker", path="/usr/bin") or "docker"
+"""the distribution's client, which fits the engine, before any other on the PATH"""
 
 _CHUNK = 1 << 20
 _TAIL = 4096

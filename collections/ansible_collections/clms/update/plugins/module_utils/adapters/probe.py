@@ -79,11 +79,11 @@ def wait_healthy(engine: Engine, place: Place, service: str, health: Health) -> 
 
 def run_smoke(
     engine: Engine, school: School, place: Place, release: Release, *, writes: bool
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Run the smoke steps of ``release`` and of the school, in order.
 
     :param writes: include the steps that write
-    :returns: name and seconds of each step
+    :returns: name and seconds of each step, and what the steps saved
     :raises smoke.SmokeError: with the first step that failed
     """
     steps: list[SmokeStep] = [step for step in (*release.smoke, *school.smoke_steps) if writes or not step.writes]
@@ -116,4 +116,4 @@ def run_smoke(
                 body = None
             variables.update(smoke.check(step, answer.status_code, body))
             seconds.append({"name": step.name, "seconds": round(time.monotonic() - began, 3)})
-    return seconds
+    return seconds, variables

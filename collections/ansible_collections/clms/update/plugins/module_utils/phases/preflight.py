@@ -128,7 +128,7 @@ def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
         return {
             "kind": findings.kind,
             "version": findings.slot.version if findings.slot else None,
-            "phases": list(KINDS[findings.kind]),
+            "phases": list(phases_of(findings.kind, school)),
             "arithmetic": findings.arithmetic,
         }
     finally:
@@ -166,7 +166,7 @@ def _settle(context: Context, findings: Findings) -> None:
     slot = findings.slot or context.slot
     context.run.use(
         kind=findings.kind,
-        phases=KINDS[findings.kind],
+        phases=phases_of(findings.kind, context.school),
         version=slot.version if slot else "",
         from_version=context.slot.version if context.slot else None,
     )
@@ -217,6 +217,11 @@ def examine(context: Context, request: Request) -> Findings:
         space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes
     )
     return Findings(kind, slot, arithmetic, events, lost, request.backup)
+
+
+def phases_of(kind: str, school: School) -> tuple[str, ...]:
+    """The phases of a run at this school."""
+    return tuple(phase for phase in KINDS[kind] if phase != "rehearse" or school.rehearse)
 
 
 def _words(lost: dict[str, int]) -> str:

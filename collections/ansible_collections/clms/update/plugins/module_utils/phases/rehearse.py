@@ -85,7 +85,7 @@ def _try_version(context: Context, slot: Slot, what: str, code: str) -> None:
         for name, health in release.health.items():
             if name in containers:
                 wait_healthy(engine, place, name, health)
-        steps = run_smoke(engine, school, place, release, writes=True)
+        steps, _ = run_smoke(engine, school, place, release, writes=True)
     except (SmokeError, ClmsError) as error:
         if isinstance(error, ClmsError) and error.code != "HEALTH_FAILED":
             raise

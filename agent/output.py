@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers in words: for people who run a library, not servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils.disk import human
+from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
+from ansible_collections.clms.update.plugins.module_utils.status import iso
+
+_STATES = {
+    "COMPLETED": "completed",
+    "FAILED": "failed",
+    "ROLLED_BACK": "rolled back",
+    "DOWNLOADING": "going on",
+    "UPDATING": "going on",
+}
+_KINDS = {
+    "install": "The installation of version {version}",
+    "update": "The update to version {version}",
+    "rollback": "Going back to version {version}",
+    "restore": "The restore of a backup",
+    "backup": "The backup",
+    "recover": "Putting CLMS back in order",
+}
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def age(seconds: float) -> str:
+    """How long ago something was: a minute is exact enough."""
+    return f"{duration(seconds)} ago" if seconds >= 60 else "just now"
+
+
+def moment(text: str | None) -> str:
+    """``2026-11-23T14:05:09Z`` in the server's own time zone: ``2026-11-23 15:05``."""
+    if text is None:
+        return "?"
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def error_text(error: dict[str, Any]) -> str:
+    """What happened. What to do. (CODE)"""
+    parts = (error.get("message"), error.get("remedy"), f"({error['code']})" if error.get("code") else "")
+    return " ".join(str(part) for part in parts if part)
+
+
+def _kind(run: dict[str, Any]) -> str:
+    return _KINDS[run["kind"].removesuffix("_images")].format(version=run["version"] or "?")
+
+
+def outcome_text(run: dict[str, Any]) -> str:
+    """How a run ended: the outcome, for a failure also its cause, what to do, and where that leaves the school."""
+    if run["outcome"] == "COMPLETED":
+        closed = run["closed_seconds"]
+        return str(run["message"]) + (f" It was closed to users for {duration(closed)}." if closed else "")
+    error = error_text({"message": run["message"], "remedy": run["remedy"], "code": run["error_code"]})
+    serving = f"version {run['from_version']} is running" if run["from_version"] else "CLMS is as it was"
+    state = {
+        "REFUSED": "Nothing was touched.",
+        "ABORTED": f"CLMS was not interrupted; {serving}.",
+        "ROLLED_BACK": f"CLMS was put back; {serving}.",
+    }.get(run["outcome"], "")
+    if run["error_code"] == "RELEASE_SAME":
+        return str(run["message"])
+    return " ".join(part for part in (f"{_kind(run)} did not succeed.", error, state) if part)
+
+
+def recovery_text(run: dict[str, Any]) -> str:
+    """How putting the school back in order ended."""
+    if run["id"] is None:
+        return str(run["message"])
+    ended = "was finished" if run["outcome"] == "COMPLETED" else "was undone"
+    return f"{_kind(run)} had been interrupted; it {ended}. CLMS is in order again."
+
+
+def status_text(status: dict[str, Any], title: str) -> str:
+    """The answer of ``status``."""
+    current, latest = status["current_version"], status["latest_version"]
+    lines = [f"{title} runs CLMS {current}." if current else f"CLMS is not installed at {title} yet."]
+    if latest is None:
+        lines.append("Nothing is known of newer versions yet. To ask for them: clms-update check")
+    else:
+        asked = f" (asked {age(status['news_age_seconds'])})" if status["news_age_seconds"] is not None else ""
+        news = "It is the newest version" if latest == current else f"The newest version is {latest}"
+        lines.append(f"{news}{asked}.")
+    run = status["running"]
+    if run:
+        left = f", about {duration(run['seconds_left'])} left" if run["seconds_left"] else ""
+        text = PHASES[run["phase"]].text if run["phase"] in PHASES else "finishing"
+        lines.append(f"Going on right now: {_kind(run)}, {run['percent']} %{left}. {text}.")
+    last = status["last_update"]
+    if last and not (run and run["id"] == last["id"]):
+        lines.append(f"Last: {_kind(last)}, {_STATES[last['status']]} on {moment(last['finished_at'])}.")
+        if last["error_code"]:
+            lines.append(f"  {last['message']} ({last['error_code']})")
+    lines.append(f"Backups: {status['backups']}.")
+    return "\n".join(lines)
+
+
+def check_text(answer: dict[str, Any]) -> str:
+    """The answer of ``check``."""
+    lines = [answer["message"]]
+    info = answer["updateInfo"]
+    if info:
+        if info["critical"]:
+            lines.append("It is a critical update: install it soon.")
+        lines += ["", "What is new:", *_indented(str(info["changelog"]).strip().splitlines())]
+        if info["breakingChanges"]:
+            lines += ["", "What will be different for users:", *_indented(info["breakingChanges"])]
+    if answer["blocked"]:
+        lines += ["", f"It cannot be installed right now. {error_text(answer['blocked'])}"]
+    elif info:
+        lines += ["", f"It takes about {info['estimatedMinutes']} minutes. To install it: clms-update update"]
+    return "\n".join(lines)
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def list_text(answer: dict[str, Any]) -> str:
+    """The answer of ``list``, whichever list it is."""
+    rows: list[tuple[str, ...]]
+    if "backups" in answer:
+        rows = [
+            (b["id"], moment(b["created"]), b["version"], human(b["bytes"]), moment(b["proven"]))
+            for b in answer["backups"]
+        ]
+        return _table(("backup", "made", "version", "size", "proven"), rows) or "There is no backup yet."
+    if "history" in answer:
+        rows = [
+            (str(r["id"]), moment(r["started_at"]), r["kind"], r["version"] or "", _STATES[r["status"]], r["message"])
+            for r in answer["history"]
+        ]
+        return _table(("run", "started", "kind", "version", "ended", ""), rows) or "Nothing has been done here yet."
+    if "events" in answer:
+        rows = [(moment(e["at"]), e["type"], e["message"]) for e in answer["events"]]
+        return _table(("when", "event", ""), rows) or "Nothing has happened here yet."
+    rows = [
+        (r["version"], r["channel"], "runs here" if r["version"] == answer["current_version"] else "")
+        for r in answer["releases"]
+    ]
+    return _table(("version", "channel", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
+
+
+def events_for_json(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The journal's events with times as the rest of the interface writes them."""
+    return [{**event, "at": iso(event["at"])} for event in events]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side, or nothing when there are no rows."""
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def doctor_text(answer: dict[str, Any]) -> str:
+    """The answer of ``doctor``."""
+    signs = {True: "ok      ", False: "PROBLEM ", None: "not seen"}
+    lines = []
+    for check in answer["checks"]:
+        problem = error_text(check) if check["ok"] is False else check["message"]
+        lines.append(f"{signs[check['ok']]}  {check['name']}: {problem}")
+    lines.append("Everything is in order." if answer["ok"] else "Mend the problems above, then run this again.")
+    return "\n".join(lines)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run from the command line: start the playbook, watch the journal, say how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ansible_collections.clms.update.plugins.module_utils import lock
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
+from ansible_collections.clms.update.plugins.module_utils.status import EXIT_CODES, describe_run
+
+from .config import Config
+from .detached import Driver
+from .progress import Display, view_of
+from .runner import Ending, Play
+
+DONE, FAILED, REFUSED, NEEDS_OPERATOR = 0, 1, 2, 3
+
+_POLL = 0.3
+_LOCK_SECONDS = 10
+_WITHOUT_RUN = ("RUN_ACTIVE", "RUN_INTERRUPTED", "SCHOOL_INCOMPLETE", "NOT_INSTALLED")
+"""Refusals that come before a run is opened."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asked for."""
+
+    kind: str
+    """the playbook: ``update``, ``rollback``, ``restore``, ``backup`` or ``recover``"""
+    version: str | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+class Running(Protocol):
+    """A playbook that is going on; see :class:`.detached.Driver`."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended."""
+
+    def ending(self) -> Ending | None:
+        """How it ended."""
+
+
+Start = Callable[[Play], Running]
+
+
+class StoppedWatching(Exception):
+    """The person pressed Ctrl-C twice; the run goes on."""
+
+
+def carry_out(config: Config, order: Order, display: Display, start: Start = Driver) -> tuple[dict[str, Any], int]:
+    """Do a run and watch it to its end.
+
+    :returns: the run as ``last_update`` shows it, and the exit code of the command
+    :raises ClmsError: NOT_INSTALLED, or what is wrong with the journal
+    :raises StoppedWatching: see there
+    """
+    journal = Journal(config.school.home)
+    try:
+        before = _newest(journal)
+        ending = _follow(config, order, journal, lambda: _after(journal, before), display, start)
+        row = None if ending and _code(ending) in _WITHOUT_RUN else _after(journal, before)
+        if row is None:
+            return without_run(order, _failure(ending, order)), _exit_without_run(ending)
+        if row.outcome is None and ending is not None and ending.exit_code is not None:
+            # The playbook came to its end, but could not put the run back, or not finish it after its commit.
+            display.say("Putting the school back in order …")
+            _wait_for_lock(config)
+            recovery = Order("recover")
+            _follow(config, recovery, journal, lambda: None, display, start)
+        return _judge(journal, journal.row(row.id))
+    finally:
+        journal.close()
+        display.close()
+
+
+def recover(config: Config, display: Display, start: Start = Driver) -> tuple[dict[str, Any], int]:
+    """Put the school back in order after an interrupted run; returns and raises as :func:`carry_out`."""
+    order = Order("recover")
+    journal = Journal(config.school.home)
+    try:
+        row = journal.open_run()
+        ending = _follow(config, order, journal, lambda: None, display, start)
+        if ending is None or ending.failure:
+            failure = _failure(ending, order)
+            return without_run(order, failure), REFUSED if failure["code"] == "RUN_ACTIVE" else NEEDS_OPERATOR
+        if row is None:
+            return {**without_run(order, None), "message": "There was nothing to put in order."}, DONE
+        run, code = _judge(journal, journal.row(row.id))
+        # the interrupted run did not succeed, but this command did
+        return run, code if code == NEEDS_OPERATOR else DONE
+    finally:
+        journal.close()
+        display.close()
+
+
+def _follow(
+    config: Config,
+    order: Order,
+    journal: Journal,
+    find: Callable[[], RunRow | None],
+    display: Display,
+    start: Start,
+) -> Ending | None:
+    """Start a playbook and show how it gets on; returns how it ended, None when its process was killed.
+
+    :param find: the run that belongs to it, once there is one
+    """
+    driver = start(Play(order.kind, str(config.folder), str(config.school.home / "runner"), order.variables))
+    warned = False
+    while True:
+        try:
+            ended = driver.wait(_POLL)
+            row = find()
+            if row is not None:
+                display.show(view_of(journal, row))
+            if ended:
+                return driver.ending()
+        except KeyboardInterrupt:
+            if warned:
+                raise StoppedWatching from None
+            warned = True
+            display.say("This goes on by itself, whatever happens to this window. Press Ctrl-C again to stop watching.")
+
+
+def _newest(journal: Journal) -> int:
+    rows = journal.rows(limit=1)
+    return rows[0].id if rows else 0
+
+
+def _after(journal: Journal, before: int) -> RunRow | None:
+    """The first run that was opened after ``before``."""
+    return next((row for row in reversed(journal.rows(limit=20)) if row.id > before), None)
+
+
+def _wait_for_lock(config: Config) -> None:
+    """The lock of a playbook that has ended becomes free within a second."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while lock.is_held(config.school.home) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _code(ending: Ending) -> str | None:
+    return ending.failure["code"] if ending.failure else None
+
+
+def _failure(ending: Ending | None, order: Order) -> dict[str, str]:
+    if ending is not None and ending.failure:
+        return ending.failure
+    detail = "the process that does the work was killed" if ending is None else "it opened no run"
+    return ClmsError("INTERNAL", phase=order.kind, detail=detail).as_dict()
+
+
+def _exit_without_run(ending: Ending | None) -> int:
+    if ending is None or _code(ending) in (None, "INTERNAL"):
+        return FAILED
+    return DONE if _code(ending) == "RELEASE_SAME" else REFUSED
+
+
+def _judge(journal: Journal, row: RunRow) -> tuple[dict[str, Any], int]:
+    """What a run has come to, and the exit code that says so."""
+    run = describe_run(row, journal.records(row.id))
+    if row.outcome is None:
+        error = ClmsError("RUN_INTERRUPTED", run=row.id, kind=row.kind, phase=journal.run(row.id).phase())
+        return {**run, "error_code": error.code, "message": error.happened, "remedy": error.remedy}, NEEDS_OPERATOR
+    if run["error_code"] == "RELEASE_SAME":
+        return run, DONE
+    return run, EXIT_CODES[row.outcome]
+
+
+def without_run(order: Order, failure: dict[str, str] | None) -> dict[str, Any]:
+    """The answer in the shape of :func:`~.status.describe_run` where no run was opened."""
+    return {
+        "id": None,
+        "kind": order.kind,
+        "version": order.version,
+        "from_version": None,
+        "status": "FAILED" if failure else "COMPLETED",
+        "outcome": "REFUSED" if failure else "COMPLETED",
+        "started_at": None,
+        "finished_at": None,
+        "closed_seconds": None,
+        "error_code": failure["code"] if failure else None,
+        "message": failure["message"] if failure else "",
+        "remedy": failure["remedy"] if failure else None,
+        "failed_phase": None,
+        "phases": [],
+    }
