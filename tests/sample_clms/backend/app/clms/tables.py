@@ -38,7 +38,7 @@ class Field:
         size = len(value) if isinstance(value, str) else value
         if not 0 <= size <= self.limit:
             raise Invalid(f"{self.name} must not be larger than {self.limit}.")
-        return value  # type: ignore[no-any-return]
+        return value
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation that all modules of a phase share."""
+"""Documentation of a module that carries out a phase."""
 
 from __future__ import annotations
 

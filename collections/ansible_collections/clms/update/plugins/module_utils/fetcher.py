@@ -5,16 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError
-from tuf.ngclient import FetcherInterface
-
 from .https import HttpsClient, HttpsError
+
+try:
+    from tuf.api.exceptions import DownloadError, DownloadHTTPError
+    from tuf.ngclient import FetcherInterface
+except ImportError:  # trust.HAS_TUF says so
+    FetcherInterface = object  # type: ignore[misc, assignment]
 
 METADATA_SECONDS = 60.0
 """Total time for one metadata file, which is at most a few megabytes."""
 
 
-class HttpsFetcher(FetcherInterface):  # type: ignore[misc, unused-ignore]
+class HttpsFetcher(FetcherInterface):
     """Fetches over :class:`HttpsClient`; the caller's length limit is enforced while the data comes in."""
 
     def __init__(self, client: HttpsClient) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-T = TypeVar("T", str, int, float, bool, list, dict)
+T = TypeVar("T", str, int, float, bool, list[Any], dict[str, Any])
 
 _REQUIRED = object()
 

@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
-
 from .errors import ClmsError
+
+try:
+    import urllib3
+
+    HAS_URLLIB3 = True
+except ImportError:
+    HAS_URLLIB3 = False
 
 CHUNK = 64 * 1024
 RATE_GRACE = 20.0

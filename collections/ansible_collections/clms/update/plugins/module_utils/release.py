@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from .errors import ClmsError
@@ -148,7 +148,7 @@ class Release:
 def _time(fields: Fields, name: str, default: Any = ...) -> Any:
     if default is None and fields.get(name, str, None) is None:
         return None
-    return datetime.strptime(fields.text(name, pattern=_TIME), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return datetime.strptime(fields.text(name, pattern=_TIME), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def _version(fields: Fields, name: str, default: Any = ...) -> Any:

@@ -12,26 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuf.api.exceptions import (
-    DownloadError,
-    DownloadLengthMismatchError,
-    ExpiredMetadataError,
-    LengthOrHashMismatchError,
-    RepositoryError,
-)
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
-
 from .errors import ClmsError
 from .fields import FieldError, Fields
 from .https import check_address
 from .release import MAX_BYTES, Release, parse_release
 from .version import Version
 
-_S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+try:
+    from tuf.api.exceptions import (
+        DownloadError,
+        DownloadLengthMismatchError,
+        ExpiredMetadataError,
+        LengthOrHashMismatchError,
+        RepositoryError,
+    )
+    from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+    from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+    HAS_TUF = True
+except ImportError:
+    HAS_TUF = False
+
+_S = TypeVar("_S", "Root", "Timestamp", "Snapshot", "Targets")
 
 _REFRESHED = "refreshed"
-_LIMITS = UpdaterConfig(targets_max_length=2_000_000, snapshot_max_length=200_000, root_max_length=200_000)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class TrustStore:
                 target_dir=str(self._state / "targets"),
                 target_base_url=f"{self._url}/targets/",
                 fetcher=self._fetcher,
-                config=_LIMITS,
+                config=UpdaterConfig(root_max_length=200_000, targets_max_length=2_000_000),
                 bootstrap=pinned,
             )
             updater.refresh()

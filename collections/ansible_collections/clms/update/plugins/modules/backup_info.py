@@ -31,7 +31,7 @@ attributes:
       - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: full
 seealso:
-  - module: clms.update.backup
+  - module: clms.update.phase
 author:
   - CLMS Update maintainers (@clms-update)
 """

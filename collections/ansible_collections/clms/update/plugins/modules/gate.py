@@ -61,7 +61,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.phase_module import fail, require_libraries
+from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
 from ansible_collections.clms.update.plugins.module_utils.school import parse_school
 
 

@@ -12,7 +12,7 @@ description:
   - Takes the school's lock, opens a run in the journal and checks everything that the run depends on - the way from
     the running version to the wanted one, free space on every mount, the engine, the database and its settings,
     the gate, the files with secrets and the backup place.
-  - Every other module of a phase needs the number of the run that this one returns.
+  - M(clms.update.phase) needs the number of the run that this one returns.
 author:
   - CLMS Update maintainers (@clms-update)
 options:
@@ -103,14 +103,8 @@ arithmetic:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.phase_module import fail, require_libraries
-
-try:
-    from ansible_collections.clms.update.plugins.module_utils.phases import preflight
-
-    HAS_TUF = True
-except ImportError:
-    HAS_TUF = False
+from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
+from ansible_collections.clms.update.plugins.module_utils.phases import preflight
 
 
 def main() -> None:
@@ -129,7 +123,7 @@ def main() -> None:
         required_if=[("kind", "restore", ["backup"])],
         supports_check_mode=True,
     )
-    require_libraries(module, tuf=HAS_TUF)
+    require_libraries(module)
     request = preflight.Request(**{name: module.params[name] for name in ("kind", "version", "backup", "confirm")})
     try:
         if module.check_mode:

@@ -146,17 +146,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-
-try:
-    from ansible_collections.clms.update.plugins.module_utils.https import HttpsClient
-    from ansible_collections.clms.update.plugins.module_utils.registry import Registry, latest
-
-    HAS_URLLIB3 = True
-except ImportError:
-    HAS_URLLIB3 = False
+from ansible_collections.clms.update.plugins.module_utils.https import HttpsClient
+from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
+from ansible_collections.clms.update.plugins.module_utils.registry import Registry, latest
 
 
 def main() -> None:
@@ -173,12 +168,11 @@ def main() -> None:
         required_by={"config": ["reference"]},
         supports_check_mode=True,
     )
-    if not HAS_URLLIB3:
-        module.fail_json(msg=missing_required_lib("urllib3"))
+    require_libraries(module)
     try:
         module.exit_json(changed=False, **ask(module.params))
     except ClmsError as error:
-        module.fail_json(msg=error.happened, code=error.code, remedy=error.remedy)
+        fail(module, error)
 
 
 def ask(options: dict[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
-from ansible_collections.clms.update.plugins.module_utils.phase_module import fail, require_libraries
+from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
 from ansible_collections.clms.update.plugins.module_utils.phases.rollback import put_back
 
 

@@ -79,19 +79,13 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.phase_module import fail, require_libraries
-
-try:
-    from ansible_collections.clms.update.plugins.module_utils.overview import status
-
-    HAS_TUF = True
-except ImportError:
-    HAS_TUF = False
+from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
+from ansible_collections.clms.update.plugins.module_utils.overview import status
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"home": {"type": "path", "required": True}}, supports_check_mode=True)
-    require_libraries(module, tuf=HAS_TUF)
+    require_libraries(module)
     try:
         module.exit_json(changed=False, **status(Path(module.params["home"])))
     except ClmsError as error:

@@ -222,9 +222,12 @@ def restore(container: str, database: Database, source: IO[bytes]) -> None:
             except BrokenPipeError:
                 tail = b""  # the client says why
             client.finish()
-        except ArchiveError as error:
-            # the complaint about a row quotes the row
-            raise ArchiveError(re.sub(r"'[^']*'", "'…'", str(error))) from None
+        except ArchiveError:
+            # the client quotes the statement, and with it people's names: only the error's number is handed on
+            found = re.search(r"ERROR \d+ \(\w+\) at line \d+", client.said())
+            if found:
+                raise ArchiveError(f"the dump cannot be restored: {found.group()}") from None
+            raise
         finally:
             client.end()
     if not is_complete(tail):

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import cli, runs
+from agent.runner import Play
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+
+from .conftest import FakeRunner, ended
+
+STATUS_KEYS = {"current_version", "latest_version", "news_age_seconds", "running", "last_update", "backups"}
+RUN_KEYS = {"id", "version", "status", "started_at", "finished_at", "closed_seconds", "error_code", "message", "phases"}
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Play]:
+    """What the command line would have run; every playbook refuses."""
+    plays: list[Play] = []
+
+    def start(what: Play) -> FakeRunner:
+        plays.append(what)
+        return FakeRunner(ending=ended(2, "RUN_ACTIVE", kind="backup", run=3, phase="backup"))
+
+    for name in ("carry_out", "recover"):
+        original = getattr(runs, name)
+        monkeypatch.setattr(runs, name, lambda *a, original=original: original(*a, start=start))
+    return plays
+
+
+@pytest.mark.parametrize(
+    ("arguments", "playbook", "variables"),
+    [
+        (["update"], "update", {}),
+        (["update", "--version", "1.0.2"], "update", {"clms_version": "1.0.2"}),
+        (["rollback"], "rollback", {}),
+        (["rollback", "--confirm", "1.0.0"], "rollback", {"clms_confirm": "1.0.0"}),
+        (["rollback", "--confirm", "{{ x }}"], "rollback", {}),
+        (["backup"], "backup", {}),
+        (["restore", "20261123T020000Z-1.0.0-r3"], "restore", {"clms_backup_id": "20261123T020000Z-1.0.0-r3"}),
+        (["recover"], "recover", {}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_commands_that_run_a_playbook(
+    folder: Path,
+    journal: Journal,
+    started: list[Play],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    playbook: str,
+    variables: dict[str, str],
+) -> None:
+    assert cli.main(["--config", str(folder), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Another run is going on: backup number 3" in err
+    assert "(RUN_ACTIVE)" in err
+    assert [(play.playbook, play.variables) for play in started] == [(playbook, variables)]
+    assert cli.main([*arguments, "--json", "--config", str(folder)]) == 2
+    data = json.loads(capsys.readouterr().out)
+    assert set(data) >= RUN_KEYS
+    assert data["error_code"] == "RUN_ACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["update", "--version", "{{ lookup('pipe', 'id') }}"], "RELEASE_UNKNOWN"),
+        (["update", "--version", "newest"], "RELEASE_UNKNOWN"),
+        (["update", "--version", ""], "RELEASE_UNKNOWN"),
+        (["restore", "{{ 7 * 7 }}"], "BACKUP_UNKNOWN"),
+        (["restore", "../../etc"], "BACKUP_UNKNOWN"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_texts_that_name_nothing_never_reach_ansible(
+    folder: Path,
+    journal: Journal,
+    started: list[Play],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: str,
+) -> None:
+    assert cli.main([*arguments, "--json", "--config", str(folder)]) == 2
+    assert json.loads(capsys.readouterr().out)["error_code"] == code
+    assert not started
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["restore"], ["update", "1.0.2"], ["list", "--backups", "--history"], ["status", "--js"]],
+    ids=lambda value: " ".join(value) or "nothing",
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("order", [["--json", "status"], ["status", "--json"]], ids=" ".join)
+def test_status_where_nothing_is_installed(
+    folder: Path, order: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLMS_UPDATE_CONFIG", str(folder))
+    assert cli.main(order) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert set(data) == STATUS_KEYS
+    assert data["current_version"] is None
+
+
+def test_status_in_words(folder: Path, begin: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
+    begin().enter("preflight")
+    assert cli.main(["status", "--config", str(folder)]) == 0
+    assert "Going on right now: The update to version 1.0.1, 0 %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "key", "empty"),
+    [
+        ("--backups", "backups", "There is no backup yet."),
+        ("--history", "history", "Nothing has been done here yet."),
+        ("--events", "events", "Nothing has happened here yet."),
+        (None, "releases", "Nothing is known yet."),
+    ],
+)
+def test_lists(
+    folder: Path, journal: Journal, option: str | None, key: str, empty: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["list", *([option] if option else []), "--config", str(folder)]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith(empty)
+    assert cli.main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[key] == []
+
+
+def test_history_and_events(
+    folder: Path, journal: Journal, begin: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin().close("COMPLETED")
+    journal.event("UPDATE_CHECKED", "Newest release: none.")
+    assert cli.main(["list", "--history", "--config", str(folder)]) == 0
+    assert "CLMS was updated to version 1.0.1." in capsys.readouterr().out
+    assert cli.main(["list", "--events", "--config", str(folder), "--json"]) == 0
+    event = json.loads(capsys.readouterr().out)["events"][0]
+    assert event["type"] == "UPDATE_CHECKED"
+    assert event["at"].endswith("Z")
+
+
+def test_check_needs_an_installation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--json", "--config", str(folder)]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "NOT_INSTALLED"
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (PermissionError(13, "Permission denied", "/var/lib/clms-update/journal.db"), "JOURNAL_UNREADABLE"),
+        (RuntimeError("boom"), "INTERNAL"),
+    ],
+    ids=["not root", "bug"],
+)
+def test_no_traceback(
+    folder: Path, problem: Exception, code: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr("ansible_collections.clms.update.plugins.module_utils.overview.status", fail)
+    monkeypatch.delenv("CLMS_UPDATE_DEBUG", raising=False)
+    assert cli.main(["status", "--config", str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, "Traceback" in err) == ("", False)
+    assert f"({code})" in err
+    monkeypatch.setenv("CLMS_UPDATE_DEBUG", "1")
+    with pytest.raises(type(problem)):
+        cli.main(["status", "--config", str(folder)])

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import cli, doctor
+from agent.config import Config
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+
+
+class _NoEngine:
+    def __init__(self) -> None:
+        raise ClmsError("ENGINE_UNREACHABLE", detail="nobody there")
+
+
+class _Engine:
+    def architecture(self) -> str:
+        return "amd64"
+
+
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "Engine", _NoEngine)
+
+
+def _by_name(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in answer["checks"]}
+
+
+def test_nothing_installed(settings: Config) -> None:
+    answer = doctor.examine(settings.school)
+    checks = _by_name(answer)
+    assert answer["ok"] is False
+    assert checks["description"]["ok"] is True
+    assert {name: check["code"] for name, check in checks.items() if check["ok"] is False} == {
+        "secrets": "SECRET_FILE",
+        "journal": "NOT_INSTALLED",
+        "engine": "ENGINE_UNREACHABLE",
+        "last backup": None,
+        "news": None,
+    }
+    assert all(check["remedy"] for check in checks.values() if check["ok"] is False)
+    for name in ("containers", "database", "gate", "disk", "registry"):
+        assert checks[name]["ok"] is None
+        assert "no installation is recorded" in checks[name]["message"]
+    assert not settings.school.home.exists()
+
+
+def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--config", str(folder), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+    assert cli.main(["doctor", "--config", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "PROBLEM   journal: No installation of CLMS is recorded on this server." in out
+    assert "Mend the problems above" in out
+
+
+def test_interrupted_run(settings: Config, begin: Callable[..., Run]) -> None:
+    begin()
+    checks = _by_name(doctor.examine(settings.school))
+    assert checks["journal"]["code"] == "RUN_INTERRUPTED"
+    assert "clms-update recover" in checks["journal"]["remedy"]
+
+
+def test_run_that_could_not_be_put_back(settings: Config, begin: Callable[..., Run]) -> None:
+    error = ClmsError("ROLLBACK_FAILED", detail="no", commands="docker start x")
+    begin().close("NEEDS_OPERATOR", {"phase": "rollback", **error.as_dict()})
+    check = _by_name(doctor.examine(settings.school))["journal"]
+    assert (check["ok"], check["remedy"]) == (False, error.remedy)
+
+
+def test_a_check_that_breaks_hides_no_other(
+    settings: Config, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(doctor, "check_place", fail)
+    monkeypatch.setattr(doctor, "Engine", _Engine)
+    checks = _by_name(doctor.examine(settings.school))
+    assert checks["backup place"]["code"] == "INTERNAL"
+    assert checks["engine"]["ok"] is True
+    assert checks["journal"]["ok"] is True
+
+
+def test_all_in_order(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    check = {"name": "gate", "ok": True, "message": "The gate is open.", "remedy": None, "code": None}
+    monkeypatch.setattr(doctor, "examine", lambda school: {"ok": True, "checks": [check]})
+    assert cli.main(["doctor", "--config", str(folder)]) == 0
+    assert capsys.readouterr().out == "ok        gate: The gate is open.\nEverything is in order.\n"
