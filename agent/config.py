@@ -33,8 +33,8 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Config:
     """A configuration that was read and found complete."""
 
-    folder: Path
-    """the inventory, for Ansible"""
+    inventory: Path
+    """``hosts.yml``, for Ansible; not the whole folder, in which it would take keys and certificates for inventories"""
     host: str
     school: School
 
@@ -50,10 +50,10 @@ def load(folder: Path) -> Config:
     :raises ClmsError: SCHOOL_INCOMPLETE, with the first thing that is missing or wrong
     """
     folder = folder.absolute()
-    inventory = _read(folder / "hosts.yml")
-    hosts = list(dict.fromkeys(_hosts(inventory, inside=False)))
+    inventory = folder / "hosts.yml"
+    hosts = list(dict.fromkeys(_hosts(_read(inventory), inside=False)))
     if len(hosts) != 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", hosts[0]):
-        raise _incomplete(f"{folder / 'hosts.yml'} must name exactly one host in the group '{GROUP}'")
+        raise _incomplete(f"{inventory} must name exactly one host in the group '{GROUP}'")
     path = folder / "host_vars" / f"{hosts[0]}.yml"
     variables = _read(path)
     template = next((name for name, value in variables.items() if _has_template(value)), None)
@@ -62,7 +62,7 @@ def load(folder: Path) -> Config:
     school = parse_school(
         {name.removeprefix(PREFIX): value for name, value in variables.items() if str(name).startswith(PREFIX)}
     )
-    return Config(folder, hosts[0], school)
+    return Config(inventory, hosts[0], school)
 
 
 def _incomplete(detail: str) -> ClmsError:

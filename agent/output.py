@@ -69,12 +69,8 @@ def outcome_text(run: dict[str, Any]) -> str:
         closed = run["closed_seconds"]
         return str(run["message"]) + (f" It was closed to users for {duration(closed)}." if closed else "")
     error = error_text({"message": run["message"], "remedy": run["remedy"], "code": run["error_code"]})
-    serving = f"version {run['from_version']} is running" if run["from_version"] else "CLMS is as it was"
-    state = {
-        "REFUSED": "Nothing was touched.",
-        "ABORTED": f"CLMS was not interrupted; {serving}.",
-        "ROLLED_BACK": f"CLMS was put back; {serving}.",
-    }.get(run["outcome"], "")
+    serving = f"Version {run['from_version']} is running." if run["from_version"] else ""
+    state = {"REFUSED": "Nothing was touched.", "ABORTED": serving, "ROLLED_BACK": serving}.get(run["outcome"], "")
     if run["error_code"] == "RELEASE_SAME":
         return str(run["message"])
     return " ".join(part for part in (f"{_kind(run)} did not succeed.", error, state) if part)

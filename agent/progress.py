@@ -33,13 +33,14 @@ def view_of(journal: Journal, row: RunRow) -> View:
     """A run as it stands in the journal right now."""
     records = journal.records(row.id)
     phase, progress = progress_of(row, records, now=time.time(), history=last_durations(journal, row))
-    failed = next((record for record in records if record.event == "failed" and record.phase in PHASES), None)
+    failures = [record.names for record in records if record.event == "failed" and record.phase in PHASES]
+    failure = failures[0] if failures and failures[0].get("code") != "RELEASE_SAME" else None
     return View(
         done=done_phases(records),
         phase=phase,
         percent=progress.percent,
         seconds_left=progress.seconds_left,
-        failure=str(failed.names.get("message", "")) if failed else None,
+        failure=str(failure["message"]) if failure else None,
     )
 
 

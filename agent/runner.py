@@ -33,7 +33,7 @@ class Play:
     playbook: str
     """word of the playbook in the collection: ``update``, ``backup``, …"""
     inventory: str
-    """the configuration folder"""
+    """``hosts.yml`` of the configuration folder"""
     folder: str
     """ansible-runner's own folder (its private data dir)"""
     variables: dict[str, str] = field(default_factory=dict)

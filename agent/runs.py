@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
+from ansible_collections.clms.update.plugins.module_utils.overview import found_nothing_to_do
 from ansible_collections.clms.update.plugins.module_utils.status import EXIT_CODES, describe_run
 
 from .config import Config
@@ -111,7 +112,7 @@ def _follow(
 
     :param find: the run that belongs to it, once there is one
     """
-    driver = start(Play(order.kind, str(config.folder), str(config.school.home / "runner"), order.variables))
+    driver = start(Play(order.kind, str(config.inventory), str(config.school.home / "runner"), order.variables))
     warned = False
     while True:
         try:
@@ -168,9 +169,7 @@ def _judge(journal: Journal, row: RunRow) -> tuple[dict[str, Any], int]:
     if row.outcome is None:
         error = ClmsError("RUN_INTERRUPTED", run=row.id, kind=row.kind, phase=journal.run(row.id).phase())
         return {**run, "error_code": error.code, "message": error.happened, "remedy": error.remedy}, NEEDS_OPERATOR
-    if run["error_code"] == "RELEASE_SAME":
-        return run, DONE
-    return run, EXIT_CODES[row.outcome]
+    return run, DONE if found_nothing_to_do(row) else EXIT_CODES[row.outcome]
 
 
 def without_run(order: Order, failure: dict[str, str] | None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Finished:
 
     code: int
     output: str
+    errors: str = ""
 
     def json(self) -> dict[str, Any]:
         """The one JSON object on its standard output."""
@@ -130,11 +131,10 @@ class Stand:
 
         :raises StandError: with the end of its output, when ``check`` is set and it fails
         """
-        environment = {**os.environ, "CLMS_STAND": str(self.file), "PATH": f"{BIN}:{os.environ['PATH']}"}
         done = subprocess.run(
             [str(argument) for argument in arguments],
             cwd=ROOT,
-            env=environment,
+            env=self._environment(),
             input=stdin,
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.PIPE if quiet else None,
@@ -144,7 +144,23 @@ class Stand:
         if check and done.returncode:
             tail = "\n".join(((done.stdout or "") + (done.stderr or "")).strip().splitlines()[-40:])
             raise StandError(f"'{arguments[0]} {arguments[1]}' ended with code {done.returncode}:\n{tail}")
-        return Finished(done.returncode, done.stdout or "")
+        return Finished(done.returncode, done.stdout or "", done.stderr or "")
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a command as :meth:`command` would, in a session of its own; the caller waits for it."""
+        return subprocess.Popen(
+            [str(argument) for argument in arguments],
+            cwd=ROOT,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "CLMS_STAND": str(self.file), "PATH": f"{BIN}:{os.environ['PATH']}"}
 
     def playbook(self, name: str, *arguments: str, inventory: str = "demo", check: bool = True) -> Finished:
         """Run one of the repository's playbooks."""
@@ -228,10 +244,11 @@ class Stand:
         """Where users of a school reach CLMS."""
         return f"http://127.0.0.1:{self.settings['schools'][school]['http_port']}"
 
-    def set_up_schools(self, *, version: str = "1.0.0", inventory: str = "demo") -> None:
-        """Install the schools of the inventory with ``version``, with a smoke user and a librarian."""
-        self.playbook("school", "-e", f"clms_version={version}", inventory=inventory)
-        for school in self.settings["schools"]:
+    def set_up_schools(self, *names: str, version: str = "1.0.0", inventory: str = "demo") -> None:
+        """Install schools of the inventory, all of the stand or ``names``, with a smoke user and a librarian."""
+        schools = names or tuple(self.settings["schools"])
+        self.playbook("school", "-e", f"clms_version={version}", "--limit", ",".join(schools), inventory=inventory)
+        for school in schools:
             etc = self.school_folder(school) / "etc"
             recipient = self.command("age-keygen", "-y", etc / "recovery-sheet.txt").output.strip()
             self.settings["schools"][school]["recovery_recipient"] = recipient

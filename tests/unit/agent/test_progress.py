@@ -112,8 +112,8 @@ def test_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     ("outcome", "said"),
     [
         ("REFUSED", "Nothing was touched."),
-        ("ABORTED", "CLMS was not interrupted; version 1.0.0 is running."),
-        ("ROLLED_BACK", "CLMS was put back; version 1.0.0 is running."),
+        ("ABORTED", "(SMOKE_FAILED) Version 1.0.0 is running."),
+        ("ROLLED_BACK", "(SMOKE_FAILED) Version 1.0.0 is running."),
         ("NEEDS_OPERATOR", "(SMOKE_FAILED)"),
     ],
 )

@@ -57,7 +57,7 @@ def test_environment_is_our_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def _run(folder: Path, tmp_path: Path, playbook: str, **variables: str) -> Ending:
-    driver = Driver(Play(playbook, str(folder), str(tmp_path / "runner"), variables))
+    driver = Driver(Play(playbook, str(folder / "hosts.yml"), str(tmp_path / "runner"), variables))
     while not driver.wait(0.3):
         pass
     ending = driver.ending()
@@ -69,6 +69,7 @@ def _run(folder: Path, tmp_path: Path, playbook: str, **variables: str) -> Endin
 def test_real_playbook(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real ansible-runner in a process of its own, with the collection's own playbooks."""
     monkeypatch.setenv("VENDOR_PASSWORD", "hunter2")
+    (folder / "vendor.asc").write_text("[no inventory\n")  # keys and certificates lie beside the description
     assert _run(folder, tmp_path, "report").exit_code == 0
 
     ending = _run(folder, tmp_path, "recover", clms_version="1.0.2")
@@ -90,7 +91,7 @@ def test_real_playbook(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_killed_process(folder: Path, tmp_path: Path) -> None:
-    driver = Driver(Play("report", str(folder), str(tmp_path / "runner")))
+    driver = Driver(Play("report", str(folder / "hosts.yml"), str(tmp_path / "runner")))
     mark = str(tmp_path / "runner").encode()
     found = [
         int(path.parent.name)

@@ -37,7 +37,7 @@ def test_completed(settings: Config, journal: Journal, begin: Begin) -> None:
     assert [phase["name"] for phase in run["phases"]] == list(KINDS["update"])
     assert [line.split()[0] for line in stream.getvalue().splitlines()] == list(KINDS["update"])
     play = fake.plays[0]
-    assert (play.playbook, play.inventory) == ("update", str(settings.folder))
+    assert (play.playbook, play.inventory) == ("update", str(settings.inventory))
     assert play.folder == str(settings.school.home / "runner")
     assert play.variables == {"clms_version": "1.0.1"}
 

@@ -10,7 +10,7 @@ from .https import HttpsClient, HttpsError
 try:
     from tuf.api.exceptions import DownloadError, DownloadHTTPError
     from tuf.ngclient import FetcherInterface
-except ImportError:  # trust.HAS_TUF says so
+except ImportError:  # modules say so: module_end.require_libraries
     FetcherInterface = object  # type: ignore[misc, assignment]
 
 METADATA_SECONDS = 60.0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,8 @@ from urllib.parse import urlsplit
 
 from .errors import ClmsError
 
-try:
+with suppress(ImportError):  # modules say so: module_end.require_libraries
     import urllib3
-
-    HAS_URLLIB3 = True
-except ImportError:
-    HAS_URLLIB3 = False
 
 CHUNK = 64 * 1024
 RATE_GRACE = 20.0

@@ -351,6 +351,12 @@ class Run:
                 return {"phase": record.phase, **record.names}
         return None
 
+    def discard(self) -> None:
+        """Forget a run that found nothing to do and has touched nothing."""
+        with self.journal._transaction():
+            self.journal._db.execute("DELETE FROM records WHERE run = ?", (self.id,))
+            self.journal._db.execute("DELETE FROM runs WHERE id = ?", (self.id,))
+
     def close(self, outcome: str, error: dict[str, str] | None = None) -> None:
         """End the run."""
         self.journal._db.execute(

@@ -53,10 +53,10 @@ def driver() -> int:
         if stat is None:
             break
         name, parent, _ = stat
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if name.startswith("sshd"):
             return pid
-        if b"ansible-playbook" in command:
+        if any(part.endswith(b"ansible-playbook") for part in command[:3]):
             # the playbook forks a worker for each task: the outermost is the one that lives as long as the run
             topmost = pid
         pid = parent

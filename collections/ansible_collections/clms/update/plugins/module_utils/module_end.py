@@ -9,7 +9,13 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .errors import ClmsError
 
-_LIBRARIES = {"docker": "docker", "PyMySQL": "pymysql", "tuf": "tuf", "urllib3": "urllib3"}
+_LIBRARIES = {
+    "cryptography": "cryptography",
+    "docker": "docker",
+    "PyMySQL": "pymysql",
+    "tuf": "tuf",
+    "urllib3": "urllib3",
+}
 """Name in the package index -> name to import."""
 
 

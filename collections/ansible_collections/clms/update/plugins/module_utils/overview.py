@@ -37,7 +37,7 @@ def status(home: Path) -> dict[str, Any]:
         }
     try:
         slot = journal.slot("current")
-        rows = journal.rows(limit=1, kinds=UPDATE_KINDS)
+        rows = [row for row in journal.rows(kinds=UPDATE_KINDS) if not found_nothing_to_do(row)][:1]
         school = parse_school(journal.rows(limit=1)[0].school) if journal.rows(limit=1) else None
         store = store_of(school) if school else None
         entry = newest(store.releases(), school.trust.channel) if store and school else None
@@ -51,6 +51,11 @@ def status(home: Path) -> dict[str, Any]:
         }
     finally:
         journal.close()
+
+
+def found_nothing_to_do(row: RunRow) -> bool:
+    """Whether a run was refused because the wanted version runs already: that is no failure, and no update either."""
+    return (row.error or {}).get("code") == "RELEASE_SAME"
 
 
 def running(journal: Journal) -> dict[str, Any] | None:

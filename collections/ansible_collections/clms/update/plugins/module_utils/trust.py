@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from .https import check_address
 from .release import MAX_BYTES, Release, parse_release
 from .version import Version
 
-try:
+with suppress(ImportError):  # modules say so: module_end.require_libraries
     from tuf.api.exceptions import (
         DownloadError,
         DownloadLengthMismatchError,
@@ -28,10 +28,6 @@ try:
     )
     from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
     from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
-
-    HAS_TUF = True
-except ImportError:
-    HAS_TUF = False
 
 _S = TypeVar("_S", "Root", "Timestamp", "Snapshot", "Targets")
 

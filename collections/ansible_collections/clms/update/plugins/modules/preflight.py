@@ -72,7 +72,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 run:
-  description: Number of the run.
+  description: Number of the run. V(0) where the version is already running, so that there is nothing to do.
   returned: success, outside check mode
   type: int
   sample: 12
@@ -127,8 +127,10 @@ def main() -> None:
     request = preflight.Request(**{name: module.params[name] for name in ("kind", "version", "backup", "confirm")})
     try:
         if module.check_mode:
-            module.exit_json(changed=True, **preflight.look(module.params["school"], request))
-        module.exit_json(changed=True, **preflight.begin(module.params["school"], request))
+            seen = preflight.look(module.params["school"], request)
+            module.exit_json(changed=bool(seen["phases"]), **seen)
+        begun = preflight.begin(module.params["school"], request)
+        module.exit_json(changed=begun["run"] != 0, **begun)
     except ClmsError as error:
         fail(module, error)
 

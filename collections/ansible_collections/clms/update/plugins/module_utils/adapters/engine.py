@@ -55,7 +55,7 @@ class Engine:
             self.client.ping()
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None
-        self.api = self.client.api
+        self.api: Any = self.client.api  # its stubs lag behind the library
 
     def architecture(self) -> str:
         """``amd64``, ``arm64``, …, as image indexes name it."""

@@ -62,7 +62,7 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
     """Open a run and carry out its preflight.
 
     :param description: the school's variables, without their prefix
-    :returns: number, kind and version of the run
+    :returns: number, kind and version of the run; the number is 0 when the version is already running
     :raises ClmsError: with the reason why it cannot be done; the attempt is in the journal then
     """
     school = parse_school(description)
@@ -83,10 +83,16 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
         lock.hand_to_guard(school.home, descriptor)
         context = Context(journal, run, "preflight")
         run.enter("preflight")
-        journal.event("UPDATE_STARTED", f"A run of kind {request.kind} has begun.", run=run.id)
-        with failures_recorded(context):
-            findings = examine(context, request)
-            _settle(context, findings)
+        try:
+            with failures_recorded(context):
+                findings = examine(context, request)
+                _settle(context, findings)
+        except ClmsError as error:
+            if error.code != "RELEASE_SAME":
+                raise
+            run.discard()
+            lock.release(school.home)
+            return {"run": 0, "kind": request.kind, "version": str(error.values["version"]), "phases": [], "arithmetic": []}
         return {
             "run": run.id,
             "kind": context.run.row.kind,
@@ -124,7 +130,12 @@ def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
             outcome=None,
             error=None,
         )
-        findings = examine(Context(journal, Run(journal, row), "preflight"), request)
+        try:
+            findings = examine(Context(journal, Run(journal, row), "preflight"), request)
+        except ClmsError as error:
+            if error.code != "RELEASE_SAME":
+                raise
+            return {"kind": request.kind, "version": str(error.values["version"]), "phases": [], "arithmetic": []}
         return {
             "kind": findings.kind,
             "version": findings.slot.version if findings.slot else None,
@@ -163,16 +174,17 @@ def _settle(context: Context, findings: Findings) -> None:
             free_slot(context, slot)
         if findings.slot:
             context.journal.set_slot(findings.slot, "candidate")
-    slot = findings.slot or context.slot
+    target = findings.slot or context.slot
+    context.journal.event("UPDATE_STARTED", f"A run of kind {findings.kind} has begun.", run=context.run.id)
     context.run.use(
         kind=findings.kind,
         phases=phases_of(findings.kind, context.school),
-        version=slot.version if slot else "",
+        version=target.version if target else "",
         from_version=context.slot.version if context.slot else None,
     )
     context.run.leave(
         "preflight",
-        slot=slot.as_dict() if slot else None,
+        slot=target.as_dict() if target else None,
         arithmetic=findings.arithmetic,
         event_scheduler=findings.event_scheduler,
         lost=findings.lost,
@@ -187,7 +199,10 @@ def examine(context: Context, request: Request) -> Findings:
     """
     school, engine, current = context.school, context.engine, context.slot
     architecture = engine.architecture()
-    kind, slot, lost, release = request.kind, None, {}, None
+    kind = request.kind
+    slot: Slot | None = None
+    release: Release | None = None
+    lost: dict[str, int] = {}
     if request.kind in ("install", "update"):
         release = wanted_release(school, request.version)
         check_release(release, current, request.kind)
@@ -201,8 +216,8 @@ def examine(context: Context, request: Request) -> Findings:
         events = check_serving(context)
     if request.kind == "restore":
         backed_up = slot_of_backup(school, request.backup or "")
-        slot = restored_slot(school, backed_up, run=context.run.id, current=context.old)
-        slot = load_saved_images(school, engine, slot)
+        planned = restored_slot(school, backed_up, run=context.run.id, current=context.old)
+        slot = load_saved_images(school, engine, planned)
         missing = [service.image for service in slot.services.values() if engine.image(service.image) is None]
         if missing:
             raise ClmsError("IMAGE_MISSING", image=missing[0], backup=request.backup)
