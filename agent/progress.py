@@ -134,8 +134,9 @@ class Bar:
         self._bar.update(self._task, description=text, completed=view.percent, left=left)
 
     def _print(self, sign: str, colour: str, text: str) -> None:
-        self._console.print(sign, style=colour, end=" ")
-        self._console.print(text, markup=False)
+        from rich.text import Text
+
+        self._console.print(Text.assemble((sign, colour), f" {text}"))
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

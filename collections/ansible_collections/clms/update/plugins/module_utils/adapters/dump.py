@@ -162,7 +162,7 @@ def _open_snapshots(client: Process, database: Database, snapshot: Database) -> 
     with database.another() as lock:
         began = _lock(lock)
         _send_login(client, database)
-        _wait_for_dump(lock, newest, database.host)
+        _wait_for_dump(client, lock, newest, database.host)
         snapshot.begin_snapshot()
         lock.query("UNLOCK TABLES")
         return round(time.monotonic() - began, 3)
@@ -183,7 +183,7 @@ def _lock(lock: Database) -> float:
     raise AssertionError
 
 
-def _wait_for_dump(lock: Database, newest: int, host: str) -> None:
+def _wait_for_dump(client: Process, lock: Database, newest: int, host: str) -> None:
     """Wait until the dump's transaction is open: one of a connection from the container itself that is new."""
     deadline = time.monotonic() + _SNAPSHOT_SECONDS
     pause = _FIRST_POLL_SECONDS
@@ -197,6 +197,7 @@ def _wait_for_dump(lock: Database, newest: int, host: str) -> None:
             f"{host}:%",
         ):
             return
+        client.check_running()
         if time.monotonic() >= deadline:
             raise ArchiveError("the dump did not begin in time")
 

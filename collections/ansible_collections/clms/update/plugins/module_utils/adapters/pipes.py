@@ -76,12 +76,16 @@ class Process:
         """
         deadline = time.monotonic() + seconds
         while line not in self.said().splitlines():
-            if self._process.poll() is not None:
-                self.finish()
-                raise ArchiveError(f"{self.name} ended early")
+            self.check_running()
             if time.monotonic() >= deadline:
                 raise ArchiveError(f"{self.name} did not start within {seconds:.0f} seconds")
             time.sleep(0.005)
+
+    def check_running(self) -> None:
+        """:raises ArchiveError: when the process has ended"""
+        if self._process.poll() is not None:
+            self.finish()
+            raise ArchiveError(f"{self.name} ended early")
 
     def close_pipes(self) -> None:
         """Let go of our ends of the pipes."""
