@@ -46,12 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         known = _unexpected(error, options.name)
         data, text, code = {"error": known.as_dict()}, output.error_text(known.as_dict()), FAILED
-    if options.json:
-        print(json.dumps(data, ensure_ascii=False))
-    else:
-        # what the doctor finds is an answer, whatever it is
-        failed = code not in (DONE, INTERRUPTED) and "checks" not in data
-        print(text, file=sys.stderr if failed else sys.stdout)
+    # what the doctor finds is an answer, whatever it is
+    failed = code not in (DONE, INTERRUPTED) and "checks" not in data
+    try:
+        if options.json:
+            print(json.dumps(data, ensure_ascii=False), flush=True)
+        else:
+            print(text, file=sys.stderr if failed else sys.stdout, flush=True)
+    except BrokenPipeError:  # whoever read it has seen enough; Python would complain of it once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

@@ -95,7 +95,9 @@ def status_text(status: dict[str, Any], title: str) -> str:
         news = "It is the newest version" if latest == current else f"The newest version is {latest}"
         lines.append(f"{news}{asked}.")
     run = status["running"]
-    if run:
+    if run and run["interrupted"]:
+        lines.append(f"{_kind(run)} was interrupted. To put CLMS back in order: clms-update recover")
+    elif run:
         left = f", about {duration(run['seconds_left'])} left" if run["seconds_left"] else ""
         text = PHASES[run["phase"]].text if run["phase"] in PHASES else "finishing"
         lines.append(f"Going on right now: {_kind(run)}, {run['percent']} %{left}. {text}.")
@@ -103,7 +105,7 @@ def status_text(status: dict[str, Any], title: str) -> str:
     if last and not (run and run["id"] == last["id"]):
         lines.append(f"Last: {_kind(last)}, {_STATES[last['status']]} on {moment(last['finished_at'])}.")
         if last["error_code"]:
-            lines.append(f"  {last['message']} ({last['error_code']})")
+            lines.append(f"  {error_text({'message': last['message'], 'code': last['error_code']})}")
     lines.append(f"Backups: {status['backups']}.")
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Write a line."""
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads it any more, but the run goes on
+            print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to do."""

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
-from ansible_collections.clms.update.plugins.module_utils.overview import found_nothing_to_do
 from ansible_collections.clms.update.plugins.module_utils.status import EXIT_CODES, describe_run
 
 from .config import Config
@@ -23,6 +22,7 @@ DONE, FAILED, REFUSED, NEEDS_OPERATOR = 0, 1, 2, 3
 
 _POLL = 0.3
 _LOCK_SECONDS = 10
+_NOTHING = "Version {} is already running; there was nothing to do."
 _WITHOUT_RUN = ("RUN_ACTIVE", "RUN_INTERRUPTED", "SCHOOL_INCOMPLETE", "NOT_INSTALLED")
 """Refusals that come before a run is opened."""
 
@@ -66,6 +66,9 @@ def carry_out(config: Config, order: Order, display: Display, start: Start = Dri
         before = _newest(journal)
         ending = _follow(config, order, journal, lambda: _after(journal, before), display, start)
         row = None if ending and _code(ending) in _WITHOUT_RUN else _after(journal, before)
+        if row is None and ending is not None and ending.exit_code == 0:
+            current = journal.slot("current")
+            return {**without_run(order, None), "message": _NOTHING.format(current.version if current else "?")}, DONE
         if row is None:
             return without_run(order, _failure(ending, order)), _exit_without_run(ending)
         if row.outcome is None and ending is not None and ending.exit_code is not None:
@@ -160,7 +163,7 @@ def _failure(ending: Ending | None, order: Order) -> dict[str, str]:
 def _exit_without_run(ending: Ending | None) -> int:
     if ending is None or _code(ending) in (None, "INTERNAL"):
         return FAILED
-    return DONE if _code(ending) == "RELEASE_SAME" else REFUSED
+    return REFUSED
 
 
 def _judge(journal: Journal, row: RunRow) -> tuple[dict[str, Any], int]:
@@ -169,7 +172,7 @@ def _judge(journal: Journal, row: RunRow) -> tuple[dict[str, Any], int]:
     if row.outcome is None:
         error = ClmsError("RUN_INTERRUPTED", run=row.id, kind=row.kind, phase=journal.run(row.id).phase())
         return {**run, "error_code": error.code, "message": error.happened, "remedy": error.remedy}, NEEDS_OPERATOR
-    return run, DONE if found_nothing_to_do(row) else EXIT_CODES[row.outcome]
+    return run, EXIT_CODES[row.outcome]
 
 
 def without_run(order: Order, failure: dict[str, str] | None) -> dict[str, Any]:

@@ -77,15 +77,14 @@ def _make(name: str, dockerfile: Path, wanted: str) -> None:
 
 
 def _report(tag: str, wanted: bool, make: Callable[..., None], *arguments: object) -> None:
-    started = time.monotonic()
     if wanted:
+        started = time.monotonic()
         make(*arguments)
-    word = "built" if wanted else "up to date"
-    print(f"{tag}: {word} ({time.monotonic() - started:.1f} s)", flush=True)
+        print(f"built {tag} ({time.monotonic() - started:.1f} s)", flush=True)
 
 
 def build_all(names: tuple[str, ...] = NAMES) -> None:
-    """Make every base image in ``names`` that is missing or out of date, one line on standard output for each.
+    """Make every base image in ``names`` that is missing or out of date, one line on standard output for each that is made.
 
     :raises BuildError: with what to do about it
     """

@@ -122,9 +122,8 @@ def build_releases(versions: Iterable[str]) -> None:
             wanted.update({tag: (service, RELEASES[version]) for service, tag in tags(version).items()})
         for tag, (service, release) in wanted.items():
             started = time.monotonic()
-            built = _build(service, tag, release)
-            word = "built" if built else "up to date"
-            print(f"{tag}: {word} ({time.monotonic() - started:.1f} s)", flush=True)
+            if _build(service, tag, release):
+                print(f"built {tag} ({time.monotonic() - started:.1f} s)", flush=True)
 
 
 def build_release(version: str) -> dict[str, str]:

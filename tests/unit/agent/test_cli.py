@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from agent import cli, runs
 from agent.runner import Play
+from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
 
 from .conftest import FakeRunner, ended
@@ -116,10 +118,17 @@ def test_status_where_nothing_is_installed(
     assert data["current_version"] is None
 
 
-def test_status_in_words(folder: Path, begin: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_in_words(
+    folder: Path, home: Path, begin: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
     begin().enter("preflight")
     assert cli.main(["status", "--config", str(folder)]) == 0
+    assert "The update to version 1.0.1 was interrupted. To put CLMS back in order" in capsys.readouterr().out
+    descriptor = lock.acquire(home)
+    assert descriptor is not None
+    assert cli.main(["status", "--config", str(folder)]) == 0
     assert "Going on right now: The update to version 1.0.1, 0 %" in capsys.readouterr().out
+    os.close(descriptor)
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,9 @@ def test_completed(settings: Config, journal: Journal, begin: Begin) -> None:
         ("ABORTED", ClmsError("BACKUP_FAILED", detail="no"), 1),
         ("ROLLED_BACK", ClmsError("HEALTH_FAILED", detail="no"), 1),
         ("REFUSED", ClmsError("RELEASE_UNKNOWN", version="9.9.9"), 2),
-        ("REFUSED", ClmsError("RELEASE_SAME", version="1.0.1"), 0),
         ("NEEDS_OPERATOR", ClmsError("ROLLBACK_FAILED", detail="no", commands="docker start x"), 3),
     ],
-    ids=["aborted", "rolled back", "refused", "nothing to do", "needs operator"],
+    ids=["aborted", "rolled back", "refused", "needs operator"],
 )
 def test_outcomes(settings: Config, begin: Begin, outcome: str, error: ClmsError, expected: int) -> None:
     def fail() -> None:
@@ -73,15 +72,20 @@ def test_outcomes(settings: Config, begin: Begin, outcome: str, error: ClmsError
         (ended(2, "RUN_INTERRUPTED", kind="update", run=7, phase="backup"), 2, "RUN_INTERRUPTED"),
         (ended(2, "SCHOOL_INCOMPLETE", detail="x"), 2, "SCHOOL_INCOMPLETE"),
         (ended(4, "INTERNAL", phase="update", detail="the inventory is broken"), 1, "INTERNAL"),
-        (ended(0), 1, "INTERNAL"),
         (None, 1, "INTERNAL"),
     ],
-    ids=["active", "interrupted", "incomplete", "playbook broken", "did nothing", "killed"],
+    ids=["active", "interrupted", "incomplete", "playbook broken", "killed"],
 )
 def test_no_run_of_its_own(settings: Config, journal: Journal, ending: Any, expected: int, said: str) -> None:
     run, code = runs.carry_out(settings, UPDATE, Silent(), FakeRunner(ending=ending))
     assert (code, run["id"], run["error_code"], run["status"]) == (expected, None, said, "FAILED")
     assert run["version"] == "1.0.1"
+
+
+def test_nothing_to_do(settings: Config, journal: Journal) -> None:
+    run, code = runs.carry_out(settings, UPDATE, Silent(), FakeRunner(ending=ended(0)))
+    assert (code, run["id"], run["error_code"], run["status"]) == (0, None, None, "COMPLETED")
+    assert "nothing to do" in run["message"]
 
 
 def test_somebody_elses_run_is_not_taken_for_ours(settings: Config, begin: Begin) -> None:

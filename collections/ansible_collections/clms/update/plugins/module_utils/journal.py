@@ -222,9 +222,7 @@ class Journal:
 
     def records(self, run: int) -> list[Record]:
         """All records of a run, oldest first."""
-        cursor = self._db.execute(
-            "SELECT at, phase, step, event, names FROM records WHERE run = ? ORDER BY id", (run,)
-        )
+        cursor = self._db.execute("SELECT at, phase, step, event, names FROM records WHERE run = ? ORDER BY id", (run,))
         return [Record(row[0], row[1], row[2], row[3], json.loads(row[4])) for row in cursor]
 
     # slots
@@ -356,6 +354,14 @@ class Run:
         with self.journal._transaction():
             self.journal._db.execute("DELETE FROM records WHERE run = ?", (self.id,))
             self.journal._db.execute("DELETE FROM runs WHERE id = ?", (self.id,))
+
+    def reopen(self) -> None:
+        """Take up again a run whose putting back was given up."""
+        self.journal._db.execute(
+            "UPDATE runs SET closed_at = NULL, outcome = NULL, error = NULL WHERE id = ? AND outcome = 'NEEDS_OPERATOR'",
+            (self.id,),
+        )
+        self.row = self.journal.row(self.id)
 
     def close(self, outcome: str, error: dict[str, str] | None = None) -> None:
         """End the run."""

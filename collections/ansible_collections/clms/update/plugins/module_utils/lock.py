@@ -59,6 +59,8 @@ def driver() -> int:
         if any(part.endswith(b"ansible-playbook") for part in command[:3]):
             # the playbook forks a worker for each task: the outermost is the one that lives as long as the run
             topmost = pid
+        elif topmost != os.getppid():
+            return topmost
         pid = parent
     return topmost
 
@@ -93,7 +95,7 @@ def hand_to_guard(home: Path, descriptor: int) -> None:
     """Start the guard process with the lock; this process lets go of its own descriptor."""
     owner = driver()
     stat = _stat(owner)
-    guard = subprocess.Popen(  # noqa: S603 - our own program
+    guard = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, _GUARD, str(owner), stat[2] if stat else ""],
         pass_fds=(descriptor,),
         stdin=subprocess.DEVNULL,

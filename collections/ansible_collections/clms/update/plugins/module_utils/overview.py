@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import lock
 from .adapters.backup_store import backups_in
 from .adapters.vendor import newest, store_of
 from .errors import ClmsError
@@ -37,7 +38,7 @@ def status(home: Path) -> dict[str, Any]:
         }
     try:
         slot = journal.slot("current")
-        rows = [row for row in journal.rows(kinds=UPDATE_KINDS) if not found_nothing_to_do(row)][:1]
+        rows = journal.rows(limit=1, kinds=UPDATE_KINDS)
         school = parse_school(journal.rows(limit=1)[0].school) if journal.rows(limit=1) else None
         store = store_of(school) if school else None
         entry = newest(store.releases(), school.trust.channel) if store and school else None
@@ -53,19 +54,14 @@ def status(home: Path) -> dict[str, Any]:
         journal.close()
 
 
-def found_nothing_to_do(row: RunRow) -> bool:
-    """Whether a run was refused because the wanted version runs already: that is no failure, and no update either."""
-    return (row.error or {}).get("code") == "RELEASE_SAME"
-
-
 def running(journal: Journal) -> dict[str, Any] | None:
-    """The open run: ``id``, ``kind``, ``version``, ``phase``, ``percent``, ``seconds_left``; None when there is none."""
+    """The open run: ``id``, ``kind``, ``version``, ``phase``, ``percent``, ``seconds_left`` and ``interrupted``, which
+    says that nobody works at it any more; None when there is none.
+    """
     row = journal.open_run()
     if row is None:
         return None
-    phase, progress = progress_of(
-        row, journal.records(row.id), now=time.time(), history=last_durations(journal, row)
-    )
+    phase, progress = progress_of(row, journal.records(row.id), now=time.time(), history=last_durations(journal, row))
     return {
         "id": row.id,
         "kind": row.kind,
@@ -73,6 +69,7 @@ def running(journal: Journal) -> dict[str, Any] | None:
         "phase": phase,
         "percent": progress.percent,
         "seconds_left": progress.seconds_left,
+        "interrupted": not lock.is_held(journal.path.parent),
     }
 
 
@@ -168,5 +165,3 @@ def releases(store: TrustStore) -> list[dict[str, Any]]:
 def history(journal: Journal, *, limit: int = 100) -> list[dict[str, Any]]:
     """The newest runs first, as :func:`.status.describe_run` gives them."""
     return [describe_run(row, journal.records(row.id)) for row in journal.rows(limit=limit)]
-
-

@@ -76,6 +76,11 @@ KINDS: dict[str, tuple[str, ...]] = {
 """Kind of run -> its phases in order."""
 
 
+def kind_word(kind: str) -> str:
+    """The kind of a run as people know it: that an update needs no slot is no concern of theirs."""
+    return "update" if kind == "update_images" else kind
+
+
 def next_phase(phases: tuple[str, ...], done: set[str]) -> str | None:
     """The first phase that is not done, or None when all are."""
     return next((name for name in phases if name not in done), None)

@@ -7,11 +7,11 @@ Statuses are those of the original design, section 3.3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from .journal import Record, RunRow
-from .plan import PHASES, Progress, next_phase, progress
+from .plan import PHASES, Progress, kind_word, next_phase, progress
 
 _ENDED = {
     "COMPLETED": "COMPLETED",
@@ -30,7 +30,7 @@ def iso(seconds: float | None) -> str | None:
     """Seconds since 1970 as ``2026-11-23T14:05:09Z``."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def done_phases(records: Sequence[Record]) -> dict[str, float]:
@@ -60,7 +60,7 @@ def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:
     error = row.error or {}
     return {
         "id": row.id,
-        "kind": "update" if row.kind == "update_images" else row.kind,
+        "kind": kind_word(row.kind),
         "version": row.version,
         "from_version": row.from_version,
         "status": status_of(row, records),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,16 +105,16 @@ def dump(container: str, database: Database, sink: IO[bytes]) -> Dumped:
     client = _client(container, _DUMP, arguments, stdout=subprocess.PIPE)
     try:
         client.wait_for("ready", _START_SECONDS)
-        with database.another() as snapshot:
-            locked_seconds = _open_snapshots(client, database, snapshot)
-            with ThreadPoolExecutor(1) as counter:
-                counted = counter.submit(snapshot.row_counts)
-                try:
-                    tail = copy_stream(client.stdout, sink)
-                except BaseException:
-                    client.kill()
-                    raise
-                rows = counted.result()
+        with database.another() as snapshot, ThreadPoolExecutor(1) as reader:
+            # read from the start: a small dump is over before anybody can see its transaction
+            read = reader.submit(copy_stream, client.stdout, sink)
+            try:
+                locked_seconds = _open_snapshots(client, database, snapshot, read.done)
+                rows = snapshot.row_counts()
+                tail = read.result()
+            except BaseException:
+                client.kill()
+                raise
         client.finish()
         if not is_complete(tail):
             raise ArchiveError("the dump is cut off: its last line is missing")
@@ -156,13 +156,16 @@ def _send_login(client: Process, database: Database) -> None:
     client.stdin.flush()
 
 
-def _open_snapshots(client: Process, database: Database, snapshot: Database) -> float:
-    """Let the dump and ``snapshot`` see the same rows; returns for how many seconds writers had to wait."""
+def _open_snapshots(client: Process, database: Database, snapshot: Database, is_over: Callable[[], bool]) -> float:
+    """Let the dump and ``snapshot`` see the same rows; returns for how many seconds writers had to wait.
+
+    :param is_over: whether the dump has ended
+    """
     newest = int(snapshot.value("SELECT CONNECTION_ID()"))
     with database.another() as lock:
         began = _lock(lock)
         _send_login(client, database)
-        _wait_for_dump(client, lock, newest, database.host)
+        _wait_for_dump(client, lock, newest, database.host, is_over)
         snapshot.begin_snapshot()
         lock.query("UNLOCK TABLES")
         return round(time.monotonic() - began, 3)
@@ -183,8 +186,11 @@ def _lock(lock: Database) -> float:
     raise AssertionError
 
 
-def _wait_for_dump(client: Process, lock: Database, newest: int, host: str) -> None:
-    """Wait until the dump's transaction is open: one of a connection from the container itself that is new."""
+def _wait_for_dump(client: Process, lock: Database, newest: int, host: str, is_over: Callable[[], bool]) -> None:
+    """Wait until the dump's transaction is open: one of a connection from the container itself that is new.
+
+    A dump that is over already is as good: nobody could write since it began.
+    """
     deadline = time.monotonic() + _SNAPSHOT_SECONDS
     pause = _FIRST_POLL_SECONDS
     while True:
@@ -196,6 +202,8 @@ def _wait_for_dump(client: Process, lock: Database, newest: int, host: str) -> N
             newest,
             f"{host}:%",
         ):
+            return
+        if is_over():
             return
         client.check_running()
         if time.monotonic() >= deadline:

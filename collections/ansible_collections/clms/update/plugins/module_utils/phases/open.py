@@ -19,21 +19,23 @@ from .prepare import event_switch
 def work(context: Context) -> dict[str, Any]:
     """Do the phase; returns whether CLMS has a place for its version and it was written."""
     slot = context.new
+    database = database_of(context, slot, wait_seconds=10)
+    # what a rollback asked for later is compared with: the rows as they are before anybody is let in
+    database.begin_snapshot()
     with context.step("gate_open", slot=slot.name) as outcome, engine_errors("CONTAINER_FAILED"):
         allow_egress(context.engine, context.school, slot)
         GateControl(context.school, context.engine).open(slot)
         outcome["opened_at"] = time.time()
     with context.step("restart_policy"):
         restore_restart(context.engine, context.school, slot)
-    database = database_of(context, slot, wait_seconds=10)
     try:
+        rows = database.row_counts()
+        database.end_snapshot()
         if context.run.row.kind != "update_images":  # there, the database never stopped
             with context.step("event_scheduler"):
                 _restore_events(context, database)
         with context.step("version_row", version=slot.version):
             written = database.set_version_row(slot.version)
-        # what a rollback asked for later is compared with
-        rows = database.row_counts()
     finally:
         database.close()
     return {"version_row": written, "rows": rows, "rows_at": outcome["opened_at"]}

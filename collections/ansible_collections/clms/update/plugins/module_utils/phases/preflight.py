@@ -17,7 +17,7 @@ from ..adapters.vendor import wanted_release
 from ..disk import Mount, Need, check_space
 from ..errors import ClmsError
 from ..journal import Journal, Run, RunRow
-from ..plan import KINDS
+from ..plan import KINDS, kind_word
 from ..release import Release
 from ..run import Context, failures_recorded, read_env_file
 from ..school import School, parse_school
@@ -76,7 +76,7 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
         if running is not None:
             os.close(descriptor)
             phase = journal.run(running.id).phase()
-            raise ClmsError("RUN_INTERRUPTED", run=running.id, kind=running.kind, phase=phase)
+            raise ClmsError("RUN_INTERRUPTED", run=running.id, kind=kind_word(running.kind), phase=phase)
         run = journal.begin(
             request.kind, phases=KINDS[request.kind], school=description, version=request.version, from_version=None
         )
@@ -92,7 +92,13 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
                 raise
             run.discard()
             lock.release(school.home)
-            return {"run": 0, "kind": request.kind, "version": str(error.values["version"]), "phases": [], "arithmetic": []}
+            return {
+                "run": 0,
+                "kind": request.kind,
+                "version": str(error.values["version"]),
+                "phases": [],
+                "arithmetic": [],
+            }
         return {
             "run": run.id,
             "kind": context.run.row.kind,
@@ -150,7 +156,7 @@ def _active(journal: Journal) -> ClmsError:
     row = journal.open_run()
     if row is None:
         return ClmsError("RUN_ACTIVE", kind="run", run="?", phase="preflight")
-    return ClmsError("RUN_ACTIVE", kind=row.kind, run=row.id, phase=journal.run(row.id).phase())
+    return ClmsError("RUN_ACTIVE", kind=kind_word(row.kind), run=row.id, phase=journal.run(row.id).phase())
 
 
 def _refuse(journal: Journal, error: ClmsError) -> None:
@@ -226,11 +232,10 @@ def examine(context: Context, request: Request) -> Findings:
         if slot is None:
             raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
         lost = lost_writes(context, slot)
-        if sum(lost.values()) and request.confirm != slot.version:
+        shares_data = not slot.own_volumes(context.slot)
+        if not shares_data and request.confirm != slot.version:
             raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), word=slot.version)
-    arithmetic = check_space(
-        space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes
-    )
+    arithmetic = check_space(space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes)
     return Findings(kind, slot, arithmetic, events, lost, request.backup)
 
 
@@ -348,4 +353,3 @@ def mount_of(path: Path) -> Mount:
     while not mount.is_mount():
         mount = mount.parent
     return Mount(path.stat().st_dev, str(mount), found.f_bavail * found.f_frsize)
-

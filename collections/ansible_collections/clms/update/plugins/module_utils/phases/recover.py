@@ -9,12 +9,18 @@ from typing import Any
 
 from .. import lock
 from ..errors import ClmsError
-from ..journal import Journal
+from ..journal import Journal, RunRow
 from ..run import do_phase
 from . import clean_up, open
 from .rollback import put_back
 
 _FORWARD = {"open": open.work, "clean_up": clean_up.work}
+
+
+def _given_up(journal: Journal) -> RunRow | None:
+    """The newest run, if putting it back was given up: a person has mended the cause and wants it tried again."""
+    newest = journal.rows(limit=1)
+    return newest[0] if newest and newest[0].outcome == "NEEDS_OPERATOR" else None
 
 
 def recover(home: Path) -> dict[str, Any]:
@@ -32,8 +38,11 @@ def recover(home: Path) -> dict[str, Any]:
             raise ClmsError("RUN_ACTIVE", kind=row.kind if row else "run", run=row.id if row else "?", phase=phase)
         try:
             if row is None:
+                row = _given_up(journal)
+            if row is None:
                 return {"outcome": None, "changed": False}
             run = journal.run(row.id)
+            run.reopen()
             if not run.committed():
                 return {"outcome": put_back(journal, row.id)["outcome"], "changed": True}
             if run.phase() == "commit":  # interrupted between the record and the end of its phase

@@ -17,7 +17,7 @@ from ..adapters.gate import GateControl
 from ..adapters.probe import run_smoke, wait_healthy
 from ..errors import ClmsError
 from ..journal import Journal
-from ..plan import PHASES
+from ..plan import PHASES, kind_word
 from ..run import Context
 from ..smoke import SmokeError
 from .clean_up import free_slot
@@ -44,7 +44,11 @@ def put_back(journal: Journal, run_id: int) -> dict[str, Any]:
     if run.committed():
         # forward only: what is left of the run is repeated by `recover`
         return {"outcome": None, "error": error, "changed": False}
-    cause = error or {"code": "RUN_INTERRUPTED", "phase": run.phase() or "", "message": "", "remedy": ""}
+    phase = run.phase() or ""
+    cause = error or {
+        "phase": phase,
+        **ClmsError("RUN_INTERRUPTED", run=run.id, kind=kind_word(run.row.kind), phase=phase).as_dict(),
+    }
     closed = run.intended("gate_close")
     last: Exception | None = None
     for attempt in range(1, _ATTEMPTS + 1):

@@ -55,9 +55,7 @@ def stop_database(context: Context) -> None:
     with context.step("stop", container=name), engine_errors("DATABASE_UNCLEAN"):
         state = context.engine.stop(name, service.stop_grace)
     if state is None or state.exit_code != 0 or state.out_of_memory:
-        raise ClmsError(
-            "DATABASE_UNCLEAN", detail=f"it ended with code {state.exit_code if state else 'unknown'}"
-        )
+        raise ClmsError("DATABASE_UNCLEAN", detail=f"it ended with code {state.exit_code if state else 'unknown'}")
     if "shutdown complete" not in context.engine.logs(name, lines=50, since=began - 1).lower():
         raise ClmsError("DATABASE_UNCLEAN", detail="its log has no 'Shutdown complete'")
 
