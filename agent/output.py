@@ -19,9 +19,9 @@ _STATES = {
     "UPDATING": "going on",
 }
 _KINDS = {
-    "install": "The installation of version {version}",
-    "update": "The update to version {version}",
-    "rollback": "Going back to version {version}",
+    "install": "The installation",
+    "update": "The update{version}",
+    "rollback": "Going back{version}",
     "restore": "The restore of a backup",
     "backup": "The backup",
     "recover": "Putting CLMS back in order",
@@ -60,7 +60,9 @@ def error_text(error: dict[str, Any]) -> str:
 
 
 def _kind(run: dict[str, Any]) -> str:
-    return _KINDS[run["kind"].removesuffix("_images")].format(version=run["version"] or "?")
+    # which version it would have been is not known of a run that was refused at once
+    version = f" to version {run['version']}" if run["version"] else ""
+    return _KINDS[run["kind"].removesuffix("_images")].format(version=version)
 
 
 def outcome_text(run: dict[str, Any]) -> str:
@@ -71,8 +73,6 @@ def outcome_text(run: dict[str, Any]) -> str:
     error = error_text({"message": run["message"], "remedy": run["remedy"], "code": run["error_code"]})
     serving = f"Version {run['from_version']} is running." if run["from_version"] else ""
     state = {"REFUSED": "Nothing was touched.", "ABORTED": serving, "ROLLED_BACK": serving}.get(run["outcome"], "")
-    if run["error_code"] == "RELEASE_SAME":
-        return str(run["message"])
     return " ".join(part for part in (f"{_kind(run)} did not succeed.", error, state) if part)
 
 

@@ -35,7 +35,7 @@ def view_of(journal: Journal, row: RunRow) -> View:
     records = journal.records(row.id)
     phase, progress = progress_of(row, records, now=time.time(), history=last_durations(journal, row))
     failures = [record.names for record in records if record.event == "failed" and record.phase in PHASES]
-    failure = failures[0] if failures and failures[0].get("code") != "RELEASE_SAME" else None
+    failure = failures[0] if failures else None
     return View(
         done=done_phases(records),
         phase=phase,

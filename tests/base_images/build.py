@@ -84,7 +84,7 @@ def _report(tag: str, wanted: bool, make: Callable[..., None], *arguments: objec
 
 
 def build_all(names: tuple[str, ...] = NAMES) -> None:
-    """Make every base image in ``names`` that is missing or out of date, one line on standard output for each that is made.
+    """Make every base image in ``names`` that is missing or out of date; one line on standard output for each.
 
     :raises BuildError: with what to do about it
     """

@@ -53,9 +53,8 @@ def demo() -> None:
     stand.clms_update(SCHOOL, "status", quiet=False)
     login = stand.librarian(SCHOOL)
     print(f"\nCLMS of Linden School: {stand.url(SCHOOL)}  (sign in as {login['username']}, {login['password']})")
-    print(
-        f"Commands of its server: .venv/bin/clms-update --config {(FOLDER / 'schools' / SCHOOL / 'etc').relative_to(ROOT)} status"
-    )
+    config = (FOLDER / "schools" / SCHOOL / "etc").relative_to(ROOT)
+    print(f"Commands of its server: .venv/bin/clms-update --config {config} status")
     print("All of it goes away with: make demo-down")
 
 

@@ -250,7 +250,7 @@ CATALOGUE: dict[str, ErrorText] = {
         "Call support now; the maintenance page stays up. Commands: {commands}",
     ),
     "CONFIRMATION_MISSING": ErrorText(
-        "Going back would lose {writes} that were made since the update.",
+        "Going back would lose {writes} since version {current} was opened to users.",
         "To go back all the same, repeat the command with --confirm {word}.",
     ),
     # the release manager's side

@@ -197,7 +197,7 @@ class Journal:
     def _rows(self, where: str, *values: object) -> list[RunRow]:
         cursor = self._db.execute(
             "SELECT id, kind, phases, school, version, from_version, opened_at, closed_at, outcome, error FROM runs "
-            + where,
+            + where,  # noqa: S608 - from this file
             values,
         )
         return [
@@ -358,7 +358,8 @@ class Run:
     def reopen(self) -> None:
         """Take up again a run whose putting back was given up."""
         self.journal._db.execute(
-            "UPDATE runs SET closed_at = NULL, outcome = NULL, error = NULL WHERE id = ? AND outcome = 'NEEDS_OPERATOR'",
+            "UPDATE runs SET closed_at = NULL, outcome = NULL, error = NULL "
+            "WHERE id = ? AND outcome = 'NEEDS_OPERATOR'",
             (self.id,),
         )
         self.row = self.journal.row(self.id)

@@ -9,7 +9,8 @@ module: check
 short_description: Check for updates
 version_added: 0.1.0
 description:
-  - Asks the release server for the newest release of the school's channel and verifies the answer through The Update Framework.
+  - Asks the release server for the newest release of the school's channel and verifies the answer through
+    The Update Framework.
 author:
   - CLMS Update maintainers (@clms-update)
 options:

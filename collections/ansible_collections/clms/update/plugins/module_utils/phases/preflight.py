@@ -92,13 +92,7 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
                 raise
             run.discard()
             lock.release(school.home)
-            return {
-                "run": 0,
-                "kind": request.kind,
-                "version": str(error.values["version"]),
-                "phases": [],
-                "arithmetic": [],
-            }
+            return {"run": 0, **_nothing_to_do(request, error)}
         return {
             "run": run.id,
             "kind": context.run.row.kind,
@@ -141,7 +135,7 @@ def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
         except ClmsError as error:
             if error.code != "RELEASE_SAME":
                 raise
-            return {"kind": request.kind, "version": str(error.values["version"]), "phases": [], "arithmetic": []}
+            return _nothing_to_do(request, error)
         return {
             "kind": findings.kind,
             "version": findings.slot.version if findings.slot else None,
@@ -150,6 +144,10 @@ def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
         }
     finally:
         journal.close()
+
+
+def _nothing_to_do(request: Request, error: ClmsError) -> dict[str, Any]:
+    return {"kind": request.kind, "version": str(error.values["version"]), "phases": [], "arithmetic": []}
 
 
 def _active(journal: Journal) -> ClmsError:
@@ -234,7 +232,7 @@ def examine(context: Context, request: Request) -> Findings:
         lost = lost_writes(context, slot)
         shares_data = not slot.own_volumes(context.slot)
         if not shares_data and request.confirm != slot.version:
-            raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), word=slot.version)
+            raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), current=context.old.version, word=slot.version)
     arithmetic = check_space(space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes)
     return Findings(kind, slot, arithmetic, events, lost, request.backup)
 
@@ -247,6 +245,8 @@ def phases_of(kind: str, school: School) -> tuple[str, ...]:
 def _words(lost: dict[str, int]) -> str:
     """``7 writes (5 in borrows, 2 in books)``."""
     total = sum(lost.values())
+    if not total:
+        return "changes, although no new rows were found,"
     parts = ", ".join(f"{count} in {table}" for table, count in sorted(lost.items()) if count)
     return f"{total} {'write' if total == 1 else 'writes'} ({parts})"
 
