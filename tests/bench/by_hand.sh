@@ -48,7 +48,7 @@ mark began
 docker exec -i "$old-mysql" mariadb-dump --defaults-extra-file=/dev/stdin --single-transaction --quick --routines \
     --triggers --events --hex-blob --comments --no-tablespaces --add-drop-database --databases clms_database \
     <"$SECRETS/database.cnf" | zstd -q -T0 -f -o "$BACKUPS/database.sql.zst"
-zstd -q -d -c "$BACKUPS/database.sql.zst" | tail -n 1 | grep -q '^-- Dump completed'
+zstd -q -d -c "$BACKUPS/database.sql.zst" | tail -n 1 | grep '^-- Dump completed' >/dev/null
 mark dumped
 for name in uploads generated; do
     tar -C "$(volume "$old-$name")" -c . | zstd -q -T0 -f -o "$BACKUPS/$name.tar.zst"
@@ -75,7 +75,7 @@ mark created
 docker stop --time 60 "$old-frontend" "$old-backend" >/dev/null
 mark app_stopped
 docker stop --time 300 "$old-mysql" >/dev/null
-docker logs --tail 50 "$old-mysql" 2>&1 | grep -qi 'shutdown complete'
+docker logs --tail 50 "$old-mysql" 2>&1 | grep -i 'shutdown complete' >/dev/null
 mark db_stopped
 for name in data uploads generated; do
     cp -a --reflink=auto "$(volume "$old-$name")/." "$(volume "$new-$name")/"

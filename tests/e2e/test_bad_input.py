@@ -74,23 +74,21 @@ def newest(folder: Path, role: str) -> Path:
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 def test_tampered_metadata(school: School, stand: Stand, role: str) -> None:
     folder = stand.vendor / "releases/repository/metadata"
-    if role != "timestamp":
-        # what a school has seen before it does not ask for again: so there has to be something new
-        stand.release_tool("refresh")
-        stand.release_tool("publish", "--to", stand.vendor / "releases/repository")
     path = folder / "timestamp.json" if role == "timestamp" else newest(folder, role)
     signed: dict[str, Any] = json.loads(path.read_text())
     signed["signed"]["expires"] = "2099-01-01T00:00:00Z"
-    if role != "timestamp":
-        shutil.rmtree(school.home / "trust" / "metadata", ignore_errors=True)
+    # what this school has verified before, it would not ask for again
+    shutil.rmtree(school.home / "trust")
     with replaced(path, json.dumps(signed).encode()):
         school.assert_refused("TRUST_REFUSED", "update", "--version", "1.0.1")
 
 
 def test_tampered_description_of_a_release(school: School, stand: Stand) -> None:
     path = next((stand.vendor / "releases/repository/targets/releases").glob("*.1.0.1.json"))
-    content = path.read_bytes().replace(b'"minVersion":"1.0.0"', b'"minVersion":"0.0.1"')
-    with replaced(path, content):
+    content = path.read_bytes()
+    tampered = content.replace(b'"migration": {', b'"migratiom": {')
+    assert tampered != content
+    with replaced(path, tampered):
         school.assert_refused("TRUST_REFUSED", "update", "--version", "1.0.1")
 
 
@@ -106,7 +104,7 @@ def test_digest_that_the_registry_does_not_have(school: School, stand: Stand, tm
     registry = school.engine.volume_path(f"{stand.prefix}-vendor-registry")
     assert registry is not None
     path = next((stand.vendor / "releases/repository/targets/releases").glob("*.1.0.9-dies.json"))
-    image = next(iter(json.loads(path.read_text())["images"]["backend"].values()))
+    (image,) = json.loads(path.read_text())["services"]["backend"]["images"].values()
     revisions = registry / "docker/registry/v2/repositories" / image["repository"] / "_manifests/revisions/sha256"
     with moved_away(revisions / image["digest"].removeprefix("sha256:"), tmp_path / "manifest"):
         message = school.assert_refused("REGISTRY_DIGEST_MISSING", "update", "--version", "1.0.9-dies")

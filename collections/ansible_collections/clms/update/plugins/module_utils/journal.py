@@ -70,6 +70,9 @@ CREATE TABLE events (
 """
 
 
+_RUN_COLUMNS = "id, kind, phases, school, version, from_version, opened_at, closed_at, outcome, error"
+
+
 @dataclass(frozen=True)
 class Record:
     """One line of the journal; see the module's text."""
@@ -195,11 +198,7 @@ class Journal:
         return self._rows(f"{where}ORDER BY id DESC LIMIT ?", *kinds, limit)
 
     def _rows(self, where: str, *values: object) -> list[RunRow]:
-        cursor = self._db.execute(
-            "SELECT id, kind, phases, school, version, from_version, opened_at, closed_at, outcome, error FROM runs "
-            + where,  # noqa: S608 - from this file
-            values,
-        )
+        cursor = self._db.execute(f"SELECT {_RUN_COLUMNS} FROM runs {where}", values)  # noqa: S608 - from this file
         return [
             RunRow(
                 id=row[0],

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Phase `preflight`: may this run be done, on this server, now? It opens the run, and refuses before it touches anything."""
+"""Phase `preflight`: may this run be done, on this server, now? It opens the run or refuses, with nothing touched."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +312,15 @@ def space_needed(
     """What a run will write, and where."""
     school, engine, current = context.school, context.engine, context.slot
     needs: list[Need] = []
-    docker = mount_of(engine.root())
+    freed = _bytes_to_free(context) if kind not in ("rollback", "backup") else 0
+    root = mount_of(engine.root())
+
+    def place(path: Path) -> Mount:
+        """The mount of a path, with the space that earlier slots will give back before the run needs it."""
+        mount = mount_of(path)
+        return replace(mount, free=mount.free + freed) if mount.identity == root.identity else mount
+
+    docker = place(engine.root())
     if release is not None:
         new = [
             release.image(name, architecture)
@@ -322,11 +330,19 @@ def space_needed(
         needs.append(Need("images", sum(image.size for image in new), docker))
     if current is not None:
         data, files = _data_bytes(context, current)
-        needs.append(Need("backup", int(data * _DUMP_SHARE) + files, mount_of(Path(school.backup.path))))
+        needs.append(Need("backup", int(data * _DUMP_SHARE) + files, place(Path(school.backup.path))))
         needs.append(Need("restore test", data, docker))
         if kind in ("update", "restore"):
             needs.append(Need("slot", data + files, docker))
     return [need for need in needs if need.size]
+
+
+def _bytes_to_free(context: Context) -> int:
+    """Bytes in the volumes of earlier slots, which :func:`_settle` removes."""
+    kept = set(context.slot.volumes.values()) if context.slot else set()
+    names = {name for slot in context.journal.slots("previous", "kept", "candidate") for name in slot.volumes.values()}
+    paths = [context.engine.volume_path(name) for name in names - kept]
+    return sum(folder_bytes(path) for path in paths if path)
 
 
 def _data_bytes(context: Context, slot: Slot) -> tuple[int, int]:
