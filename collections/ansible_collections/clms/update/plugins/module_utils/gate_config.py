@@ -106,7 +106,7 @@ h1 {{ font-size: 1.6rem; }}
 <body>
 <main>
 <h1>The library system is being updated</h1>
-<p>{title} will be back in a few minutes. Nothing that you have saved is lost.</p>
+<p>The library system of {title} will be back in a few minutes. Nothing that you have saved is lost.</p>
 <p>This page looks again by itself every ten seconds.</p>
 </main>
 </body>

@@ -56,13 +56,15 @@ class Process:
     @property
     def stdin(self) -> IO[bytes]:
         """The pipe into the process."""
-        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        if self._process.stdin is None:
+            raise ArchiveError(f"{self.name} was started without a pipe into it")
         return self._process.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
         """The pipe out of the process."""
-        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        if self._process.stdout is None:
+            raise ArchiveError(f"{self.name} was started without a pipe out of it")
         return self._process.stdout
 
     def said(self) -> str:
