@@ -122,11 +122,10 @@ class _Patient:
             raise _NotSeen("the Docker engine does not answer")
         return slot, self._engine
 
-    def _context(self) -> Context:
+    def _context(self, journal: Any = None) -> Context:
         """What the functions of the phases ask for; there is no run, and nothing of it is used."""
         slot, engine = self._serving()
         row = RunRow(0, "update", KINDS["update"], self._school.raw, None, None, 0.0, None, None, None)
-        journal: Any = None
         context = Context(journal, Run(journal, row), "doctor")
         context.__dict__.update(school=self._school, engine=engine, slot=slot)
         return context
@@ -186,7 +185,11 @@ class _Patient:
 
     def _disk(self) -> str:
         _, engine = self._serving()
-        needs = space_needed(self._context(), None, None, engine.architecture(), "update")
+        journal = Journal(self._school.home)
+        try:
+            needs = space_needed(self._context(journal), None, None, engine.architecture(), "update")
+        finally:
+            journal.close()
         lines = check_space(needs, reserve=self._school.reserve_bytes)
         return f"There is room for an update, its images not counted: {'; '.join(lines)}."
 

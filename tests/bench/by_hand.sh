@@ -100,6 +100,9 @@ for list in students books borrows; do
 done
 mark smoked
 docker start "$new-frontend" >/dev/null
+# Users who knock while the container gets its address cost engines before 28 a second (they ask for it before it is
+# there, and again only after a second). That is not the operator's doing, so it is not counted against him.
+ip neigh flush to "$(address "$new-frontend")"
 wait_for "http://127.0.0.1:$PORT/"
 mark opened
 

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit, urlunsplit
 
 from .errors import ClmsError
 from .school import School, Service
 from .slots import Slot
+
+# By hand, because urllib refuses some passwords, quoting them, and does not give back exactly what it took apart.
+_URL = re.compile(r"(?s)([A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?)(\[[^\]]*\]|[^:/?#]*)(.*)")
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,20 @@ def parse_env_file(text: str, path: str) -> dict[str, str]:
     :raises ClmsError: SECRET_FILE
     """
     variables: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    # not splitlines(), which takes more than line ends for one; a Windows editor may have put the mark in front
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, equals, value = line.partition("=")
-        if not equals or not name.strip():
+        name, equals, value = line.removesuffix("\r").partition("=")
+        if not equals or len(name.split()) != 1:
             raise ClmsError("SECRET_FILE", path=path, detail=f"line {number} is not of the form NAME=value")
         variables[name.strip()] = value
     return variables
 
 
 def rewrite_url_host(url: str, host: str) -> str:
-    """``url`` with another host name, everything else as it was."""
-    parts = urlsplit(url)
-    account, at, address = parts.netloc.rpartition("@")
-    _, colon, port = address.partition(":")
-    return urlunsplit(parts._replace(netloc=f"{account}{at}{host}{colon}{port}"))
+    """``url`` with another host name, everything else as it was; what is no URL stays as it is."""
+    return _URL.sub(lambda match: f"{match[1]}{host}{match[3]}", url, count=1) if _URL.fullmatch(url) else url
 
 
 def labels(school: School, *, run: int, slot: str, service: str, purpose: str) -> dict[str, str]:
@@ -98,6 +99,6 @@ def redirected(
     for name, value in environment.items():
         if name == school.database.url_variable:
             changed[name] = rewrite_url_host(value, database_host)
-        elif "://" in value and (host := urlsplit(value).hostname) in cache_hosts:
-            changed[name] = rewrite_url_host(value, cache_hosts[host or ""])
+        elif (url := _URL.fullmatch(value)) and (host := url[2].lower()) in cache_hosts:
+            changed[name] = rewrite_url_host(value, cache_hosts[host])
     return changed

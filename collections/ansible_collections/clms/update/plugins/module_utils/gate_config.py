@@ -146,14 +146,10 @@ def maintenance_files(title: str) -> dict[str, str]:
     return {"maintenance.html": _PAGE.format(title=escape(title)), "maintenance.json": _JSON}
 
 
-def sessions(statistics: str, *, prefix: str) -> int:
-    """Requests in progress on backends whose name starts with ``prefix``.
+def sessions(statistics: str, *, backend: str) -> int:
+    """Requests in progress on one backend.
 
     :param statistics: the answer to ``show stat`` (CSV; HAProxy management guide 9.1)
     """
     rows = csv.DictReader(io.StringIO(statistics.lstrip("# ")))
-    return sum(
-        int(row["scur"] or 0)
-        for row in rows
-        if row.get("svname") == "BACKEND" and (row.get("pxname") or "").startswith(prefix)
-    )
+    return sum(int(row["scur"] or 0) for row in rows if (row.get("pxname"), row.get("svname")) == (backend, "BACKEND"))

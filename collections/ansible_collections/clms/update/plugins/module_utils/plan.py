@@ -123,7 +123,7 @@ def progress(
     rest = sum(expected(name) for name in phases if name not in durations and name != current)
     running = expected(current) if current else 0.0
     total = done + rest + running or float(weights)
-    # a phase that takes longer than expected stays just short of its end
-    passed = min(elapsed, running * 0.95)
+    # a phase that takes longer than expected stays just short of its end; a clock may be put back
+    passed = max(0.0, min(elapsed, running * 0.95))
     left = round(rest + running - passed) if scale else None
-    return Progress(percent=min(100, int(100 * (done + passed) / total)), seconds_left=left)
+    return Progress(percent=min(100, int(100 * ((done + passed) / total))), seconds_left=left)

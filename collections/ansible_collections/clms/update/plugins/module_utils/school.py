@@ -315,8 +315,12 @@ def _check_references(school: School) -> None:
     for place, name in named:
         if name not in names:
             raise FieldError(f"{place} names the service {name!r}, which services does not have")
+    if any(volume.on_update != "copy" for volume in school.service(school.database.service).volumes):
+        raise FieldError("services must have on_update copy for the volumes of the database")
     volumes = [volume.name for service in school.services for volume in service.volumes if volume.on_update != "share"]
     if len(set(volumes)) != len(volumes):
         raise FieldError("services uses a volume twice; only volumes with on_update share may be used twice")
+    if len({port.listen for port in school.gate.ports}) != len(school.gate.ports):
+        raise FieldError("gate.ports has a port twice")
     if not any(port.mode == "http" for port in school.gate.ports):
         raise FieldError("gate.ports needs a port with mode http")

@@ -73,6 +73,12 @@ def _image(
     if service.name in release.images:
         image = release.image(service.name, architecture)
         return f"{school.registry}/{image.repository}@{image.digest}", image.config
+    if service.name in release.builds:
+        raise ClmsError(
+            "RELEASE_INVALID",
+            version=release.version,
+            detail=f"its service {service.name!r} has to be built on this server, which CLMS Update cannot do yet",
+        )
     if current is not None and service.name in current.services:
         return current.services[service.name].image, current.services[service.name].config
     if service.image is not None:
@@ -92,6 +98,12 @@ def plan_slot(school: School, release: Release, *, run: int, architecture: str, 
 
     :raises ClmsError: RELEASE_ARCHITECTURE, RELEASE_INVALID
     """
+    if school.entry_service not in release.health:
+        raise ClmsError(
+            "RELEASE_INVALID",
+            version=release.version,
+            detail=f"it does not say when the service {school.entry_service!r} is healthy",
+        )
     name = f"r{run}"
     shares_data = current is not None and release.migration is None
     services: dict[str, SlotService] = {}

@@ -36,7 +36,11 @@ def iso(seconds: float | None) -> str | None:
 def done_phases(records: Sequence[Record]) -> dict[str, float]:
     """Phase -> seconds, of the phases that have ended well, in their order."""
     entered = {record.phase: record.at for record in records if record.event == "enter"}
-    return {r.phase: round(r.at - entered[r.phase], 3) for r in records if r.event == "leave" and r.phase in entered}
+    return {
+        r.phase: max(0.0, round(r.at - entered[r.phase], 3))  # a clock may be put back
+        for r in records
+        if r.event == "leave" and r.phase in entered
+    }
 
 
 def status_of(row: RunRow, records: Sequence[Record]) -> str:
@@ -52,7 +56,8 @@ def closed_seconds(records: Sequence[Record]) -> float | None:
     opened = [record.names["opened_at"] for record in records if "opened_at" in record.names]
     if not closed:
         return None
-    return round(opened[-1] - closed[0], 3) if opened else None
+    # a recovery opens once more what may have been open already
+    return round(opened[0] - closed[0], 3) if opened else None
 
 
 def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:

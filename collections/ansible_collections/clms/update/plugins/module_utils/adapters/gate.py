@@ -122,7 +122,7 @@ class GateControl:
     def in_flight(self) -> int:
         """Number of HTTP requests that CLMS is working on."""
         statistics = self.command("show stat")
-        return sum(gate_config.sessions(statistics, prefix=f"live_{name}") for name in self._http)
+        return sum(gate_config.sessions(statistics, backend=f"live_{name}") for name in self._http)
 
     def cut_connections(self) -> None:
         """End what still goes through the gate to the slot: streams, and connections to the database's port."""

@@ -70,6 +70,8 @@ def explain_pull(text: str, reference: str, registry: str) -> ClmsError:
         return ClmsError("REGISTRY_LOGIN", registry=registry)
     if "manifest unknown" in lower or "not found" in lower:
         return ClmsError("REGISTRY_DIGEST_MISSING", image=reference)
-    if "verification failed" in lower or "does not match" in lower:
+    if any(words in lower for words in ("verification failed", "does not match", "unexpected commit")):
         return ClmsError("IMAGE_MISMATCH", image=reference, detail=text[:200])
+    if "no space left" in lower:
+        return ClmsError("DISK_TOO_SMALL", detail=text[:200])
     return ClmsError("REGISTRY_UNREACHABLE", registry=registry, detail=text[:200])

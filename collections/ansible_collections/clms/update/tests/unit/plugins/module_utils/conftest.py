@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vendor to test against: a real signed repository that is served from a folder and can be spoilt in every way."""
+"""A vendor to test against: a real signed repository that is served from a folder and can be spoilt in every way.
+And a school to test with: a description, a journal, and a Docker engine that exists in memory only.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,14 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata
 from tuf.ngclient import FetcherInterface
 
+from ansible_collections.clms.update.plugins.module_utils.adapters.engine import ContainerState
+from ansible_collections.clms.update.plugins.module_utils.containers import ContainerSpec, labels
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
+from ansible_collections.clms.update.plugins.module_utils.release import parse_release
+from ansible_collections.clms.update.plugins.module_utils.run import Context
+from ansible_collections.clms.update.plugins.module_utils.school import School, parse_school
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot, plan_slot
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
 from publisher.repository import NewTarget, Repository
 
@@ -163,3 +174,355 @@ def make_store(vendor: FakeVendor, tmp_path: Path) -> Callable[..., TrustStore]:
 def make_release() -> Callable[..., dict[str, Any]]:
     """Makes release JSON; see :func:`release_json`."""
     return release_json
+
+
+# the school
+
+DATABASE_IMAGE = "sha256:" + "d" * 64
+CACHE_IMAGE = "registry.test:5000/redis@sha256:" + "c" * 64
+
+
+def school_release(version: str = "1.0.1", sequence: int = 2, **changes: Any) -> dict[str, Any]:
+    """A release that brings what :func:`describe` leaves open: the images of backend and frontend."""
+    services = {}
+    for position, service in enumerate(("backend", "frontend")):
+        digest = "sha256:" + hashlib.sha256(f"{service} {version}".encode()).hexdigest()
+        layers = ["sha256:" + "1" * 64, digest]
+        image = {"repository": f"clms/{service}", "digest": digest, "config": digest, "layers": layers, "size": 10**6}
+        services[service] = {"images": {"amd64": {**image, "size": 10**6 * (position + 1)}}}
+    health = {
+        "backend": {"path": "/api/health", "port": 3001, "timeoutSeconds": 60},
+        "frontend": {"path": "/", "port": 3000, "timeoutSeconds": 60},
+    }
+    return release_json(version, sequence, services=services, health=health, **changes)
+
+
+@pytest.fixture
+def describe(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Makes complete descriptions of one school (its variables without their prefix); arguments replace fields."""
+    secrets = tmp_path / "secrets"
+
+    def make(**changes: Any) -> dict[str, Any]:
+        return {
+            "title": "Linden School",
+            "project": "linden",
+            "home": str(tmp_path / "home"),
+            "services": [
+                {
+                    "name": "mysql",
+                    "role": "database",
+                    "image": DATABASE_IMAGE,
+                    "env_file": f"{secrets}/mysql.env",
+                    "volumes": [{"name": "mysql-data", "path": "/var/lib/mysql"}],
+                },
+                {
+                    "name": "redis",
+                    "role": "cache",
+                    "image": CACHE_IMAGE,
+                    "volumes": [{"name": "redis-data", "path": "/data", "on_update": "empty"}],
+                },
+                {
+                    "name": "backend",
+                    "env_file": f"{secrets}/backend.env",
+                    "egress": True,
+                    "volumes": [
+                        {"name": "uploads", "path": "/app/uploads"},
+                        {"name": "logs", "path": "/app/logs", "on_update": "share"},
+                    ],
+                    "mounts": {"/etc/clms/ca.crt": "/app/ca.crt"},
+                },
+                {"name": "frontend"},
+            ],
+            "entry_service": "frontend",
+            "database": {"service": "mysql", "name": "clms", "credentials_file": f"{secrets}/root.cnf"},
+            "gate": {
+                "image": "clms-gate:1",
+                "ports": [
+                    {"listen": 3000, "service": "frontend", "port": 3000},
+                    {"listen": 3306, "service": "mysql", "port": 3306, "mode": "tcp"},
+                ],
+            },
+            "trust": {
+                "url": "https://releases.test",
+                "root_file": f"{secrets}/root.json",
+                "vendor_key_file": f"{secrets}/vendor.asc",
+                "fingerprints": ["A" * 40],
+            },
+            "registry": "registry.test:5000",
+            "backup": {
+                "path": str(tmp_path / "backups"),
+                "host_key_file": f"{secrets}/host.key",
+                "recovery_recipient": f"age1{'q' * 58}",
+                "signing_key_file": f"{secrets}/signing.pem",
+            },
+            "smoke_credentials_file": f"{secrets}/smoke.json",
+            **changes,
+        }
+
+    return make
+
+
+@pytest.fixture
+def school(describe: Callable[..., dict[str, Any]]) -> School:
+    """The school that :func:`describe` describes."""
+    return parse_school(describe())
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """The folder with all files that the school's description names."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    login = json.dumps({"username": "smoke", "password": "canary-smoke"})
+    contents = {
+        "mysql.env": "MYSQL_ROOT_PASSWORD=canary-root\n",
+        "backend.env": "DATABASE_URL=mysql://clms:canary-db@mysql:3306/clms\nREDIS_URL=redis://redis:6379/0\n",
+        "root.cnf": "[client]\nuser=root\npassword=canary-root\n",
+        "host.key": "AGE-SECRET-KEY-CANARY\n",
+        "signing.pem": "canary\n",
+        "smoke.json": login,
+    }
+    for name, content in contents.items():
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(content)
+    return folder
+
+
+@pytest.fixture
+def make_school_release() -> Callable[..., dict[str, Any]]:
+    """Makes release JSON that fits the school; see :func:`school_release`."""
+    return school_release
+
+
+@pytest.fixture
+def old(school: School) -> Slot:
+    """The slot that the installation of 1.0.0 made; it serves."""
+    return plan_slot(school, parse_release(school_release("1.0.0", 1)), run=1, architecture="amd64", current=None)
+
+
+@pytest.fixture
+def new(school: School, old: Slot) -> Slot:
+    """The slot of an update to 1.0.1, which has a migration."""
+    return plan_slot(school, parse_release(school_release()), run=2, architecture="amd64", current=old)
+
+
+@pytest.fixture
+def new_images(school: School, old: Slot) -> Slot:
+    """The slot of an update to 1.0.1 without a migration: its data is the old slot's."""
+    release = parse_release(school_release(migration="none"))
+    return plan_slot(school, release, run=2, architecture="amd64", current=old)
+
+
+@dataclass
+class FakeEngine:
+    """A Docker engine in memory. ``calls`` are the changes that were asked for, in their order."""
+
+    folder: Path
+    containers: dict[str, ContainerState] = field(default_factory=dict)
+    specs: dict[str, ContainerSpec] = field(default_factory=dict)
+    label_sets: dict[str, dict[str, str]] = field(default_factory=dict)
+    """name of a container, volume or network -> its labels"""
+    volumes: dict[str, Path] = field(default_factory=dict)
+    networks: set[str] = field(default_factory=set)
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    """container -> what it has said"""
+    fails: dict[tuple[str, str], Exception] = field(default_factory=dict)
+    """call and its first argument -> what it raises"""
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+    exit_codes: dict[str, int | None] = field(default_factory=dict)
+    """container -> code with which it ends"""
+
+    def set_up(self, slot: Slot, project: str, *, running: bool = True) -> None:
+        """Make everything that a slot consists of."""
+        for name, service in slot.services.items():
+            state = ContainerState(service.container, running, 0, False, service.image, None, "", "always")
+            self.containers.setdefault(service.container, state)
+            own = {"project": project, "run": str(slot.run), "slot": slot.name, "service": name, "purpose": "service"}
+            self.label_sets.setdefault(service.container, {f"clms.{key}": value for key, value in own.items()})
+            self.images.setdefault(service.image, {"RootFS": {"Layers": []}})
+        for volume in slot.volumes.values():
+            self.ensure_volume(volume, {})
+        self.networks.add(slot.network)
+        self.calls.clear()
+
+    def did(self, *names: str) -> list[tuple[str, ...]]:
+        """The calls of these names."""
+        return [call for call in self.calls if call[0] in names]
+
+    def running(self) -> set[str]:
+        """Names of the containers that run."""
+        return {name for name, state in self.containers.items() if state.running}
+
+    def _call(self, name: str, *arguments: str) -> None:
+        self.calls.append((name, *arguments))
+        if error := self.fails.get((name, arguments[0])):
+            raise error
+
+    def architecture(self) -> str:
+        return "amd64"
+
+    def root(self) -> Path:
+        return self.folder
+
+    def state(self, name: str) -> ContainerState | None:
+        return self.containers.get(name)
+
+    def is_running(self, name: str) -> bool:
+        return name in self.running()
+
+    def create(self, spec: ContainerSpec) -> None:
+        self._call("create", spec.name)
+        self.specs[spec.name] = spec
+        self.label_sets[spec.name] = spec.labels
+        self.containers.setdefault(spec.name, ContainerState(spec.name, False, 0, False, spec.image, None, "", "no"))
+
+    def start(self, name: str) -> None:
+        self._call("start", name)
+        self.containers[name] = replace(self.containers[name], running=True)
+
+    def stop(self, name: str, grace: int) -> ContainerState | None:
+        self._call("stop", name, str(grace))
+        if name in self.containers:
+            code = self.exit_codes.get(name, 0) or 0
+            self.containers[name] = replace(self.containers[name], running=False, exit_code=code)
+        return self.containers.get(name)
+
+    def remove(self, name: str) -> None:
+        self._call("remove", name)
+        self.containers.pop(name, None)
+
+    def set_restart(self, name: str, policy: str) -> None:
+        self._call("set_restart", name, policy)
+        if name in self.containers:
+            self.containers[name] = replace(self.containers[name], restart_policy=policy)
+
+    def logs(self, name: str, *, lines: int = 200, since: float | None = None) -> str:
+        return "\n".join(self.outputs.get(name, "").splitlines()[-lines:])
+
+    def _labelled(self, names: Any, wanted: dict[str, str]) -> list[str]:
+        asked = {f"clms.{key}": value for key, value in wanted.items()}.items()
+        return sorted(name for name in names if asked <= self.label_sets.get(name, {}).items())
+
+    def by_label(self, **wanted: str) -> list[str]:
+        return self._labelled(self.containers, wanted)
+
+    def volumes_by_label(self, **wanted: str) -> list[str]:
+        return self._labelled(self.volumes, wanted)
+
+    def networks_by_label(self, **wanted: str) -> list[str]:
+        return self._labelled(self.networks, wanted)
+
+    def address(self, name: str, network: str) -> str | None:
+        return "192.0.2.1" if self.is_running(name) else None
+
+    def run_once(self, spec: ContainerSpec, *, timeout: int) -> tuple[int | None, str]:
+        self._call("run_once", spec.name, str(timeout))
+        self.specs[spec.name] = spec
+        return self.exit_codes.get(spec.name, 0), self.outputs.get(spec.name, "")
+
+    def ensure_network(self, name: str, *, internal: bool, labels: dict[str, str]) -> None:
+        self._call("ensure_network", name, "internal" if internal else "open")
+        self.networks.add(name)
+        self.label_sets[name] = labels
+
+    def connect(self, container: str, network: str) -> None:
+        self._call("connect", container, network)
+
+    def connect_as(self, container: str, network: str, alias: str) -> None:
+        self._call("connect_as", container, network, alias)
+
+    def disconnect(self, container: str, network: str) -> None:
+        self._call("disconnect", container, network)
+
+    def remove_network(self, name: str) -> None:
+        self._call("remove_network", name)
+        self.networks.discard(name)
+
+    def ensure_volume(self, name: str, labels: dict[str, str]) -> Path:
+        self._call("ensure_volume", name)
+        self.label_sets[name] = labels
+        self.volumes.setdefault(name, self.folder / name).mkdir(parents=True, exist_ok=True)
+        return self.volumes[name]
+
+    def volume_path(self, name: str) -> Path | None:
+        return self.volumes.get(name)
+
+    def remove_volume(self, name: str) -> None:
+        self._call("remove_volume", name)
+        self.volumes.pop(name, None)
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        return self.images.get(reference)
+
+    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
+        self._call("pull", f"{repository}@{digest}")
+
+    def remove_image(self, reference: str) -> bool:
+        self._call("remove_image", reference)
+        return self.images.pop(reference, None) is not None
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> FakeEngine:
+    """An engine that has nothing yet."""
+    return FakeEngine(tmp_path / "docker")
+
+
+@pytest.fixture
+def journal(school: School) -> Iterator[Journal]:
+    """The school's journal, new."""
+    opened = Journal(school.home, create=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def begin(
+    journal: Journal, school: School, engine: FakeEngine, old: Slot, new: Slot, new_images: Slot
+) -> Callable[..., Context]:
+    """Installs 1.0.0 and opens a run over it, as its preflight would; returns the run as one of its phases sees it.
+
+    The phases before ``phase`` are done. In an update of kind ``update_images`` the new slot shares the old one's
+    data; in a rollback the newer version serves, and the earlier one is what the run goes back to.
+    """
+
+    def open_run(kind: str = "update", *, phase: str = "", phases: tuple[str, ...] = (), **result: Any) -> Context:
+        first = journal.begin("install", phases=KINDS["install"], school=school.raw, version="1.0.0")
+        journal.set_slot(old, "candidate")
+        first.commit(old)
+        first.close("COMPLETED")
+        engine.set_up(old, school.project)
+        target = {"update": new, "update_images": new_images}.get(kind, old)
+        if kind == "rollback":
+            update = journal.begin("update", phases=KINDS["update"], school=school.raw, version="1.0.1")
+            journal.set_slot(new, "candidate")
+            update.commit(new)
+            update.close("COMPLETED")
+            engine.set_up(old, school.project, running=False)
+            engine.set_up(new, school.project)
+        run = journal.begin(
+            kind, phases=phases or KINDS[kind], school=school.raw, version=target.version, from_version="1.0.0"
+        )
+        if target is not old:
+            journal.set_slot(target, "candidate")
+        context = Context(journal, run, phase or "preflight")
+        context.engine = engine  # type: ignore[assignment]
+        for name in run.row.phases:
+            if name == phase or not phase:
+                break
+            run.enter(name)
+            run.leave(name, **({"slot": target.as_dict(), **result} if name == "preflight" else {}))
+        return context
+
+    return open_run
+
+
+@pytest.fixture
+def labels_of(school: School) -> Callable[..., dict[str, str]]:
+    """Makes the labels of something that a run made."""
+
+    def make(run: int, purpose: str) -> dict[str, str]:
+        return labels(school, run=run, slot=f"r{run}", service="backend", purpose=purpose)
+
+    return make

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate's configuration, its maintenance page, and what its statistics say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.clms.update.plugins.module_utils.gate_config import (
+    maintenance_files,
+    port_name,
+    render,
+    servers,
+    sessions,
+)
+from ansible_collections.clms.update.plugins.module_utils.school import Gate, GatePort, School
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """Heading -> lines, as HAProxy reads them: comments and empty lines left out."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if line.startswith(" "):
+            found[heading].append(line.strip())
+        else:
+            heading = line.strip()
+            assert heading not in found, "HAProxy refuses two sections of one name"
+            found[heading] = []
+    return found
+
+
+def gate_with(gate: Gate, *ports: tuple[int, str, int, str], certificate: str | None = None) -> Gate:
+    return replace(gate, ports=tuple(GatePort(*port) for port in ports), certificate_file=certificate)
+
+
+def test_which_server_is_behind_a_port(school: School, old: Slot) -> None:
+    assert servers(school.gate, old) == {3000: "linden-frontend-r1:3000", 3306: "linden-mysql-r1:3306"}
+    assert servers(school.gate, None) == {}
+
+
+def test_each_port_has_a_frontend_and_its_backends(school: School, old: Slot) -> None:
+    found = sections(render(school.gate, old))
+    assert [heading for heading in found if heading.split()[0] in ("frontend", "backend")] == [
+        "frontend port_3000",
+        "backend live_port_3000",
+        "backend held_port_3000",
+        "frontend port_3306",
+        "backend live_port_3306",
+    ]
+    assert found["frontend port_3000"][0] == "mode http"
+    assert found["frontend port_3306"][0] == "mode tcp"
+
+
+@pytest.mark.parametrize(
+    ("mode", "certificate", "bind"),
+    [
+        pytest.param("http", None, "bind :443", id="http"),
+        pytest.param("http", "/x.pem", "bind :443 ssl crt /gate/certificate.pem alpn h2,http/1.1", id="https"),
+        pytest.param("tcp", None, "bind :443", id="tcp"),
+        pytest.param("tcp", "/x.pem", "bind :443", id="tcp-never-ends-TLS"),
+    ],
+)
+def test_tls(school: School, old: Slot, mode: str, certificate: str | None, bind: str) -> None:
+    gate = gate_with(school.gate, (443, "frontend", 3000, mode), certificate=certificate)
+    assert [line for line in sections(render(gate, old))["frontend port_443"] if line.startswith("bind")] == [bind]
+
+
+def test_the_configuration_names_the_slot_and_no_other(school: School, old: Slot, new: Slot) -> None:
+    found = sections(render(school.gate, new))
+    assert found["backend live_port_3000"][-1].startswith("server live linden-frontend-r2:3000 resolvers engine")
+    assert found["backend live_port_3306"][-1].startswith("server live linden-mysql-r2:3306 resolvers engine")
+    assert not [line for lines in found.values() for line in lines if "-r1" in line]
+
+
+def test_without_a_slot_nothing_is_named(school: School) -> None:
+    found = sections(render(school.gate, None))
+    assert found["backend live_port_3000"][-1].startswith("server live nothing.invalid:3000 ")
+
+
+def test_without_a_word_on_its_mode_a_port_is_closed(school: School, old: Slot) -> None:
+    found = sections(render(school.gate, old))
+    assert "http-request set-var(txn.mode) str(mode),map(/gate/state.map,closed)" in found["frontend port_3000"]
+    assert (
+        "tcp-request connection reject if { str(mode),map(/gate/state.map,closed) -m str closed }"
+        in found["frontend port_3306"]
+    )
+
+
+def test_a_closed_port_answers_before_it_asks_anybody(school: School, old: Slot) -> None:
+    lines = sections(render(school.gate, old))["frontend port_3000"]
+    answers = [line for line in lines if line.startswith("http-request return")]
+    assert len(answers) == 2
+    assert all("status 503" in line and "hdr Retry-After 10" in line for line in answers)
+    assert all(line.count("{ var(txn.mode) -m str closed }") == 1 for line in answers)
+    assert "maintenance.json" in answers[0]
+    assert "{ path_beg /api/ }" in answers[0]
+    assert "maintenance.html" in answers[1]
+    assert lines.index(answers[1]) < lines.index("use_backend held_port_3000 if { var(txn.mode) -m str held }")
+
+
+def test_held_requests_wait_where_nobody_listens(school: School, old: Slot) -> None:
+    lines = sections(render(school.gate, old))["backend held_port_3000"]
+    assert lines[-1] == "server live 127.0.0.1:1"
+    assert "option redispatch 1" in lines
+    assert "retries 200" in lines  # at half a second each
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        pytest.param("Linden School", "Linden School", id="plain"),
+        pytest.param("Grundschule Süd", "Grundschule Süd", id="umlaut"),
+        pytest.param("A & B", "A &amp; B", id="ampersand"),
+        pytest.param("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;", id="script"),
+        pytest.param("\"x\" onload='y'", "&quot;x&quot; onload=&#x27;y&#x27;", id="quotes"),
+        pytest.param("{title} {0} {", "{title} {0} {", id="braces"),
+    ],
+)
+def test_the_title_is_text(title: str, shown: str) -> None:
+    page = maintenance_files(title)["maintenance.html"]
+    assert f"<title>{shown}: back in a few minutes</title>" in page
+    assert page.count(shown) == 2  # and in the text
+    assert "<script" not in page
+    assert "{{" not in page  # the style's braces came through the template
+
+
+def test_programs_get_json() -> None:
+    answer = json.loads(maintenance_files("x")["maintenance.json"])
+    assert answer["success"] is False
+    assert "updated" in answer["error"]
+
+
+HEAD = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "count"),
+    [
+        pytest.param("", 0, id="nothing"),
+        pytest.param("live_port_80,BACKEND,0,0,3,9,,12,\n", 3, id="three"),
+        pytest.param("live_port_80,BACKEND,0,0,,9,,12,\n", 0, id="no-number"),
+        pytest.param("live_port_80,live,0,0,3,9,,12,\nlive_port_80,BACKEND,0,0,3,9,,12,\n", 3, id="servers-left-out"),
+        pytest.param("port_80,FRONTEND,0,0,7,9,,12,\nport_80,BACKEND,0,0,7,9,,12,\n", 0, id="frontends-left-out"),
+        pytest.param("held_port_80,BACKEND,0,0,7,9,,12,\n", 0, id="held-requests-are-not-in-progress"),
+        pytest.param("live_port_8080,BACKEND,0,0,7,9,,12,\n", 0, id="another-port-that-begins-alike"),
+    ],
+)
+def test_requests_in_progress(rows: str, count: int) -> None:
+    assert sessions(HEAD + rows, backend="live_port_80") == count
+
+
+def test_the_name_of_a_port() -> None:
+    assert port_name(3000) == "port_3000"

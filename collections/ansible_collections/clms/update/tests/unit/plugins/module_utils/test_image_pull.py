@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pulling by digest: what is there already, what the engine's complaints mean, and what is tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import pytest
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.phases import image_pull
+from ansible_collections.clms.update.plugins.module_utils.phases.image_pull import explain_pull, is_present
+from ansible_collections.clms.update.plugins.module_utils.run import Context
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+
+REFERENCE = "registry.test:5000/clms/backend@sha256:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        pytest.param("unauthorized: authentication required", "REGISTRY_LOGIN", id="unauthorized"),
+        pytest.param("Get https://r/v2/: no basic auth credentials: Unauthorized", "REGISTRY_LOGIN", id="upper-case"),
+        pytest.param("pull access denied for clms/backend", "REGISTRY_LOGIN", id="denied"),
+        pytest.param("manifest unknown: manifest unknown", "REGISTRY_DIGEST_MISSING", id="manifest-unknown"),
+        pytest.param(
+            "failed to resolve reference: r/x@sha256:1: not found", "REGISTRY_DIGEST_MISSING", id="containerd"
+        ),
+        pytest.param("filesystem layer verification failed for digest", "IMAGE_MISMATCH", id="layer"),
+        pytest.param("manifest digest does not match the one asked for", "IMAGE_MISMATCH", id="manifest"),
+        pytest.param(
+            "failed commit on ref: unexpected commit digest sha256:2, expected sha256:1: failed precondition",
+            "IMAGE_MISMATCH",
+            id="containerd-digest",
+        ),
+        pytest.param("write /var/lib/docker/tmp/x: no space left on device", "DISK_TOO_SMALL", id="disk-full"),
+        pytest.param("dial tcp 192.0.2.1:5000: connect: connection refused", "REGISTRY_UNREACHABLE", id="refused"),
+        pytest.param("lookup registry.test: no such host", "REGISTRY_UNREACHABLE", id="no-such-host"),
+        pytest.param("x509: certificate signed by unknown authority", "REGISTRY_UNREACHABLE", id="certificate"),
+        pytest.param("context deadline exceeded", "REGISTRY_UNREACHABLE", id="timeout"),
+        pytest.param("", "REGISTRY_UNREACHABLE", id="no-reason"),
+    ],
+)
+def test_what_a_complaint_means(text: str, code: str) -> None:
+    assert explain_pull(text, REFERENCE, "registry.test:5000").code == code
+
+
+def test_a_long_complaint_is_cut() -> None:
+    assert len(explain_pull("x" * 10_000, REFERENCE, "registry.test:5000").happened) < 400
+
+
+@pytest.mark.parametrize(
+    ("service", "found", "present"),
+    [
+        pytest.param("backend", None, False, id="not-there"),
+        pytest.param("backend", "signed", True, id="signed-layers"),
+        pytest.param("backend", ["sha256:" + "1" * 64], False, id="a-layer-less"),
+        pytest.param("backend", [], False, id="no-layers"),
+        pytest.param("mysql", None, False, id="database-not-there"),
+        pytest.param("mysql", ["sha256:anything"], True, id="database-is-not-of-this-release"),
+    ],
+)
+def test_an_image_counts_with_the_signed_layers_only(
+    engine: Any, new: Slot, service: str, found: list[str] | str | None, present: bool
+) -> None:
+    release = new.parsed_release()
+    layers = list(release.image("backend", "amd64").layers) if found == "signed" else found
+    if layers is not None:
+        engine.images[new.services[service].image] = {"RootFS": {"Layers": layers}}
+    assert is_present(engine, new, release, service, "amd64") is present
+
+
+class Registry:
+    """Pulls of the fake engine, each of which first raises the next complaint."""
+
+    def __init__(self, context: Context, *complaints: str) -> None:
+        self.engine: Any = context.engine
+        self.complaints = list(complaints)
+        self.layers = {
+            service.image: context.release.image(name, "amd64").layers
+            for name, service in context.new.services.items()
+            if name in context.release.images
+        }
+        self.logins: list[Any] = []
+
+    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
+        self.logins.append(login)
+        if self.complaints:
+            raise docker.errors.APIError(self.complaints.pop(0))
+        reference = f"{repository}@{digest}"
+        self.engine.images[reference] = {"RootFS": {"Layers": list(self.layers[reference])}}
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that were waited between two attempts."""
+    waited: list[float] = []
+    monkeypatch.setattr(image_pull.time, "sleep", waited.append)
+    return waited
+
+
+def test_only_what_is_missing_is_pulled(begin: Callable[..., Context], engine: Any) -> None:
+    context = begin(phase="image_pull")
+    engine.pull = Registry(context).pull
+    services = context.new.services
+    assert image_pull.work(context) == {
+        "pulled": [services["backend"].image, services["frontend"].image],
+        "present": [services["mysql"].image, services["redis"].image],
+    }
+    assert image_pull.work(context)["pulled"] == []
+
+
+def test_an_unreachable_registry_is_asked_again(begin: Callable[..., Context], engine: Any, waits: list[float]) -> None:
+    context = begin(phase="image_pull")
+    engine.pull = Registry(context, "connection refused", "timeout", "timeout").pull
+    assert len(image_pull.work(context)["pulled"]) == 2
+    assert waits == [2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("complaints", "code", "attempts"),
+    [
+        pytest.param(["timeout"] * 9, "REGISTRY_UNREACHABLE", 4, id="given-up-after-four"),
+        pytest.param(["denied"] * 9, "REGISTRY_LOGIN", 1, id="a-wrong-login-stays-wrong"),
+        pytest.param(["manifest unknown"] * 9, "REGISTRY_DIGEST_MISSING", 1, id="what-is-missing-stays-missing"),
+        pytest.param(["timeout", "denied"] * 9, "REGISTRY_LOGIN", 2, id="another-cause-later"),
+    ],
+)
+def test_what_is_not_tried_again(
+    begin: Callable[..., Context], engine: Any, waits: list[float], complaints: list[str], code: str, attempts: int
+) -> None:
+    context = begin(phase="image_pull")
+    registry = Registry(context, *complaints)
+    engine.pull = registry.pull
+    with pytest.raises(ClmsError) as caught:
+        image_pull.work(context)
+    assert caught.value.code == code
+    assert len(registry.logins) == attempts
+    assert len(waits) == attempts - 1
+
+
+def test_an_image_with_other_layers_than_signed_is_not_used(begin: Callable[..., Context], engine: Any) -> None:
+    context = begin(phase="image_pull")
+    registry = Registry(context)
+    registry.layers = dict.fromkeys(registry.layers, ("sha256:swapped",))
+    engine.pull = registry.pull
+    with pytest.raises(ClmsError) as caught:
+        image_pull.work(context)
+    assert caught.value.code == "IMAGE_MISMATCH"
+
+
+def test_the_registry_gets_its_login_and_the_journal_does_not(
+    begin: Callable[..., Context], engine: Any, describe: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    login = {"username": "linden", "password": "canary"}
+    file = tmp_path / "registry.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(login))
+    context = begin(phase="image_pull")
+    context.run.row.school.update(describe(registry_credentials_file=str(file)))
+    registry = Registry(context)
+    engine.pull = registry.pull
+    image_pull.work(context)
+    assert registry.logins == [login, login]
+    assert "canary" not in str(context.journal.records(context.run.id))
