@@ -208,7 +208,8 @@ def start_engine() -> subprocess.Popen[bytes] | None:
     forget_dead_engine()
     with ENGINE_LOG.open("ab") as log:
         return subprocess.Popen(
-            ["dockerd"],
+            # the engine's own default is 31 networks, which several schools on one machine soon use up
+            ["dockerd", "--default-address-pool", "base=172.16.0.0/12,size=24"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

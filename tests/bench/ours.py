@@ -133,7 +133,7 @@ class Ours:
         for volume in set(engine.volumes_by_label(project=project)) - set(slot.volumes.values()):
             engine.remove_volume(volume)
         for network in set(engine.networks_by_label(project=project)) - {slot.network}:
-            if not network.endswith(("-front", "-egress")):
+            if not network.endswith("-outside"):
                 engine.remove_network(network)
         for folder in Path(self.school.backup.path).iterdir():
             shutil.rmtree(folder)

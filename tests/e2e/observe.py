@@ -146,14 +146,14 @@ class School:
         log = folder / f"writer-{self.name}.log"
         writer = Writer(self.stand.url(self.name), login["username"], login["password"], rate, log, threads=4)
         written = Written(writer, log)
-        writer.start()
         try:
+            writer.start()
             written.wait_acknowledged()
             yield written
         finally:
             written.counts = writer.stop()
             waits = [json.loads(line).get("seconds", 0.0) for line in log.read_text().splitlines()]
-            written.longest_wait = max(waits)
+            written.longest_wait = max(waits, default=0.0)
         with closing(self.connection()) as connection:
             written.judgement = judge(log, connection)
 

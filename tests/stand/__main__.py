@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python -m tests.stand demo|down``: what `make demo` and `make demo-down` run."""
+"""``python -m tests.stand demo|down`` is what `make demo` and `make demo-down` run; ``up|remove`` make and remove any stand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from tests.base_images.docker_cli import BuildError
@@ -58,17 +59,40 @@ def demo() -> None:
     print("All of it goes away with: make demo-down")
 
 
+def up(options: argparse.Namespace) -> None:
+    """Make a stand: its vendor, its releases and its schools, each with a little data."""
+    stand = Stand.create(options.folder, prefix=options.prefix, schools=options.schools, backup_images=False)
+    stand.set_up_vendor()
+    stand.publish(options.version, *options.publish)
+    stand.set_up_schools(version=options.version, inventory=options.inventory)
+    for school in options.schools:
+        stand.seed(school, "--students", "50", "--books", "100", "--loans", "200")
+
+
 def main() -> int:
     """The command line; the exit code is 0 when it was done."""
     parser = argparse.ArgumentParser(prog="python -m tests.stand", description=__doc__)
-    parser.add_argument("command", choices=["demo", "down"])
-    command = parser.parse_args().command
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo")
+    commands.add_parser("down")
+    making = commands.add_parser("up")
+    making.add_argument("--folder", type=Path, required=True)
+    making.add_argument("--prefix", required=True)
+    making.add_argument("--schools", nargs="+", default=[SCHOOL])
+    making.add_argument("--inventory", default="demo", help="folder below inventories/ that names the schools")
+    making.add_argument("--version", default="1.0.0", help="installed at the schools")
+    making.add_argument("--publish", nargs="*", default=[], metavar="VERSION", help="published besides")
+    removing = commands.add_parser("remove")
+    removing.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args()
     try:
-        if command == "demo":
+        if options.command == "demo":
             demo()
+        elif options.command == "up":
+            up(options)
         else:
-            with _announced("Removing the demo"):
-                Stand(FOLDER).remove()
+            with _announced("Removing the stand"):
+                Stand(FOLDER if options.command == "down" else options.folder).remove()
     except (StandError, BuildError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,10 @@ def _free_port(address: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _vendor_address(network: str) -> str:
-    """An address of this machine that schools and containers reach and nobody outside does: the vendor's network."""
-    if network not in docker("network", "ls", "--format", "{{.Name}}").split():
-        docker("network", "create", network)
-    found = json.loads(docker("network", "inspect", network))[0]
-    return str(found["IPAM"]["Config"][0]["Gateway"])
+def _bridge_address() -> str:
+    """The address of this machine on the engine's default bridge: schools and containers reach it, nobody outside."""
+    subnet = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]["Subnet"]
+    return str(next(ip_network(subnet).hosts()))
 
 
 class Stand:
@@ -78,7 +77,7 @@ class Stand:
             return stand
         base_images.build_all(base_images.NAMES)
         sample.build_release("1.0.0")
-        address = _vendor_address(f"{prefix}-vendor")
+        address = _bridge_address()
         vendor = folder / "vendor"
         vendor.mkdir(parents=True, exist_ok=True)
         stand.settings = {

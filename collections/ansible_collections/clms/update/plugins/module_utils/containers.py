@@ -54,7 +54,8 @@ def parse_env_file(text: str, path: str) -> dict[str, str]:
 
 def rewrite_url_host(url: str, host: str) -> str:
     """``url`` with another host name, everything else as it was; what is no URL stays as it is."""
-    return _URL.sub(lambda match: f"{match[1]}{host}{match[3]}", url, count=1) if _URL.fullmatch(url) else url
+    parts = _URL.fullmatch(url)
+    return f"{parts[1]}{host}{parts[3]}" if parts else url
 
 
 def labels(school: School, *, run: int, slot: str, service: str, purpose: str) -> dict[str, str]:
@@ -66,6 +67,11 @@ def labels(school: School, *, run: int, slot: str, service: str, purpose: str) -
         "clms.service": service,
         "clms.purpose": purpose,
     }
+
+
+def outside_network(school: School) -> str:
+    """The one network of a school that is not internal: the gate, and the services that may reach other hosts."""
+    return f"{school.project}-outside"
 
 
 def service_spec(school: School, slot: Slot, service: Service, environment: dict[str, str]) -> ContainerSpec:

@@ -26,6 +26,7 @@ from .slots import Slot
 
 FORMAT = 1
 
+_BUSY_SECONDS = 30
 _SCHEMA = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -118,8 +119,8 @@ class Journal:
         elif not self.path.exists():
             raise ClmsError("NOT_INSTALLED")
         try:
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._use_wal()
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
             found = self._format()
@@ -127,6 +128,18 @@ class Journal:
             raise ClmsError("JOURNAL_UNREADABLE", path=self.path, detail=error) from None
         if found > FORMAT:
             raise ClmsError("JOURNAL_NEWER", path=self.path, found=found, known=FORMAT)
+
+    def _use_wal(self) -> None:
+        # two processes that make a journal at once: this change alone does not wait for the other one
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def _format(self) -> int:
         found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -296,9 +309,10 @@ class Run:
 
     def leave(self, phase: str, **result: Any) -> None:
         """End a phase; ``result`` is what later phases and reports need of it."""
-        self.record(phase, "", "leave", **result)
-        if self.phase() is None:
-            self.close("COMPLETED")
+        with self.journal._transaction():  # or a crash in between would leave a run that has nothing left to do open
+            self.record(phase, "", "leave", **result)
+            if self.phase() is None:
+                self.close("COMPLETED")
 
     def result(self, phase: str) -> dict[str, Any]:
         """What :meth:`leave` recorded for ``phase``, or an empty mapping."""
@@ -342,9 +356,9 @@ class Run:
         self.record(phase, "", "failed", **error.as_dict())
 
     def failure(self) -> dict[str, str] | None:
-        """The first failure of the run, with its ``phase``."""
+        """The first failure of the run, with its ``phase``; failed attempts to put it back do not count."""
         for record in self.journal.records(self.id):
-            if record.event == "failed":
+            if record.event == "failed" and not record.step:
                 return {"phase": record.phase, **record.names}
         return None
 

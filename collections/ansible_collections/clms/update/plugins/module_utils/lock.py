@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+_TRIES = 5
+"""of taking the lock: who asks whether it is held has it for a moment"""
 _GUARD = "clms-update-guard"
 # The guard lives longer than the module, whose own files are gone by then: so its program is this text.
 _PROGRAM = """
@@ -72,23 +74,29 @@ def acquire(home: Path) -> int | None:
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            time.sleep(0.01)
+    os.close(descriptor)
+    return None
 
 
 def is_held(home: Path) -> bool:
     """Whether a run holds the lock right now."""
-    if not (home / "lock").exists():
+    try:
+        descriptor = os.open(home / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    descriptor = acquire(home)
-    if descriptor is None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask do not see each other
+        return False
+    except BlockingIOError:
         return True
-    os.close(descriptor)
-    return False
+    finally:
+        os.close(descriptor)
 
 
 def hand_to_guard(home: Path, descriptor: int) -> None:

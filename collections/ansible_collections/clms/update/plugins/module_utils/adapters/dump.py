@@ -203,9 +203,8 @@ def _wait_for_dump(client: Process, lock: Database, newest: int, host: str, is_o
             f"{host}:%",
         ):
             return
-        if is_over():
+        if is_over() or client.has_ended():  # whether it ended well is looked at when its output is read
             return
-        client.check_running()
         if time.monotonic() >= deadline:
             raise ArchiveError("the dump did not begin in time")
 

@@ -286,11 +286,14 @@ def wait_until(test: Callable[[], bool], *, seconds: float, pause: float = 0.05)
 
 
 @contextmanager
-def engine_errors(code: str) -> Iterator[None]:
-    """Turn what the engine complains about in the body into a ClmsError with ``code`` and its ``detail``."""
+def engine_errors(code: str, *, version: object = "?") -> Iterator[None]:
+    """Turn what the engine complains about in the body into a ClmsError with ``code`` and its ``detail``.
+
+    :param version: for codes whose texts name it
+    """
     try:
         yield
     except docker.errors.APIError as error:
-        raise ClmsError(code, detail=str(error.explanation or error)[:500]) from None
+        raise ClmsError(code, version=version, detail=str(error.explanation or error)[:500]) from None
     except requests.exceptions.RequestException as error:
         raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from .. import gate_config
+from ..containers import outside_network
 from ..errors import ClmsError
 from ..school import School
 from ..slots import Slot
@@ -28,15 +29,11 @@ class GateControl:
         self.gate = school.gate
         self.engine = engine
         self.folder = school.home / "gate"
+        self._network = outside_network(school)
         self._names = [gate_config.port_name(port.listen) for port in self.gate.ports]
         self._http = [gate_config.port_name(port.listen) for port in self.gate.ports if port.mode == "http"]
 
     # the installation
-
-    @property
-    def network(self) -> str:
-        """The network over which the gate's ports are published."""
-        return f"{self.school.project}-front"
 
     def write_files(self, slot: Slot | None) -> bool:
         """Write everything but the mode; returns whether something changed."""
@@ -184,7 +181,7 @@ class GateControl:
         name = self.gate.container
         state = self.engine.state(name)
         if state is None:
-            self.engine.ensure_network(self.network, internal=False, labels={"clms.project": self.school.project})
+            self.engine.ensure_network(self._network, internal=False, labels={"clms.project": self.school.project})
             self._create()
             changed = True
         if not self.engine.is_running(name):
@@ -206,7 +203,7 @@ class GateControl:
             host_config=api.create_host_config(
                 binds=[f"{self.folder}:/gate:rw"],
                 port_bindings={port.listen: (self.gate.address, port.listen) for port in self.gate.ports},
-                network_mode=self.network,
+                network_mode=self._network,
                 restart_policy={"Name": "always"},
             ),
         )
@@ -214,7 +211,7 @@ class GateControl:
     def remove(self) -> None:
         """Remove the gate's container and its network."""
         self.engine.remove(self.gate.container)
-        self.engine.remove_network(self.network)
+        self.engine.remove_network(self._network)
 
     def wait_serving(self, seconds: float) -> bool:
         """Wait until the gate is open and resolves its servers."""

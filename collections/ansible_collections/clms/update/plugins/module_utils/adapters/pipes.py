@@ -83,9 +83,13 @@ class Process:
                 raise ArchiveError(f"{self.name} did not start within {seconds:.0f} seconds")
             time.sleep(0.005)
 
+    def has_ended(self) -> bool:
+        """Whether the process has come to its end, good or bad."""
+        return self._process.poll() is not None
+
     def check_running(self) -> None:
         """:raises ArchiveError: when the process has ended"""
-        if self._process.poll() is not None:
+        if self.has_ended():
             self.finish()
             raise ArchiveError(f"{self.name} ended early")
 

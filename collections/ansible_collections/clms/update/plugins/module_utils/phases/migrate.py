@@ -41,7 +41,8 @@ def run_migration(context: Context, spec: ContainerSpec, code: str) -> float:
         ),
     )
     began = time.monotonic()
-    with context.step("migrate", container=spec.name) as outcome, engine_errors(code):
+    version = context.release.version
+    with context.step("migrate", container=spec.name) as outcome, engine_errors(code, version=version):
         exit_code, output = context.engine.run_once(spec, timeout=migration.timeout)
         outcome.update(exit_code=exit_code, output=output[-4000:])
     if exit_code is None:
@@ -50,5 +51,5 @@ def run_migration(context: Context, spec: ContainerSpec, code: str) -> float:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         detail = " ".join(lines[-3:])[-500:] or f"it ended with code {exit_code}"
     if exit_code != 0:
-        raise ClmsError(code, version=context.release.version, detail=detail)
+        raise ClmsError(code, version=version, detail=detail)
     return round(time.monotonic() - began, 3)

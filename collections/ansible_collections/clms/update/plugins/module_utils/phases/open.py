@@ -10,6 +10,7 @@ from ..adapters.database import Database, database_of
 from ..adapters.engine import Engine, engine_errors
 from ..adapters.files import write_atomically
 from ..adapters.gate import GateControl
+from ..containers import outside_network
 from ..run import Context
 from ..school import School
 from ..slots import Slot
@@ -41,17 +42,11 @@ def work(context: Context) -> dict[str, Any]:
     return {"version_row": written, "rows": rows, "rows_at": outcome["opened_at"]}
 
 
-def egress_network(school: School) -> str:
-    """The network over which services that may do so reach other hosts."""
-    return f"{school.project}-egress"
-
-
 def allow_egress(engine: Engine, school: School, slot: Slot) -> None:
     """Let the services of ``slot`` that may do so reach other hosts."""
-    engine.ensure_network(egress_network(school), internal=False, labels={"clms.project": school.project})
     for service in school.services:
         if service.egress:
-            engine.connect(slot.services[service.name].container, egress_network(school))
+            engine.connect(slot.services[service.name].container, outside_network(school))
 
 
 def restore_restart(engine: Engine, school: School, slot: Slot) -> None:

@@ -31,9 +31,9 @@ def work(context: Context) -> dict[str, Any]:
     if migration is not None:
         service = context.school.service(migration.service)
         spec = _spec(context, context.new, service, "migrate")
-        with engine_errors("REHEARSAL_MIGRATION"):
+        with engine_errors("REHEARSAL_MIGRATION", version=context.new.version):
             seconds = run_migration(context, spec, "REHEARSAL_MIGRATION")
-    with engine_errors("REHEARSAL_SMOKE"):
+    with engine_errors("REHEARSAL_SMOKE", version=context.new.version):
         _try_version(context, context.new, "new", "REHEARSAL_SMOKE")
     remove_rehearsal(context)
     return {"migration_seconds": seconds}

@@ -15,7 +15,7 @@ from ansible_collections.clms.update.plugins.module_utils.plan import KINDS, PHA
 UPDATE = KINDS["update"]
 ROLES = Path(plan.__file__).parents[2] / "roles"
 
-seconds = st.floats(0, 10_000)
+seconds = st.integers(0, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
 durations = st.dictionaries(st.sampled_from(sorted(PHASES)), seconds)
 
 
