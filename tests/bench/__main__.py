@@ -77,13 +77,17 @@ def bench(wanted: set[str], runs: int, bulk_mb: int) -> dict[str, Any]:
     facts |= {"load_before": machine.load(), "database_mb": bulk_mb, "small": not bulk_mb}
     found: measure.Runs = {}
     say("Setting up a vendor and a school …")
-    with _stand(bulk_mb) as ours:
-        for name, gives in MEASUREMENTS.items():
-            if not wanted & set(gives):
-                continue
-            function = getattr(measure, name)
-            say(f"{name}: {function.__doc__} Load average {machine.load()}.")
-            found |= function(ours) if name == "check" else function(ours, runs, say)
+    try:
+        with _stand(bulk_mb) as ours:
+            for name, gives in MEASUREMENTS.items():
+                if wanted & set(gives):
+                    function = getattr(measure, name)
+                    say(f"{name}: {function.__doc__} Load average {machine.load()}.")
+                    found |= function(ours) if name == "check" else function(ours, runs, say)
+    except BaseException:
+        if found:  # it took its time, so show it; but half a result is not written down
+            say(f"\n{figures_table(in_order(found))}\n\nThis is not all: it was cut short.")
+        raise
     facts["load_after"] = machine.load()
     figures = in_order(found)
     say(f"\n{figures_table(figures)}\n\nload average {facts['load_before']} before, {facts['load_after']} after")

@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.clms.update.plugins.module_utils.journal import Record
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
 
+from .ours import Run
+
 BETWEEN = "between the phases"
+CLOSED = "closed"
 
 _BY_HAND = {
     "stop the application": ("created", "app_stopped"),
@@ -20,6 +23,14 @@ _BY_HAND = {
     "start the containers": ("migrated", "started"),
     "health and smoke test": ("started", "smoked"),
     "open": ("smoked", "opened"),
+}
+_WHOLE_BY_HAND = {
+    "dump": ("began", "dumped"),
+    "the rest of the backup": ("dumped", "packed"),
+    "check, fetch and pull": ("packed", "pulled"),
+    "prepare": ("pulled", "created"),
+    CLOSED: ("created", "opened"),
+    "after it opened": ("opened", "ended"),
 }
 _PHASES = {
     "migrate": "migrate",
@@ -45,8 +56,7 @@ def ours(records: Sequence[Record]) -> dict[str, float]:
     enter = {record.phase: record.at for record in records if record.event == "enter"}
     leave = {record.phase: record.at for record in records if record.event == "leave"}
     intent = {(record.phase, record.step): record.at for record in records if record.event == "intent"}
-    closed = next(record.names["closed_at"] for record in records if "closed_at" in record.names)
-    opened = next(record.names["opened_at"] for record in records if "opened_at" in record.names)
+    closed, opened = _moment(records, "closed_at"), _moment(records, "opened_at")
     copy, start = intent["slot", "copy"], intent["slot", "start"]
     return {
         "stop the application": leave["drain"] - closed,
@@ -59,14 +69,47 @@ def ours(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
+def _moment(records: Sequence[Record], name: str) -> float:
+    return next(float(record.names[name]) for record in records if name in record.names)
+
+
 def by_hand(moments: Mapping[str, float]) -> dict[str, float]:
     """Part of the closed time -> seconds, of the script."""
     return {part: moments[end] - moments[begin] for part, (begin, end) in _BY_HAND.items()}
 
 
-def rows(mine: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> list[tuple[str, str, str, str]]:
+def whole_ours(run: Run) -> dict[str, float]:
+    """Part of the whole update -> seconds, without the restore test and the rehearsal."""
+    enter = {record.phase: record.at for record in run.records if record.event == "enter"}
+    leave = {record.phase: record.at for record in run.records if record.event == "leave"}
+    closed, opened = _moment(run.records, "closed_at"), _moment(run.records, "opened_at")
+    seconds = run.result("backup")["seconds"]
+    backup = leave["backup"] - enter["backup"]
+    fetched = sum(leave[phase] - enter[phase] for phase in ("preflight", "release", "image_pull"))
+    last = run.records[-1].at
+    return {
+        "start the command": enter["preflight"] - run.began,
+        "check, fetch and pull": fetched,
+        "dump": seconds["dump"],
+        "the rest of the backup": backup - sum(seconds[part] for part in ("start", "dump", "restore")),
+        "prepare": closed - enter["drain"],
+        CLOSED: opened - closed,
+        "after it opened": last - opened,
+        "end the command": run.began + run.seconds - last,
+        BETWEEN: enter["drain"] - enter["preflight"] - fetched - backup - (leave["rehearse"] - enter["rehearse"]),
+    }
+
+
+def whole_by_hand(moments: Mapping[str, float]) -> dict[str, float]:
+    """Part of the whole update -> seconds, of the script."""
+    return {part: moments[end] - moments[begin] for part, (begin, end) in _WHOLE_BY_HAND.items()}
+
+
+def rows(
+    title: str, mine: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]
+) -> list[tuple[str, str, str, str]]:
     """A table of medians: part, seconds of ours, seconds of the script, difference; the sum last."""
-    lines = [("while CLMS is closed", "update [s]", "script [s]", "difference")]
+    lines = [(title, "update [s]", "script [s]", "difference")]
     sums = [0.0, 0.0]
     for part in mine[0]:
         pair = [statistics.median(run.get(part, 0.0) for run in side) for side in (mine, theirs)]

@@ -56,7 +56,8 @@ def with_migration(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
     hand = ByHand(ours)
     hand.install()
     found: Runs = {}
-    parts: list[list[dict[str, float]]] = [[], []]
+    closed: list[list[dict[str, float]]] = [[], []]
+    whole: list[list[dict[str, float]]] = [[], []]
 
     def ours_once() -> None:
         run, samples = _ours(ours, start, "1.0.1", pulled)
@@ -68,13 +69,15 @@ def with_migration(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
         _add(found, "rehearse_seconds", rehearse)
         _add(found, "bare_ansible_seconds", breakdown.between_phases(run.records))
         _add(found, "journal_overhead_percent", 100 * replay_seconds(run.records, ours.home) / run.seconds)
-        parts[0].append(breakdown.ours(run.records))
+        closed[0].append(breakdown.ours(run.records))
+        whole[0].append(breakdown.whole_ours(run))
 
     def by_hand_once() -> None:
         seconds, moments, samples = _by_hand(ours, hand, pulled)
         _add(found, "by_hand_closed_seconds", _closed(samples, "the script", say))
         _add(found, "by_hand_seconds", seconds)
-        parts[1].append(breakdown.by_hand(moments))
+        closed[1].append(breakdown.by_hand(moments))
+        whole[1].append(breakdown.whole_by_hand(moments))
 
     for number in range(runs):
         for once in (ours_once, by_hand_once)[:: 1 if number % 2 == 0 else -1]:  # neither is always the first
@@ -85,7 +88,8 @@ def with_migration(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
         ):
             _add(found, ratio, found[mine][-1] / found[theirs][-1])
         say(f"run {number + 1}: closed {_pair(found, 'closed')}, whole {_pair(found, 'update', 'by_hand_seconds')}")
-    say("\n" + table(breakdown.rows(*parts)) + "\n")
+    for title, parts in (("while CLMS is closed", closed), ("without restore test and rehearsal", whole)):
+        say("\n" + table(breakdown.rows(title, *parts)) + "\n")
     ours.reset(start)
     ours.start()
     return found

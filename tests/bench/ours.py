@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Baseline:
 class Run:
     """A run that was measured."""
 
+    began: float
+    """seconds since 1970"""
     seconds: float
     """wall clock of the command"""
     records: tuple[Record, ...]
@@ -95,22 +98,22 @@ class Ours:
 
     def update(self, version: str) -> Run:
         """Update with the command that a school admin uses."""
-        began = time.monotonic()
-        done = self.stand.clms_update(SCHOOL, "update", "--version", version, "--json", check=False)
-        return self._run(done, time.monotonic() - began)
+        return self._run(lambda: self.stand.clms_update(SCHOOL, "update", "--version", version, "--json", check=False))
 
     def update_without_rehearsal(self, version: str) -> Run:
         """Update with the playbook, the rehearsal left out; it may fail."""
-        began = time.monotonic()
         variables = f'{{"clms_version": "{version}", "clms_rehearse": false}}'
-        return self._run(self.stand.playbook("update", "-e", variables, check=False), time.monotonic() - began)
+        return self._run(lambda: self.stand.playbook("update", "-e", variables, check=False))
 
-    def _run(self, done: Finished, seconds: float) -> Run:
+    def _run(self, command: Callable[[], Finished]) -> Run:
+        began, clock = time.time(), time.monotonic()
+        done = command()
+        seconds = time.monotonic() - clock
         with closing(Journal(self.home)) as journal:
             row = journal.rows(limit=1)[0]
             if row.outcome is None:
                 raise BenchError(f"The run did not end:\n{done.output[-2000:]}")
-            return Run(seconds, tuple(journal.records(row.id)), row.outcome)
+            return Run(began, seconds, tuple(journal.records(row.id)), row.outcome)
 
     # the way back
 

@@ -253,25 +253,28 @@ class School:
             row = journal.rows(limit=1)[0]
             return describe_run(row, journal.records(row.id))
 
-    def steps(self) -> set[tuple[str, str, str]]:
-        """Phase, step and event of every record of the newest run."""
+    def phases_begun(self, run: int) -> set[str]:
+        """The phases that a run has begun."""
         with self.journal() as journal:
-            run = journal.rows(limit=1)[0].id
-            return {(record.phase, record.step, record.event) for record in journal.records(run)}
+            return {record.phase for record in journal.records(run) if record.event == "enter"}
+
+    def kept(self) -> frozenset[str]:
+        """Volumes of slots that the journal says are kept for diagnosis."""
+        with self.journal() as journal:
+            kept = {name for slot in journal.slots("kept") for name in slot.volumes.values()}
+        return frozenset(kept) - set(self.slot().volumes.values())
 
     def stray(self) -> frozenset[str]:
         """What the engine has of this school and nothing accounts for.
 
-        Accounted for are the gate, the ways in and out, the slot that serves, the one before, and the volumes of a
+        Accounted for are the gate, the way outside, the slot that serves, the one before, and the volumes of a
         slot that the journal says is kept for diagnosis.
         """
         with self.journal() as journal:
-            slots, kept = journal.slots("current", "previous"), journal.slots("kept")
-        known = {f"{self.project}-{name}" for name in ("gate", "front", "egress")}
+            slots = journal.slots("current", "previous")
+        known = {*self.kept(), *(f"{self.project}-{name}" for name in ("gate", "outside"))}
         for slot in slots:
             known |= {slot.network, *slot.volumes.values(), *(s.container for s in slot.services.values())}
-        for slot in kept:
-            known |= set(slot.volumes.values())
         return self.picture().names - known
 
     @contextmanager

@@ -41,13 +41,6 @@ def school(school_named: Callable[[str], School]) -> School:
     return school
 
 
-def data_of_kept_slots(school: School) -> frozenset[str]:
-    """Volumes that the journal says are kept for diagnosis."""
-    with school.journal() as journal:
-        kept = {name for slot in journal.slots("kept") for name in slot.volumes.values()}
-    return frozenset(kept) - set(school.slot().volumes.values())
-
-
 def assert_old_version(school: School, before: Picture, kept: frozenset[str]) -> None:
     """The very containers of before serve, nothing is missing, and nothing new is there but what is kept.
 
@@ -55,7 +48,7 @@ def assert_old_version(school: School, before: Picture, kept: frozenset[str]) ->
     """
     after = school.picture()
     assert after.serving == before.serving
-    assert after.names - data_of_kept_slots(school) - kept == before.names - kept
+    assert after.names - school.kept() - kept == before.names - kept
     school.assert_serves("1.0.0")
     assert school.schema() == [INITIAL]
     assert school.version_row() == "1.0.0"
@@ -64,7 +57,7 @@ def assert_old_version(school: School, before: Picture, kept: frozenset[str]) ->
 @pytest.mark.parametrize(("version", "rehearsed", "_", "word"), BROKEN)
 def test_rehearsed(school: School, tmp_path: Path, version: str, rehearsed: str, _: str, word: str) -> None:
     """The school learns of it without having been closed."""
-    before, seeded, kept = school.picture(), school.seeded(), data_of_kept_slots(school)
+    before, seeded, kept = school.picture(), school.seeded(), school.kept()
     with school.writing(tmp_path) as written:
         done = school.clms_update("update", "--version", version, "--json")
         written.wait_acknowledged()
@@ -86,7 +79,7 @@ def test_rehearsed(school: School, tmp_path: Path, version: str, rehearsed: str,
 @pytest.mark.parametrize(("version", "_", "unrehearsed", "word"), BROKEN)
 def test_not_rehearsed(school: School, tmp_path: Path, version: str, _: str, unrehearsed: str, word: str) -> None:
     """It is noticed only when CLMS is closed, and everything is put back."""
-    before, seeded, kept = school.picture(), school.seeded(), data_of_kept_slots(school)
+    before, seeded, kept = school.picture(), school.seeded(), school.kept()
     with school.described(clms_rehearse=False), school.writing(tmp_path) as written:
         done = school.clms_update("update", "--version", version, "--json")
         written.wait_acknowledged()
@@ -105,11 +98,11 @@ def test_not_rehearsed(school: School, tmp_path: Path, version: str, _: str, unr
 
 
 def test_data_of_a_failed_migration_is_kept_until_the_next_run(school: School) -> None:
-    kept = data_of_kept_slots(school)
+    kept = school.kept()
     assert kept & school.picture().volumes
     done = school.clms_update("update", "--version", "1.0.9-nocheckout", "--json")
     assert done.json()["outcome"] == "ABORTED"
-    assert data_of_kept_slots(school) == frozenset()
+    assert school.kept() == frozenset()
     assert not kept & school.picture().volumes
 
 

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils.journal import Record
 from tests.bench import breakdown
 from tests.bench.measure import replay_seconds
+from tests.bench.ours import Run
 
 
 def _record(at: float, phase: str, event: str, step: str = "", **names: Any) -> Record:
@@ -70,8 +71,42 @@ def test_by_hand_has_the_same_parts() -> None:
     assert sum(found.values()) == MOMENTS["opened"] - MOMENTS["created"]
 
 
+def test_whole() -> None:
+    seconds = {"start": 0.5, "dump": 3.0, "files": 0.5, "restore": 2.0}
+    records = [
+        _record(0.0, "preflight", "enter"),
+        _record(0.5, "preflight", "leave"),
+        _record(0.6, "release", "enter"),
+        _record(0.7, "release", "leave"),
+        _record(0.7, "image_pull", "enter"),
+        _record(0.8, "image_pull", "leave"),
+        _record(1.0, "backup", "enter"),
+        _record(8.0, "backup", "leave", seconds=seconds),
+        _record(8.1, "rehearse", "enter"),
+        _record(9.0, "rehearse", "leave"),
+        *RECORDS[2:],
+    ]
+    found = breakdown.whole_ours(Run(-2.0, 28.0, tuple(records), "COMPLETED"))
+    assert {part: round(seconds, 3) for part, seconds in found.items()} == {
+        "start the command": 2.0,
+        "check, fetch and pull": 0.7,
+        "dump": 3.0,
+        "the rest of the backup": 1.5,
+        "prepare": 1.0,
+        breakdown.CLOSED: 8.9,
+        "after it opened": 6.1,
+        "end the command": 1.0,
+        breakdown.BETWEEN: 0.4,
+    }
+    assert sum(found.values()) == pytest.approx(28.0 - 2.0 - 0.5 - 0.9)  # without restore test and rehearsal
+    moments = MOMENTS | {"began": -9.0, "dumped": -5.0, "packed": -4.0, "pulled": -1.0, "ended": 12.0}
+    by_hand = breakdown.whole_by_hand(moments)
+    assert set(by_hand) < set(found)
+    assert sum(by_hand.values()) == 12.0 + 9.0
+
+
 def test_rows() -> None:
-    rows = breakdown.rows([{"a": 3.0, "b": 1.0}, {"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}], [{"a": 0.5}])
+    rows = breakdown.rows("where", [{"a": 3.0, "b": 1.0}, {"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}], [{"a": 0.5}])
     assert rows[1:] == [
         ("a", "2.000", "0.500", "+1.500"),
         ("b", "1.000", "0.000", "+1.000"),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ClmsError
-from .plan import next_phase
+from .plan import kind_word, next_phase
 from .slots import Slot
 
 FORMAT = 1
@@ -185,7 +185,7 @@ class Journal:
         with self._transaction():
             row = self.open_run()
             if row:
-                raise ClmsError("RUN_ACTIVE", kind=row.kind, run=row.id, phase=self.run(row.id).phase())
+                raise ClmsError("RUN_ACTIVE", kind=kind_word(row.kind), run=row.id, phase=self.run(row.id).phase())
             cursor = self._db.execute(
                 "INSERT INTO runs (kind, phases, school, version, from_version, opened_at) VALUES (?, ?, ?, ?, ?, ?)",
                 (kind, json.dumps(phases), json.dumps(school), version, from_version, time.time()),
@@ -250,6 +250,11 @@ class Journal:
         cursor = self._db.execute(f"SELECT content FROM slots WHERE state IN ({marks}) ORDER BY run", states)  # noqa: S608
         return [Slot.from_dict(json.loads(row[0])) for row in cursor]
 
+    def opening_run(self, slot: Slot) -> int:
+        """The run that made ``slot`` serve most recently: the one that built it, or one that went back to it."""
+        row = self._db.execute("SELECT MAX(run) FROM commits WHERE slot = ?", (slot.name,)).fetchone()
+        return int(row[0] or slot.run)
+
     def set_slot(self, slot: Slot, state: str) -> None:
         """Record ``slot`` with ``state``."""
         self._db.execute(
@@ -295,21 +300,29 @@ class Run:
         """The phase that the run is in or comes to next; None after the last."""
         return next_phase(self.row.phases, self.done_phases())
 
+    def _check_open(self, phase: str) -> None:
+        # a process that was left behind must not go on with a run that has been put back meanwhile
+        if self.journal.row(self.id).outcome is not None:
+            raise ClmsError("RUN_NONE", phase=phase)
+
     def enter(self, phase: str) -> None:
         """Begin a phase.
 
         :raises ClmsError: RUN_NONE when the run has ended, RUN_PHASE when another phase is due
         """
-        if self.journal.row(self.id).outcome is not None:
-            raise ClmsError("RUN_NONE", phase=phase)
+        self._check_open(phase)
         due = self.phase()
         if due != phase:
             raise ClmsError("RUN_PHASE", phase=phase, detail=f"the run is at step '{due or 'end'}'")
         self.record(phase, "", "enter")
 
     def leave(self, phase: str, **result: Any) -> None:
-        """End a phase; ``result`` is what later phases and reports need of it."""
+        """End a phase; ``result`` is what later phases and reports need of it.
+
+        :raises ClmsError: RUN_NONE when the run has ended
+        """
         with self.journal._transaction():  # or a crash in between would leave a run that has nothing left to do open
+            self._check_open(phase)
             self.record(phase, "", "leave", **result)
             if self.phase() is None:
                 self.close("COMPLETED")
@@ -321,7 +334,11 @@ class Run:
 
     @contextmanager
     def step(self, phase: str, step: str, **names: Any) -> Iterator[dict[str, Any]]:
-        """Do one step: intent first, then the side effect, then ``done`` with what the body put into the mapping."""
+        """Do one step: intent first, then the side effect, then ``done`` with what the body put into the mapping.
+
+        :raises ClmsError: RUN_NONE when the run has ended
+        """
+        self._check_open(phase)
         self.record(phase, step, "intent", **names)
         outcome: dict[str, Any] = {}
         yield outcome
@@ -340,8 +357,12 @@ class Run:
         self.row = self.journal.row(self.id)
 
     def commit(self, slot: Slot) -> None:
-        """The commit record: ``slot`` serves from now on, the slot before it becomes ``previous``."""
+        """The commit record: ``slot`` serves from now on, the slot before it becomes ``previous``.
+
+        :raises ClmsError: RUN_NONE when the run has ended
+        """
         with self.journal._transaction():
+            self._check_open("commit")
             db = self.journal._db
             db.execute("INSERT INTO commits (run, at, slot) VALUES (?, ?, ?)", (self.id, time.time(), slot.name))
             db.execute("UPDATE slots SET state = 'previous' WHERE state = 'current' AND name <> ?", (slot.name,))

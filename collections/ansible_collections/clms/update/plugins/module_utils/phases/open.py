@@ -20,6 +20,7 @@ from .prepare import event_switch
 def work(context: Context) -> dict[str, Any]:
     """Do the phase; returns whether CLMS has a place for its version and it was written."""
     slot = context.new
+    again = context.run.intended("gate_open")  # after a crash: users may have been in since then
     database = database_of(context, slot, wait_seconds=10)
     # what a rollback asked for later is compared with: the rows as they are before anybody is let in
     database.begin_snapshot()
@@ -39,7 +40,7 @@ def work(context: Context) -> dict[str, Any]:
             written = database.set_version_row(slot.version)
     finally:
         database.close()
-    return {"version_row": written, "rows": rows, "rows_at": outcome["opened_at"]}
+    return {"version_row": written, "rows": {} if again else rows, "rows_at": None if again else outcome["opened_at"]}
 
 
 def allow_egress(engine: Engine, school: School, slot: Slot) -> None:

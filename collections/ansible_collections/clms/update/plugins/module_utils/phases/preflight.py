@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def _settle(context: Context, findings: Findings) -> None:
         if findings.slot:
             context.journal.set_slot(findings.slot, "candidate")
     target = findings.slot or context.slot
-    context.journal.event("UPDATE_STARTED", f"A run of kind {findings.kind} has begun.", run=context.run.id)
+    context.journal.event("UPDATE_STARTED", f"A run of kind {kind_word(findings.kind)} has begun.", run=context.run.id)
     context.run.use(
         kind=findings.kind,
         phases=phases_of(findings.kind, context.school),
@@ -230,11 +231,16 @@ def examine(context: Context, request: Request) -> Findings:
         if slot is None:
             raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
         lost = lost_writes(context, slot)
-        shares_data = not slot.own_volumes(context.slot)
-        if not shares_data and request.confirm != slot.version:
+        if not _shares_data(school, slot, context.old) and request.confirm != slot.version:
             raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), current=context.old.version, word=slot.version)
     arithmetic = check_space(space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes)
     return Findings(kind, slot, arithmetic, events, lost, request.backup)
+
+
+def _shares_data(school: School, one: Slot, other: Slot) -> bool:
+    """Whether two slots have the same data; a cache, which is empty in each new slot, does not count."""
+    names = [volume.name for service in school.services for volume in service.volumes if volume.on_update == "copy"]
+    return all(one.volumes.get(name) == other.volumes.get(name) for name in names)
 
 
 def phases_of(kind: str, school: School) -> tuple[str, ...]:
@@ -251,10 +257,12 @@ def _words(lost: dict[str, int]) -> str:
     return f"{total} {'write' if total == 1 else 'writes'} ({parts})"
 
 
-def check_release(release: Release, current: Slot | None, kind: str) -> None:
+def check_release(release: Release, current: Slot | None, kind: str, *, now: datetime | None = None) -> None:
     """Decide whether the release may be installed over what runs.
 
-    :raises ClmsError: RELEASE_SAME, RELEASE_OLDER, RELEASE_MIN_VERSION, RELEASE_UPDATER_TOO_OLD or NOT_INSTALLED
+    :param now: the reference time
+    :raises ClmsError: RELEASE_SAME, RELEASE_OLDER, RELEASE_MIN_VERSION, RELEASE_UPDATER_TOO_OLD, RELEASE_EXPIRED or
+        NOT_INSTALLED
     """
     if release.minimum_updater > UPDATER:
         raise ClmsError(
@@ -263,10 +271,12 @@ def check_release(release: Release, current: Slot | None, kind: str) -> None:
     if kind == "install":
         if current is not None:
             raise ClmsError("RELEASE_SAME", version=current.version)
-        return
-    if current is None:
+    elif current is None:
         raise ClmsError("NOT_INSTALLED")
-    check_path(current=Version(current.version), wanted=release.version, minimum=release.minimum)
+    else:
+        check_path(current=Version(current.version), wanted=release.version, minimum=release.minimum)
+    if release.expires <= (now or datetime.now(UTC)):
+        raise ClmsError("RELEASE_EXPIRED", version=release.version, expires=f"{release.expires:%Y-%m-%d}")
 
 
 def check_secrets(school: School) -> None:

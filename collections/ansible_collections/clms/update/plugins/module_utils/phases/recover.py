@@ -10,6 +10,7 @@ from typing import Any
 from .. import lock
 from ..errors import ClmsError
 from ..journal import Journal, RunRow
+from ..plan import kind_word
 from ..run import do_phase
 from . import clean_up, open
 from .rollback import put_back
@@ -18,9 +19,12 @@ _FORWARD = {"open": open.work, "clean_up": clean_up.work}
 
 
 def _given_up(journal: Journal) -> RunRow | None:
-    """The newest run, if putting it back was given up: a person has mended the cause and wants it tried again."""
-    newest = journal.rows(limit=1)
-    return newest[0] if newest and newest[0].outcome == "NEEDS_OPERATOR" else None
+    """The newest run, if putting it back was given up: a person has mended the cause and wants it tried again.
+
+    What was refused since then has touched nothing.
+    """
+    newest = next((row for row in journal.rows() if row.outcome != "REFUSED"), None)
+    return newest if newest and newest.outcome == "NEEDS_OPERATOR" else None
 
 
 def recover(home: Path) -> dict[str, Any]:
@@ -35,7 +39,8 @@ def recover(home: Path) -> dict[str, Any]:
         row = journal.open_run()
         if descriptor is None:
             phase = journal.run(row.id).phase() if row else "?"
-            raise ClmsError("RUN_ACTIVE", kind=row.kind if row else "run", run=row.id if row else "?", phase=phase)
+            kind = kind_word(row.kind) if row else "run"
+            raise ClmsError("RUN_ACTIVE", kind=kind, run=row.id if row else "?", phase=phase)
         try:
             if row is None:
                 row = _given_up(journal)

@@ -54,7 +54,7 @@ def _spec(context: Context, slot: Slot, service: Service, what: str) -> Containe
     school = context.school
     environment = redirected(
         school,
-        context.environment(service),
+        {**service.environment, **context.environment(service)},
         database_host=rehearsal_container(context, school.database.service),
         cache_hosts={cache.name: rehearsal_container(context, cache.name, what) for cache in school.by_role("cache")},
     )

@@ -111,9 +111,10 @@ def lost_writes(context: Context, slot: Slot) -> dict[str, int]:
     database = context.school.database.service
     if slot.services[database].container == current.services[database].container:
         return {}  # both versions use the same data: nothing is lost
-    opened = context.journal.run(current.run).result("open")
-    before: dict[str, int] = opened.get("rows") or _rows_of_backup(context, current)
-    at = float(opened.get("rows_at") or _opened_at(context, current))
+    run = context.journal.opening_run(current)
+    opened = context.journal.run(run).result("open")
+    before: dict[str, int] = opened.get("rows") or _rows_of_backup(context, run)
+    at = float(opened.get("rows_at") or _opened_at(context, run))
     with database_of(context, current) as now:
         rows = now.row_counts()
         touched = now.touched_since(at)
@@ -125,17 +126,17 @@ def lost_writes(context: Context, slot: Slot) -> dict[str, int]:
     return {table: count for table, count in sorted(lost.items()) if count}
 
 
-def _rows_of_backup(context: Context, slot: Slot) -> dict[str, int]:
-    name = context.journal.run(slot.run).result("backup").get("backup")
+def _rows_of_backup(context: Context, run: int) -> dict[str, int]:
+    name = context.journal.run(run).result("backup").get("backup")
     try:
         return find_backup(context.school, str(name))[1].database.tables
     except ClmsError:
         return {}  # then every row counts as written since
 
 
-def _opened_at(context: Context, slot: Slot) -> float:
-    """When users were let in to a slot, in seconds since 1970."""
-    for record in context.journal.records(slot.run):
+def _opened_at(context: Context, run: int) -> float:
+    """When a run let users in, in seconds since 1970."""
+    for record in context.journal.records(run):
         if "opened_at" in record.names:
             return float(record.names["opened_at"])
-    return context.journal.row(slot.run).opened_at
+    return context.journal.row(run).opened_at

@@ -110,7 +110,7 @@ def _end_new(context: Context) -> None:
     engine = context.engine
     kept = {service.container for service in context.old.services.values()} if context.slot else set()
     made = engine.by_label(project=context.school.project, run=str(context.run.id))
-    if context.run.row.kind == "rollback":
+    if context.run.row.kind == "rollback" and context.run.result("preflight"):  # else none was started
         made += context.new.own_containers(context.slot)
     for container in made:
         if container in kept or not engine.is_running(container):
@@ -142,11 +142,10 @@ def _remove_new(context: Context, *, keep_data: bool) -> None:
 
 def _needs_operator(context: Context, problem: Exception | None) -> dict[str, Any]:
     """The maintenance page stays up, and a person has to look."""
-    slot = context.old
-    commands = " && ".join(
-        f"docker start {slot.services[service.name].container}" for service in context.school.services
-    )
-    error = ClmsError("ROLLBACK_FAILED", detail=str(problem)[:300], commands=f"{commands} && clms-update recover")
+    slots = [context.slot] if context.slot else []  # none while CLMS is being installed
+    starts = [f"docker start {slot.services[s.name].container}" for slot in slots for s in context.school.services]
+    commands = " && ".join([*starts, "clms-update recover"])
+    error = ClmsError("ROLLBACK_FAILED", detail=str(problem)[:300], commands=commands)
     record = {"phase": "rollback", **error.as_dict()}
     context.run.close("NEEDS_OPERATOR", record)
     context.journal.event("UPDATE_FAILED", error.happened, run=context.run.id)

@@ -113,6 +113,25 @@ def test_a_run_that_has_ended_takes_no_phase(journal: Journal, again: Journal, o
     assert journal.records(run.id) == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda run, new: run.enter("preflight"), id="enter"),
+        pytest.param(lambda run, new: run.leave("preflight"), id="leave"),
+        pytest.param(lambda run, new: run.step("preflight", "copy").__enter__(), id="step"),
+        pytest.param(lambda run, new: run.commit(new), id="commit"),
+    ],
+)
+def test_a_process_that_was_left_behind_changes_nothing_any_more(
+    two_slots: Run, again: Journal, new: Slot, change: Callable[[Run, Slot], Any]
+) -> None:
+    again.run(two_slots.id).close("ROLLED_BACK")
+    assert code(lambda: change(two_slots, new)) == "RUN_NONE"
+    assert again.records(two_slots.id) == []
+    assert states(again) == {"r1": "current", "r2": "candidate"}
+    assert not again.run(two_slots.id).committed()
+
+
 def test_an_end_is_not_overwritten(open_run: Open) -> None:
     run = open_run()
     error = ClmsError("BACKUP_FAILED", detail="x").as_dict()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What going back would lose, counted since users were let in to the version that serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.phases import open as open_phase
+from ansible_collections.clms.update.plugins.module_utils.phases import restore
+from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
+from ansible_collections.clms.update.plugins.module_utils.run import Context
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+
+Begin = Callable[..., Context]
+BEFORE = {"books": 10, "students": 5, "SystemSettings": 3}
+
+
+@dataclass
+class Database:
+    """A database with so many rows, which has been written to."""
+
+    rows: dict[str, int] = field(default_factory=lambda: dict(BEFORE))
+    touched: dict[str, float] = field(default_factory=dict)
+    """table -> when"""
+    snapshot: dict[str, int] | None = None
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    def begin_snapshot(self) -> None:
+        self.snapshot = dict(self.rows)
+
+    def end_snapshot(self) -> None:
+        self.snapshot = None
+
+    def row_counts(self) -> dict[str, int]:
+        return dict(self.rows if self.snapshot is None else self.snapshot)
+
+    def touched_since(self, at: float) -> list[str]:
+        return [table for table, moment in self.touched.items() if moment > at]
+
+    def set_version_row(self, version: str) -> bool:
+        return True
+
+    def set_event_scheduler(self, setting: str) -> None: ...
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Database:
+    found = Database()
+    for module in (restore, open_phase):
+        monkeypatch.setattr(module, "database_of", lambda *_, **__: found)
+    monkeypatch.setattr(restore, "_rows_of_backup", lambda context, run: {"books": 1})
+    return found
+
+
+def opened(context: Context, run: int, **result: Any) -> None:
+    """The run has opened its slot at 100 seconds after 1970."""
+    context.journal.run(run).record("open", "gate_open", "done", opened_at=100.0)
+    context.journal.run(run).record("open", "", "leave", **result)
+
+
+@pytest.mark.parametrize(
+    ("rows", "touched", "lost"),
+    [
+        pytest.param({}, {}, {}, id="nothing"),
+        pytest.param({"books": 12}, {"books": 150}, {"books": 2}, id="two more"),
+        pytest.param({"books": 7}, {"books": 150}, {"books": 3}, id="three fewer"),
+        pytest.param({"loans": 4}, {"loans": 150}, {"loans": 4}, id="a new table"),
+        pytest.param({}, {"students": 150}, {"students": 1}, id="only changed"),
+        pytest.param({"books": 11}, {}, {"books": 1}, id="the server has been restarted since"),
+        pytest.param({}, {"students": 99}, {}, id="changed before the opening"),
+        pytest.param({}, {"SystemSettings": 150}, {}, id="the version row is written by us"),
+        pytest.param({"SystemSettings": 4}, {"SystemSettings": 150}, {"SystemSettings": 1}, id="a setting is not"),
+        pytest.param({"students": 9, "books": 11}, {}, {"books": 1, "students": 4}, id="several, by name"),
+    ],
+)
+def test_counted(
+    begin: Begin, database: Database, rows: dict[str, int], touched: dict[str, float], lost: dict[str, int], old: Slot
+) -> None:
+    context = begin("rollback")
+    opened(context, 2, rows=BEFORE, rows_at=100.0)
+    database.rows.update(rows)
+    database.touched = touched
+    assert restore.lost_writes(context, old) == lost
+    assert list(restore.lost_writes(context, old)) == sorted(lost)
+
+
+def test_a_table_that_is_gone(begin: Begin, database: Database, old: Slot) -> None:
+    context = begin("rollback")
+    opened(context, 2, rows=BEFORE, rows_at=100.0)
+    del database.rows["books"]
+    assert restore.lost_writes(context, old) == {"books": 10}
+
+
+def test_two_versions_with_the_same_database(begin: Begin, new_images: Slot) -> None:
+    context = begin("update_images")
+    assert restore.lost_writes(context, new_images) == {}  # and nobody is asked
+
+
+def test_where_nothing_was_recorded_the_backup_is_compared(begin: Begin, database: Database, old: Slot) -> None:
+    context = begin("rollback")
+    opened(context, 2)
+    database.touched = {"students": 101.0, "SystemSettings": 101.0}
+    assert restore.lost_writes(context, old) == {"SystemSettings": 3, "books": 9, "students": 5}
+
+
+def test_after_going_back_the_writes_since_then_count(begin: Begin, database: Database, old: Slot, new: Slot) -> None:
+    context = begin("rollback")
+    opened(context, 1, rows={"books": 0}, rows_at=50.0)
+    opened(context, 2, rows=BEFORE, rows_at=100.0)
+    context.run.commit(old)
+    opened(context, context.run.id, rows=BEFORE, rows_at=200.0)
+    context.run.close("COMPLETED")
+    again = context.journal.begin("rollback", phases=KINDS["rollback"], school=context.run.row.school)
+    database.rows["books"] = 11
+    database.touched = {"books": 250.0, "students": 150.0}
+    later = Context(context.journal, again, "preflight")
+    assert later.old == old
+    assert restore.lost_writes(later, new) == {"books": 1}
+
+
+# what `open` records for it
+
+
+@pytest.fixture
+def gate(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """A gate that opens; users write a book at once. Holds what it raises first."""
+    problems: list[Exception] = []
+
+    class Gate:
+        def __init__(self, *_: Any) -> None: ...
+
+        def open(self, slot: Slot) -> None:
+            database.rows["books"] += 1
+            if problems:
+                raise problems.pop()
+
+    monkeypatch.setattr(open_phase, "GateControl", Gate)
+    return problems
+
+
+def test_the_rows_are_those_before_users_are_let_in(begin: Begin, database: Database, gate: Any, new: Slot) -> None:
+    context = begin(phase="open")
+    context.run.commit(new)
+    result = open_phase.work(context)
+    assert result["rows"] == BEFORE
+    record = next(r for r in context.journal.records(context.run.id) if "opened_at" in r.names)
+    assert result["rows_at"] == record.names["opened_at"]
+    assert database.snapshot is None
+
+
+def test_after_a_crash_in_open_nobody_knows_the_rows_before(
+    begin: Begin, database: Database, gate: list[Exception], new: Slot, old: Slot
+) -> None:
+    context = begin(phase="open")
+    context.run.commit(new)
+    gate.append(ClmsError("GATE_UNREACHABLE", detail="x", container="y"))
+    with pytest.raises(ClmsError):
+        open_phase.work(context)
+    result = open_phase.work(context)  # by `recover`, maybe days later
+    context.run.leave("open", **result)
+    assert restore.lost_writes(Context(context.journal, context.run, "x"), old)["books"] >= 2
