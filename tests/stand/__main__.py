@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python -m tests.stand demo|down`` is what `make demo` and `make demo-down` run; ``up|remove`` make and remove any stand."""
+"""``python -m tests.stand``: ``demo`` and ``down`` are what make calls; ``up`` and ``remove`` make and remove any stand."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _TRIES = 5
@@ -82,6 +84,32 @@ def acquire(home: Path) -> int | None:
             time.sleep(0.01)
     os.close(descriptor)
     return None
+
+
+@contextmanager
+def at_work(home: Path, wait_seconds: float) -> Iterator[bool]:
+    """Held by the process that carries out a phase or puts a run back, so that never two do at once.
+
+    The lock of the run does not say that: a process may outlive the guard, when its ssh connection is lost.
+
+    :param wait_seconds: how long to wait for another one to end
+    :returns: whether this process is the only one
+    """
+    descriptor = os.open(home / "phase.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_seconds
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield True
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+            time.sleep(0.1)
+    finally:
+        os.close(descriptor)
 
 
 def is_held(home: Path) -> bool:

@@ -13,6 +13,7 @@ from .adapters.vendor import newest, store_of
 from .errors import ClmsError
 from .journal import Journal, RunRow
 from .phases.preflight import check_release
+from .plan import kind_word
 from .release import Release
 from .school import School, parse_school
 from .status import describe_run, done_phases, progress_of
@@ -64,7 +65,7 @@ def running(journal: Journal) -> dict[str, Any] | None:
     phase, progress = progress_of(row, journal.records(row.id), now=time.time(), history=last_durations(journal, row))
     return {
         "id": row.id,
-        "kind": row.kind,
+        "kind": kind_word(row.kind),
         "version": row.version,
         "phase": phase,
         "percent": progress.percent,

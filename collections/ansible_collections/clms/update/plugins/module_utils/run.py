@@ -111,22 +111,34 @@ def failures_recorded(context: Context) -> Iterator[None]:
         raise wrapped from error
 
 
-def do_phase(home: Path, run: int, phase: str, work: Callable[[Context], dict[str, Any]]) -> dict[str, Any]:
+def do_phase(
+    home: Path, run: int, phase: str, work: Callable[[Context], dict[str, Any]], *, wait_seconds: float = 0
+) -> dict[str, Any]:
     """Carry out one phase of an open run.
 
     :param run: number of the run; a process of an older run is refused by it
     :param work: does the phase; what it returns is kept in the journal
-    :raises ClmsError: what ``work`` raises, RUN_NONE or RUN_PHASE
+    :param wait_seconds: how long another process that is at work on a phase may take to end
+    :raises ClmsError: what ``work`` raises, RUN_NONE, RUN_PHASE, or RUN_ACTIVE when another process does a phase
     """
     journal = Journal(home)
     try:
-        context = Context(journal, journal.run(run), phase)
-        context.run.enter(phase)
-        with failures_recorded(context):
-            result = work(context)
-        context.run.leave(phase, **result)
-        if context.run.row.outcome is not None:
-            lock.release(home)
-        return result
+        with lock.at_work(home, wait_seconds) as alone:
+            if not alone:
+                raise ClmsError("RUN_ACTIVE", kind="process", run=run, phase=phase)
+            return _do(journal, home, run, phase, work)
     finally:
         journal.close()
+
+
+def _do(
+    journal: Journal, home: Path, run: int, phase: str, work: Callable[[Context], dict[str, Any]]
+) -> dict[str, Any]:
+    context = Context(journal, journal.run(run), phase)
+    context.run.enter(phase)
+    with failures_recorded(context):
+        result = work(context)
+    context.run.leave(phase, **result)
+    if context.run.row.outcome is not None:
+        lock.release(home)
+    return result

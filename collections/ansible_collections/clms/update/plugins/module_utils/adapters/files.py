@@ -58,7 +58,8 @@ def mirror_folder(source: Path, target: Path) -> None:
 
     :raises ClmsError: SLOT_FAILED
     """
-    _run(["rsync", "-aHAX", "--numeric-ids", "--delete", f"{source}/", f"{target}/"])
+    # contents, not times: two versions of a file may have the same size and the same second
+    _run(["rsync", "-aHAX", "--numeric-ids", "--checksum", "--delete", f"{source}/", f"{target}/"])
 
 
 def _run(command: list[str]) -> None:

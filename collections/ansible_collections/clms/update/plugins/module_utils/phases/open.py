@@ -45,6 +45,7 @@ def work(context: Context) -> dict[str, Any]:
 
 def allow_egress(engine: Engine, school: School, slot: Slot) -> None:
     """Let the services of ``slot`` that may do so reach other hosts."""
+    engine.ensure_network(outside_network(school), internal=False, labels={"clms.project": school.project})
     for service in school.services:
         if service.egress:
             engine.connect(slot.services[service.name].container, outside_network(school))

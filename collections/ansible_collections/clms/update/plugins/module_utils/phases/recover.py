@@ -11,11 +11,8 @@ from .. import lock
 from ..errors import ClmsError
 from ..journal import Journal, RunRow
 from ..plan import kind_word
-from ..run import do_phase
-from . import clean_up, open
-from .rollback import put_back
-
-_FORWARD = {"open": open.work, "clean_up": clean_up.work}
+from .forward import finish
+from .rollback import LINGER_SECONDS, put_back
 
 
 def _given_up(journal: Journal) -> RunRow | None:
@@ -50,11 +47,7 @@ def recover(home: Path) -> dict[str, Any]:
             run.reopen()
             if not run.committed():
                 return {"outcome": put_back(journal, row.id)["outcome"], "changed": True}
-            if run.phase() == "commit":  # interrupted between the record and the end of its phase
-                run.leave("commit")
-            while (phase := run.phase()) is not None:
-                do_phase(home, row.id, phase, _FORWARD[phase])
-            return {"outcome": journal.row(row.id).outcome, "changed": True}
+            return {"outcome": finish(journal, home, row.id, wait_seconds=LINGER_SECONDS), "changed": True}
         finally:
             os.close(descriptor)
     finally:

@@ -8,68 +8,110 @@ and does what is missing, so that it can be repeated after a crash of its own.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .. import lock
 from ..adapters.database import database_of
+from ..adapters.engine import Engine, wait_until
 from ..adapters.files import write_atomically
 from ..adapters.gate import GateControl
 from ..adapters.probe import run_smoke, wait_healthy
 from ..errors import ClmsError
-from ..journal import Journal
+from ..journal import Journal, Run
 from ..plan import PHASES, kind_word
 from ..run import Context
 from ..smoke import SmokeError
 from .clean_up import free_slot
+from .forward import finish
 from .health_check import place_of
 from .open import allow_egress, restore_restart
 from .rehearse import remove_rehearsal
 
+LINGER_SECONDS = 300
+"""How long a process of the run that is still at work may take to end."""
+
 _ATTEMPTS = 3
+_ENGINE_SECONDS = 60
 _REFUSING = ("preflight", "release")
 """A run that fails in these phases has touched nothing."""
 
 
 def put_back(journal: Journal, run_id: int) -> dict[str, Any]:
-    """Put a run back and close it.
+    """Put a run back and close it; a run that has been committed is finished instead.
 
-    :returns: ``outcome`` (REFUSED, ABORTED, ROLLED_BACK, NEEDS_OPERATOR, or COMPLETED where the run had been
-        committed and so is not put back) and ``error``, the cause of the failure
+    :returns: ``outcome`` (REFUSED, ABORTED, ROLLED_BACK, NEEDS_OPERATOR, COMPLETED; None where a committed run could
+        not be finished yet), ``error``, the cause of the failure, and whether something ``changed``
     """
     run = journal.run(run_id)
-    error = run.failure()
     if run.row.outcome is not None:
-        return {"outcome": run.row.outcome, "error": error, "changed": False}
-    context = Context(journal, run, "rollback")
+        return {"outcome": run.row.outcome, "error": run.failure(), "changed": False}
+    home = journal.path.parent
     if run.committed():
-        # forward only: what is left of the run is repeated by `recover`
-        return {"outcome": None, "error": error, "changed": False}
+        return _finish(journal, home, run)
+    with lock.at_work(home, LINGER_SECONDS) as alone:
+        if not alone:
+            raise ClmsError("RUN_ACTIVE", kind=kind_word(run.row.kind), run=run.id, phase=run.phase())
+        return _put_back(Context(journal, run, "rollback"))
+
+
+def _finish(journal: Journal, home: Path, run: Run) -> dict[str, Any]:
+    """Try a few times to finish a committed run."""
+    error = run.failure()
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            outcome = finish(journal, home, run.id, wait_seconds=LINGER_SECONDS)
+            return {"outcome": outcome, "error": error, "changed": True}
+        except ClmsError:  # the phase has recorded it
+            time.sleep(attempt)
+    return {"outcome": None, "error": error, "changed": True}
+
+
+def _put_back(context: Context) -> dict[str, Any]:
+    run, journal = context.run, context.journal
     phase = run.phase() or ""
-    cause = error or {
+    cause = run.failure() or {
         "phase": phase,
         **ClmsError("RUN_INTERRUPTED", run=run.id, kind=kind_word(run.row.kind), phase=phase).as_dict(),
     }
     closed = run.intended("gate_close")
-    last: Exception | None = None
-    for attempt in range(1, _ATTEMPTS + 1):
-        run.record("rollback", "attempt", "intent", number=attempt)
-        try:
-            if closed:
-                _serve_old(context)
-            _remove_new(context, keep_data=cause["phase"] == "migrate")
-            break
-        except Exception as problem:  # each attempt stands for itself; the last problem is reported
-            last = problem
-            run.record("rollback", "attempt", "failed", number=attempt, detail=str(problem)[:500])
-            time.sleep(attempt)
-    else:
-        return _needs_operator(context, last)
-    outcome = outcome_of(cause["phase"])
+    if closed:
+        problem = _attempt(context, "serve_old", _serve_old)
+        if problem is not None:
+            return _needs_operator(context, problem)
+    # CLMS serves: what cannot be removed now is removed by the next run
+    _attempt(context, "remove_new", lambda context: _remove_new(context, keep_data=cause["phase"] == "migrate"))
+    outcome = "ROLLED_BACK" if closed else outcome_of(cause["phase"])
     run.close(outcome, cause)
     event = "ROLLBACK_COMPLETED" if outcome == "ROLLED_BACK" else "UPDATE_FAILED"
     journal.event(event, cause["message"], run=run.id)
     lock.release(context.school.home)
     return {"outcome": outcome, "error": cause, "changed": closed}
+
+
+def _attempt(context: Context, what: str, action: Callable[[Context], None]) -> Exception | None:
+    """Try something a few times; returns the last problem, or None when it was done."""
+    problem: Exception | None = None
+    for number in range(1, _ATTEMPTS + 1):
+        context.run.record("rollback", what, "intent", number=number)
+        try:
+            wait_until(_engine_answers, seconds=_ENGINE_SECONDS, pause=1)
+            action(context)
+            return None
+        except Exception as error:  # each attempt stands for itself; the last problem is reported
+            problem = error
+            context.run.record("rollback", what, "note", number=number, detail=str(error)[:500])
+            time.sleep(number)
+    return problem
+
+
+def _engine_answers() -> bool:
+    try:
+        Engine()
+    except ClmsError:
+        return False
+    return True
 
 
 def outcome_of(phase: str) -> str:
@@ -95,8 +137,9 @@ def _serve_old(context: Context) -> None:
         wait_healthy(engine, place, name, health)
     try:
         run_smoke(engine, school, place, release, writes=False)
-    except SmokeError as error:
-        raise ClmsError("SMOKE_FAILED", detail=error) from None
+    except (SmokeError, ClmsError) as error:
+        # it is the version that served before, on its own data: better open with a remark than closed
+        context.note("smoke_failed", detail=str(error)[:300])
     with context.step("gate_open", slot=slot.name) as outcome:
         allow_egress(engine, school, slot)
         GateControl(school, engine).open(slot)
@@ -110,6 +153,7 @@ def _end_new(context: Context) -> None:
     engine = context.engine
     kept = {service.container for service in context.old.services.values()} if context.slot else set()
     made = engine.by_label(project=context.school.project, run=str(context.run.id))
+    own = set(made)
     if context.run.row.kind == "rollback" and context.run.result("preflight"):  # else none was started
         made += context.new.own_containers(context.slot)
     for container in made:
@@ -117,7 +161,8 @@ def _end_new(context: Context) -> None:
             continue
         output = engine.logs(container, lines=1000)
         write_atomically(context.folder / f"{container}.log", output)
-        engine.stop(container, 1)
+        # a database of an earlier slot is to be as it was
+        engine.stop(container, 300 if container not in own else 1)
 
 
 def _remove_new(context: Context, *, keep_data: bool) -> None:

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The answers of `status`, `check` and `list`, with a vendor that serves from a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.clms.update.plugins.module_utils import lock, overview
+from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
+from ansible_collections.clms.update.plugins.module_utils.release import parse_release
+from ansible_collections.clms.update.plugins.module_utils.run import Context
+from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+from ansible_collections.clms.update.plugins.module_utils.trust import ReleaseEntry, TrustStore
+from ansible_collections.clms.update.plugins.module_utils.version import Version
+
+Begin = Callable[..., Context]
+
+
+@pytest.fixture
+def store(make_store: Callable[..., TrustStore], monkeypatch: pytest.MonkeyPatch) -> TrustStore:
+    """The vendor's metadata as this school knows it: 1.0.1 and 1.0.2 of the channel stable."""
+    found = make_store()
+    for module in (overview, vendor_adapter):
+        monkeypatch.setattr(module, "store_of", lambda school: found)
+    return found
+
+
+def serves(journal: Journal, slot: Slot, version: str) -> None:
+    """The school runs this version."""
+    run = journal.begin("install", phases=KINDS["install"], school={}, version=version)
+    journal.set_slot(Slot.from_dict({**slot.as_dict(), "version": version}), "candidate")
+    run.commit(slot)
+    run.close("COMPLETED")
+
+
+# check
+
+
+@pytest.mark.parametrize(
+    ("current", "available", "message"),
+    [
+        pytest.param("1.0.0", True, "Version 1.0.2 is available; version 1.0.0 is running.", id="newer"),
+        pytest.param("1.0.1", True, "Version 1.0.2 is available; version 1.0.1 is running.", id="one-newer"),
+        pytest.param("1.0.2", False, "Version 1.0.2 is the newest.", id="newest"),
+        pytest.param("2.0.0", False, "Version 2.0.0 is newer than what the vendor offers.", id="ahead"),
+    ],
+)
+def test_check(
+    journal: Journal, school: School, store: TrustStore, old: Slot, current: str, available: bool, message: str
+) -> None:
+    serves(journal, old, current)
+    answer = overview.check(school)
+    assert (answer["updateAvailable"], answer["message"]) == (available, message)
+    assert (answer["currentVersion"], answer["latestVersion"]) == (current, "1.0.2")
+    assert (answer["updateInfo"] is not None) is available
+    assert answer["blocked"] is None
+    types = [event["type"] for event in journal.events()]
+    assert types == (["UPDATE_AVAILABLE"] if available else []) + ["UPDATE_CHECKED"]
+
+
+def test_a_newer_version_that_cannot_be_installed_yet(
+    journal: Journal, school: School, store: TrustStore, vendor: Any, old: Slot
+) -> None:
+    serves(journal, old, "1.0.0")
+    vendor.add("1.1.0", 3, minVersion="1.0.2")
+    answer = overview.check(school)
+    assert answer["updateAvailable"] is True
+    assert answer["blocked"]["code"] == "RELEASE_MIN_VERSION"
+    assert "Update to version 1.0.2 first" in answer["blocked"]["remedy"]
+
+
+def test_a_release_that_has_expired_is_blocked(
+    journal: Journal, school: School, store: TrustStore, vendor: Any, old: Slot
+) -> None:
+    serves(journal, old, "1.0.0")
+    vendor.add("1.1.0", 3, expires="2020-01-01T00:00:00Z")
+    assert overview.check(school)["blocked"]["code"] == "RELEASE_EXPIRED"
+
+
+def test_before_the_first_installation(journal: Journal, school: School, store: TrustStore) -> None:
+    answer = overview.check(school)
+    assert answer["message"] == "Version 1.0.2 is available; CLMS is not installed yet."
+    assert answer["currentVersion"] is None
+
+
+def test_a_vendor_that_cannot_be_reached(
+    journal: Journal, school: School, store: TrustStore, vendor: Any, old: Slot
+) -> None:
+    serves(journal, old, "1.0.0")
+    vendor.spoil("timestamp.json", OSError("no route"))
+    with pytest.raises(ClmsError):
+        overview.check(school)
+    assert journal.events() == []
+
+
+def test_update_info(make_school_release: Callable[..., dict[str, Any]]) -> None:
+    raw = make_school_release("1.0.1", critical=True, forceAfterDate="2026-02-01T00:00:00Z")
+    info = overview.update_info(parse_release(raw))
+    assert info["version"] == "1.0.1"
+    assert (info["critical"], info["forceAfterDate"], info["minVersion"]) == (True, "2026-02-01T00:00:00Z", "1.0.0")
+    assert info["migrationNotes"] == "20250101_init → 20260101_authors"
+    assert info["size"] == raw["package"]["size"]
+    backend = raw["services"]["backend"]["images"]["amd64"]
+    assert info["dockerTags"]["backend"] == f"clms/backend@{backend['digest']}"
+    assert overview.update_info(parse_release(make_school_release(migration="none")))["migrationNotes"] is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "channel", "expected"),
+    [
+        pytest.param([], "stable", None, id="none"),
+        pytest.param([("1.0.1", 1, "stable"), ("1.0.2", 2, "stable")], "stable", "1.0.2", id="highest-sequence"),
+        pytest.param([("1.0.2", 2, "stable"), ("1.0.1", 3, "stable")], "stable", "1.0.1", id="not-highest-version"),
+        pytest.param([("1.0.1", 1, "stable"), ("2.0.0", 2, "beta")], "stable", "1.0.1", id="another-channel"),
+        pytest.param([("2.0.0", 2, "beta")], "stable", None, id="only-another-channel"),
+    ],
+)
+def test_newest(entries: list[tuple[str, int, str]], channel: str, expected: str | None) -> None:
+    listed = [ReleaseEntry(Version(version), sequence, name) for version, sequence, name in entries]
+    found = vendor_adapter.newest(listed, channel)
+    assert (found.version.text if found else None) == expected
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, "1.0.2"), ("1.0.1", "1.0.1"), ("9.9.9", None)])
+def test_the_release_that_was_asked_for(school: School, store: TrustStore, asked: str | None, given: str) -> None:
+    if given:
+        assert vendor_adapter.wanted_release(school, asked).version.text == given
+        return
+    with pytest.raises(ClmsError) as caught:
+        vendor_adapter.wanted_release(school, asked)
+    assert caught.value.code == "RELEASE_UNKNOWN"
+
+
+# status
+
+
+def test_nothing_is_installed(tmp_path: Path) -> None:
+    answer = overview.status(tmp_path / "home")
+    assert answer.pop("backups") == 0
+    assert set(answer) == {"current_version", "latest_version", "news_age_seconds", "running", "last_update"}
+    assert set(answer.values()) == {None}
+    assert not (tmp_path / "home").exists()
+
+
+def test_status_asks_nobody(begin: Begin, store: TrustStore, vendor: Any) -> None:
+    context = begin("backup", phase="clean_up")
+    context.run.enter("clean_up")
+    context.run.leave("clean_up")
+    answer = overview.status(context.journal.path.parent)
+    assert vendor.asked == []
+    assert (answer["current_version"], answer["latest_version"], answer["news_age_seconds"]) == ("1.0.0", None, None)
+    assert answer["running"] is None
+    assert (answer["last_update"]["kind"], answer["last_update"]["id"]) == ("install", 1)  # a backup is no update
+    store.refresh()
+    answer = overview.status(context.journal.path.parent)
+    assert answer["latest_version"] == "1.0.2"
+    assert answer["news_age_seconds"] >= 0
+
+
+def test_a_run_that_goes_on(begin: Begin) -> None:
+    context = begin(phase="backup")
+    context.run.enter("backup")
+    home = context.journal.path.parent
+    descriptor = lock.acquire(home)
+    assert descriptor is not None
+    seen = overview.running(context.journal)
+    os.close(descriptor)
+    assert seen == {
+        "id": context.run.id,
+        "kind": "update",
+        "version": "1.0.1",
+        "phase": "backup",
+        "percent": 21,
+        "seconds_left": None,
+        "interrupted": False,
+    }
+    seen = overview.running(context.journal)
+    assert seen is not None
+    assert seen["interrupted"] is True
+
+
+def test_an_update_without_migration_is_an_update_for_people(begin: Begin) -> None:
+    seen = overview.running(begin("update_images", phase="backup").journal)
+    assert seen is not None
+    assert seen["kind"] == "update"
+
+
+def test_no_run(journal: Journal) -> None:
+    assert overview.running(journal) is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        pytest.param([], {}, id="first"),
+        pytest.param(["COMPLETED"], {"preflight": 1.0}, id="one"),
+        pytest.param(["COMPLETED", "ROLLED_BACK"], {"preflight": 1.0}, id="a-failed-one-says-nothing"),
+        pytest.param(["COMPLETED", "COMPLETED"], {"preflight": 2.0}, id="the-newest-counts"),
+    ],
+)
+def test_how_long_it_took_last_time(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, outcomes: list[str], expected: dict[str, float]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    for number, outcome in enumerate(outcomes, start=1):
+        for kind in ("update", "backup"):
+            run = journal.begin(kind, phases=KINDS[kind], school={})
+            run.enter("preflight")
+            now[0] += number if kind == "update" else 99
+            run.leave("preflight")
+            run.close(outcome)
+    row = journal.row(journal.begin("update", phases=KINDS["update"], school={}).id)
+    assert overview.last_durations(journal, row) == expected
+
+
+def test_history_newest_first(begin: Begin) -> None:
+    context = begin("rollback")
+    assert [run["kind"] for run in overview.history(context.journal)] == ["rollback", "update", "install"]
+    assert [run["kind"] for run in overview.history(context.journal, limit=1)] == ["rollback"]
+
+
+def test_releases(store: TrustStore) -> None:
+    store.refresh()
+    assert overview.releases(store) == [
+        {"version": "1.0.1", "sequence": 1, "channel": "stable"},
+        {"version": "1.0.2", "sequence": 2, "channel": "stable"},
+    ]
