@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python -m tests.stand``: ``demo`` and ``down`` are what make calls; ``up`` and ``remove`` make and remove any stand."""
+"""``python -m tests.stand``: ``demo``, ``down`` (what make calls), ``up`` and ``remove`` (any other stand)."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.phases import forward
 from ansible_collections.clms.update.plugins.module_utils.phases import recover as module
 from ansible_collections.clms.update.plugins.module_utils.phases.recover import recover
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
@@ -42,7 +43,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return work
 
     monkeypatch.setattr(module, "put_back", put_back)
-    monkeypatch.setattr(module, "_FORWARD", {name: phase(name) for name in module._FORWARD})
+    monkeypatch.setattr(forward, "_FORWARD", {name: phase(name) for name in forward._FORWARD})
     return found
 
 
@@ -103,7 +104,7 @@ def test_what_keeps_a_committed_run_from_being_finished_is_told(
     context = begin(phase="open")
     context.run.commit(new)
     with monkeypatch.context() as patch:
-        patch.setitem(module._FORWARD, "open", fail)
+        patch.setitem(forward._FORWARD, "open", fail)
         with pytest.raises(ClmsError) as caught:
             recover(context.journal.path.parent)
     assert caught.value.code == "GATE_UNREACHABLE"

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils import run as run_module
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
-from ansible_collections.clms.update.plugins.module_utils.phases import rollback
+from ansible_collections.clms.update.plugins.module_utils.phases import forward, rollback
 from ansible_collections.clms.update.plugins.module_utils.phases.rollback import outcome_of, put_back
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS, PHASES
 from ansible_collections.clms.update.plugins.module_utils.run import Context
@@ -58,7 +58,8 @@ class World:
 
     engine: Any
     problems: list[Exception] = field(default_factory=list)
-    """raised by the smoke test of the old version, one each time"""
+    """raised when the old version is asked for its health, one each time"""
+    smoke_fails: bool = False
     waited: list[float] = field(default_factory=list)
 
     def say(self, *words: str) -> None:
@@ -86,12 +87,14 @@ def world(engine: Any, monkeypatch: pytest.MonkeyPatch) -> World:
     def smoke(*_: Any, writes: bool) -> Any:
         assert writes is False  # it is the data of the school
         found.say("smoke")
-        if found.problems:
-            raise found.problems.pop(0)
+        if found.smoke_fails:
+            raise SmokeError("step 'login' answered 401")
         return [], {}
 
     def wait_healthy(_: Any, place: Any, service: str, __: Any) -> float:
         found.say("healthy", place.containers[service])
+        if found.problems:
+            raise found.problems.pop(0)
         return 0.0
 
     def database_of(*_: Any, **__: Any) -> Closable:
@@ -99,6 +102,7 @@ def world(engine: Any, monkeypatch: pytest.MonkeyPatch) -> World:
         return Closable()
 
     monkeypatch.setattr(run_module, "Engine", lambda: engine)
+    monkeypatch.setattr(rollback, "Engine", lambda: engine)
     monkeypatch.setattr(rollback, "GateControl", Gate)
     monkeypatch.setattr(rollback, "run_smoke", smoke)
     monkeypatch.setattr(rollback, "wait_healthy", wait_healthy)
@@ -265,21 +269,35 @@ def test_a_run_that_was_interrupted_has_that_as_its_cause(begin: Begin, world: W
     assert error["message"] == f"Run number {context.run.id} (update) was interrupted at step 'image_pull'."
 
 
+def unhealthy(detail: str) -> ClmsError:
+    return ClmsError("HEALTH_FAILED", detail=detail)
+
+
 def test_it_is_tried_three_times(begin: Begin, world: World) -> None:
     context = begin(phase="slot")
     closed(context)
     failed(context, "SLOT_FAILED")
-    world.problems = [SmokeError("step 'login' answered 500"), SmokeError("again")]
+    world.problems = [unhealthy("once"), unhealthy("again")]
     assert put_back(context.journal, context.run.id)["outcome"] == "ROLLED_BACK"
     assert world.waited == [1, 2]
-    attempts = [r.event for r in context.journal.records(context.run.id) if r.step == "attempt"]
-    assert attempts == ["intent", "failed", "intent", "failed", "intent"]
+    attempts = [r.event for r in context.journal.records(context.run.id) if r.step == "serve_old"]
+    assert attempts == ["intent", "note", "intent", "note", "intent"]
+
+
+def test_a_smoke_test_that_fails_on_the_old_version_keeps_nobody_out(begin: Begin, world: World) -> None:
+    context = begin(phase="slot")
+    closed(context)
+    failed(context, "SLOT_FAILED")
+    world.smoke_fails = True
+    assert put_back(context.journal, context.run.id)["outcome"] == "ROLLED_BACK"
+    assert world.order("gate open")
+    assert [r.step for r in context.journal.records(context.run.id) if r.step == "smoke_failed"] == ["smoke_failed"]
 
 
 def give_up(context: Context, world: World) -> dict[str, Any]:
     closed(context)
     failed(context, "SLOT_FAILED")
-    world.problems = [SmokeError(f"attempt {number}") for number in (1, 2, 3)]
+    world.problems = [unhealthy(f"attempt {number}") for number in (1, 2, 3)]
     return put_back(context.journal, context.run.id)
 
 
@@ -309,7 +327,7 @@ def test_a_run_that_was_given_up_can_be_put_back_later(begin: Begin, world: Worl
 def test_an_interrupted_run_that_was_given_up_can_be_put_back_later(begin: Begin, world: World) -> None:
     context = begin(phase="slot")
     closed(context)
-    world.problems = [SmokeError(f"attempt {number}") for number in (1, 2, 3)]
+    world.problems = [unhealthy(f"attempt {number}") for number in (1, 2, 3)]
     put_back(context.journal, context.run.id)
     context.run.reopen()
     answer = put_back(context.journal, context.run.id)
@@ -317,7 +335,7 @@ def test_an_interrupted_run_that_was_given_up_can_be_put_back_later(begin: Begin
     assert (answer["error"]["phase"], answer["error"]["code"]) == ("slot", "RUN_INTERRUPTED")
 
 
-def test_an_installation_that_cannot_be_removed_needs_a_person_too(
+def test_what_cannot_be_removed_is_left_to_the_next_run(
     journal: Journal, school: School, engine: Any, world: World, old: Slot
 ) -> None:
     run = journal.begin("install", phases=KINDS["install"], school=school.raw, version="1.0.0")
@@ -328,15 +346,17 @@ def test_an_installation_that_cannot_be_removed_needs_a_person_too(
     engine.fails["remove", "linden-mysql-r1"] = ClmsError("ENGINE_UNREACHABLE", detail="gone")
     run.fail("slot", ClmsError("SLOT_FAILED", detail="x"))
     answer = put_back(journal, run.id)
-    assert answer["outcome"] == "NEEDS_OPERATOR"
-    assert answer["error"]["remedy"].endswith("Commands: clms-update recover")
-    engine.fails.clear()
-    journal.run(run.id).reopen()
-    assert put_back(journal, run.id)["outcome"] == "ROLLED_BACK"
-    assert engine.containers == {}
+    assert answer["outcome"] == "ROLLED_BACK"
+    assert journal.slot("candidate") == old
 
 
-def test_a_committed_run_is_never_put_back(begin: Begin, world: World, new: Slot) -> None:
+def test_a_committed_run_is_never_put_back(
+    begin: Begin, world: World, new: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Context) -> dict[str, Any]:
+        raise ClmsError("GATE_UNREACHABLE", detail="x", container="y")
+
+    monkeypatch.setitem(forward._FORWARD, "open", fail)
     context = begin(phase="open")
     closed(context)
     built(context)
@@ -344,8 +364,9 @@ def test_a_committed_run_is_never_put_back(begin: Begin, world: World, new: Slot
     error = failed(context, "CONTAINER_FAILED")
     world.engine.calls.clear()
     answer = put_back(context.journal, context.run.id)
-    assert answer == {"outcome": None, "error": {"phase": "open", **error.as_dict()}, "changed": False}
+    assert answer == {"outcome": None, "error": {"phase": "open", **error.as_dict()}, "changed": True}
     assert world.engine.calls == []
+    assert len(world.waited) == 3
     assert context.journal.open_run() is not None
     assert context.journal.slot("current") == new
 
