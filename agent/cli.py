@@ -129,10 +129,14 @@ def _update(options: argparse.Namespace) -> Answer:
     return _run(options, "update", {"clms_version": version}, version=options.version, known=bool(version))
 
 
-def _rollback(options: argparse.Namespace) -> Answer:
+def _confirmation(options: argparse.Namespace) -> dict[str, str]:
     confirm = options.confirm or ""
     # a confirmation that is no version confirms nothing
-    return _run(options, "rollback", {"clms_confirm": confirm} if re.fullmatch(_BACKUP, confirm) else {})
+    return {"clms_confirm": confirm} if re.fullmatch(_BACKUP, confirm) else {}
+
+
+def _rollback(options: argparse.Namespace) -> Answer:
+    return _run(options, "rollback", _confirmation(options))
 
 
 def _backup(options: argparse.Namespace) -> Answer:
@@ -141,7 +145,7 @@ def _backup(options: argparse.Namespace) -> Answer:
 
 def _restore(options: argparse.Namespace) -> Answer:
     known = bool(re.fullmatch(_BACKUP, options.backup))
-    return _run(options, "restore", {"clms_backup_id": options.backup}, known=known)
+    return _run(options, "restore", {"clms_backup_id": options.backup, **_confirmation(options)}, known=known)
 
 
 def _recover(options: argparse.Namespace) -> Answer:
@@ -227,6 +231,9 @@ def _parser() -> argparse.ArgumentParser:
     add("backup", _backup, "Make a backup now and prove it by restoring it to a copy. CLMS stays open.")
     restore = add("restore", _restore, "Put a backup in place of the current data, which is backed up first.")
     restore.add_argument("backup", metavar="BACKUP", help="its name, as 'clms-update list --backups' shows it")
+    restore.add_argument(
+        "--confirm", metavar="V", help="the version of the backup; asked for because work since then would be lost"
+    )
     add("recover", _recover, "Put CLMS back in order after an update that was interrupted, by a power cut for example.")
     add("doctor", _doctor, "Check everything an update depends on, and say what to do about each problem.")
     return parser

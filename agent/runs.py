@@ -85,17 +85,23 @@ def carry_out(config: Config, order: Order, display: Display, start: Start = Dri
 
 def recover(config: Config, display: Display, start: Start = Driver) -> tuple[dict[str, Any], int]:
     """Put the school back in order after an interrupted run; returns and raises as :func:`carry_out`."""
+    from ansible_collections.clms.update.plugins.module_utils.phases.recover import unfinished  # brings the engine in
+
     order = Order("recover")
     journal = Journal(config.school.home)
     try:
-        row = journal.open_run()
+        row = unfinished(journal)
         ending = _follow(config, order, journal, lambda: None, display, start)
-        if ending is None or ending.failure:
-            failure = _failure(ending, order)
-            return without_run(order, failure), REFUSED if failure["code"] == "RUN_ACTIVE" else NEEDS_OPERATOR
+        failure = _failure(ending, order) if ending is None or ending.failure else None
+        if failure and failure["code"] == "RUN_ACTIVE":
+            return without_run(order, failure), REFUSED
         if row is None:
+            if failure:
+                return without_run(order, failure), NEEDS_OPERATOR
             return {**without_run(order, None), "message": "There was nothing to put in order."}, DONE
         run, code = _judge(journal, journal.row(row.id))
+        if run["outcome"] is None and failure:  # what keeps it from being put in order says more than that it is not
+            run |= {"error_code": failure["code"], "message": failure["message"], "remedy": failure["remedy"]}
         # the interrupted run did not succeed, but this command did
         return run, code if code == NEEDS_OPERATOR else DONE
     finally:

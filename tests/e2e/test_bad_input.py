@@ -160,6 +160,36 @@ def test_incomplete_description(school: School, changes: dict[str, Any], named: 
     assert named in message
 
 
+def test_description_that_does_not_fit_what_runs(school: School) -> None:
+    services = school.description()["clms_services"]
+    for changed in ([*services, {"name": "search"}], services[:-1]):
+        changes = {"clms_services": changed}
+        if len(changed) < len(services):
+            gate = school.description()["clms_gate"]
+            ports = [{**port, "service": changed[-1]["name"]} for port in gate["ports"]]
+            changes |= {"clms_entry_service": changed[-1]["name"], "clms_gate": {**gate, "ports": ports}}
+        with school.described(**changes):
+            message = school.assert_refused("SCHOOL_CHANGED", "update", "--version", "1.0.1")
+        assert ("search" if len(changed) > len(services) else services[-1]["name"]) in message
+
+
+def test_gate_that_is_to_have_another_port(school: School) -> None:
+    gate = school.description()["clms_gate"]
+    ports = [*gate["ports"], {"listen": 1, "service": gate["ports"][0]["service"], "port": gate["ports"][0]["port"]}]
+    with school.described(clms_gate={**gate, "ports": ports}):
+        message = school.assert_refused("GATE_DIFFERS", "update", "--version", "1.0.1")
+    assert f"{gate['ports'][0]['listen']}" in message
+
+
+def test_version_that_does_not_work_is_not_updated(school: School) -> None:
+    """Or its faults would be taken for the update's; nothing is closed for that."""
+    credentials = school.folder / "etc/secrets/smoke.json"
+    wrong = json.dumps({**json.loads(credentials.read_text()), "password": "wrong"}).encode()
+    with replaced(credentials, wrong):
+        message = school.assert_refused("SCHOOL_NOT_RUNNING", "update", "--version", "1.0.1")
+    assert "login" in message
+
+
 def test_incomplete_description_through_ansible(school: School) -> None:
     """The vendor's workstation gets the same refusal, and no traceback either."""
     with school.untouched():

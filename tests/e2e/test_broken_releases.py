@@ -108,7 +108,7 @@ def test_data_of_a_failed_migration_is_kept_until_the_next_run(school: School) -
 
 def test_failing_update_through_ansible(school: School) -> None:
     """ansible-playbook ends with an error, and says what happened in words."""
-    done = school.playbook("update", "-e", "clms_version=1.0.9-fifthstatement", "-e", '{"clms_rehearse": false}')
+    done = school.playbook("update", "-e", "clms_version=1.0.9-fifthstatement", "-e", "clms_rehearse=false")
     assert done.code == 2, done.output
     assert "MIGRATION_FAILED" in done.output
     assert "ROLLED_BACK" in done.output

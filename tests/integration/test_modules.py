@@ -129,6 +129,30 @@ def test_gate_goes_and_comes_back(four_steps: Run, stand: Stand, engine: docker.
     stand.command("curl", "--silent", "--fail", "--noproxy", "*", f"{stand.url(SCHOOL)}/health")
 
 
+def test_gate_that_is_to_be_another(four_steps: Run, stand: Stand, engine: docker.DockerClient) -> None:
+    """Another title and another address: the pages are taken up as they are, the address needs a new container."""
+    before = containers(engine, stand)
+    gate = f"{stand.prefix}-{SCHOOL}-gate"
+
+    renamed = "{{ clms_description | combine({'title': 'Maple School'}) }}"
+    steps = four_steps("gate", school=renamed)
+    assert steps.changed == CHANGES
+    assert (
+        steps.check["differences"] == steps.run["differences"] == ["maintenance.html is outdated instead of up to date"]
+    )
+    assert containers(engine, stand) == before
+
+    other = "{{ clms_description | combine({'gate': {'address': '127.0.0.2'}}, recursive=True) }}"
+    steps = four_steps("gate", school=other)
+    assert steps.changed == CHANGES
+    assert "address is 127.0.0.1 instead of 127.0.0.2" in steps.check["differences"]
+    assert containers(engine, stand)[gate][0] != before[gate][0]
+    stand.command("curl", "--silent", "--fail", "--noproxy", "*", stand.url(SCHOOL).replace("127.0.0.1", "127.0.0.2"))
+
+    assert four_steps("gate", school="{{ clms_description }}").changed == CHANGES
+    stand.command("curl", "--silent", "--fail", "--noproxy", "*", f"{stand.url(SCHOOL)}/health")
+
+
 @pytest.mark.usefixtures("untouched")
 def test_status(four_steps: Run) -> None:
     steps = four_steps("status", home="{{ clms_home }}")
@@ -196,6 +220,17 @@ def test_preflight_in_check_mode_opens_no_run(four_steps: Run, stand: Stand) -> 
 
 
 @pytest.mark.usefixtures("untouched")
+def test_check_mode_of_an_installation(stand: Stand, engine: docker.DockerClient, tmp_path: Path) -> None:
+    """On a server that has nothing yet, and on one that is set up."""
+    project, home = f"{stand.prefix}-empty", tmp_path / "home"
+    empty = {"clms_project": project, "clms_home": str(home), "clms_version": "1.0.0"}
+    assert "failed=0" in stand.playbook("install", "--check", "-e", json.dumps(empty)).output
+    assert not engine.containers.list(all=True, filters={"name": project})
+    assert not (home / "journal.db").exists()
+    assert "failed=0" in stand.playbook("school", "--check", "-e", "clms_version=1.0.0").output
+
+
+@pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("name", ["image_pull", "commit"])
 def test_phase_without_a_run_is_refused(four_steps: Run, name: str) -> None:
     steps = four_steps("phase", name=name, home="{{ clms_home }}", run=1)
@@ -221,14 +256,14 @@ def test_recover_puts_an_interrupted_run_back(
     four_steps: Run, stand: Stand, engine: docker.DockerClient, tmp_path: Path
 ) -> None:
     before = containers(engine, stand)
-    # its playbook ends after the preflight, as if somebody had pulled the plug
+    # its playbook ends after the preflight, as if somebody had pulled the plug; nothing was touched yet
     playbook = tmp_path / "only_preflight.yml"
     roles = [{"role": "clms.update.preflight", "vars": {"clms_version": "1.0.1"}}]
     playbook.write_text(json.dumps([{"hosts": "schools", "gather_facts": False, "roles": roles}]))
     stand.command("ansible-playbook", "-i", "inventories/demo", playbook)
     steps = four_steps("recover", home="{{ clms_home }}")
     assert steps.changed == CHANGES
-    assert (steps.run["outcome"], steps.run_again["outcome"]) == ("ABORTED", None)
+    assert (steps.run["outcome"], steps.run_again["outcome"]) == ("REFUSED", None)
     assert containers(engine, stand) == before
 
 

@@ -137,8 +137,8 @@ def test_a_dump_that_nobody_takes_ends_in_the_database_too(stage: Stage) -> None
 def test_a_dump_whose_connection_is_cut_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for_dump = dump_adapter._wait_for_dump
 
-    def and_cut_it(client: Process, lock: Database, newest: int, host: str) -> None:
-        wait_for_dump(client, lock, newest, host)
+    def and_cut_it(client: Process, lock: Database, newest: int, host: str, is_over: Callable[[], bool]) -> None:
+        wait_for_dump(client, lock, newest, host, is_over)
         rows = lock.query("SELECT id FROM information_schema.processlist WHERE host LIKE %s", f"{host}:%")
         for row in rows:
             lock.query(f"KILL {row['id']}")

@@ -18,6 +18,7 @@ from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from .conftest import FakeRunner, ended
 
 STATUS_KEYS = {"current_version", "latest_version", "news_age_seconds", "running", "last_update", "backups"}
+BACKUP = "20261123T020000Z-1.0.0-r3"
 RUN_KEYS = {"id", "version", "status", "started_at", "finished_at", "closed_seconds", "error_code", "message", "phases"}
 
 
@@ -45,7 +46,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Play]:
         (["rollback", "--confirm", "1.0.0"], "rollback", {"clms_confirm": "1.0.0"}),
         (["rollback", "--confirm", "{{ x }}"], "rollback", {}),
         (["backup"], "backup", {}),
-        (["restore", "20261123T020000Z-1.0.0-r3"], "restore", {"clms_backup_id": "20261123T020000Z-1.0.0-r3"}),
+        (["restore", BACKUP], "restore", {"clms_backup_id": BACKUP}),
+        (["restore", BACKUP, "--confirm", "1.0.0"], "restore", {"clms_backup_id": BACKUP, "clms_confirm": "1.0.0"}),
+        (["restore", "--confirm", "1.0.0", BACKUP], "restore", {"clms_backup_id": BACKUP, "clms_confirm": "1.0.0"}),
+        (["restore", BACKUP, "--confirm", "{{ x }}"], "restore", {"clms_backup_id": BACKUP}),
+        (["restore", BACKUP, "--confirm", ""], "restore", {"clms_backup_id": BACKUP}),
         (["recover"], "recover", {}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -79,6 +84,7 @@ def test_commands_that_run_a_playbook(
         (["update", "--version", ""], "RELEASE_UNKNOWN"),
         (["restore", "{{ 7 * 7 }}"], "BACKUP_UNKNOWN"),
         (["restore", "../../etc"], "BACKUP_UNKNOWN"),
+        (["restore", "../../etc", "--confirm", "1.0.0"], "BACKUP_UNKNOWN"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -97,7 +103,15 @@ def test_texts_that_name_nothing_never_reach_ansible(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["restore"], ["update", "1.0.2"], ["list", "--backups", "--history"], ["status", "--js"]],
+    [
+        [],
+        ["fly"],
+        ["restore"],
+        ["restore", BACKUP, "--confirm"],
+        ["update", "1.0.2"],
+        ["list", "--backups", "--history"],
+        ["status", "--js"],
+    ],
     ids=lambda value: " ".join(value) or "nothing",
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

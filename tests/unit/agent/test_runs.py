@@ -137,16 +137,100 @@ def test_recover(settings: Config, journal: Journal, begin: Begin) -> None:
     assert (code, run["id"], run["outcome"]) == (0, 1, "ROLLED_BACK")
 
 
+def _give_up(run: Run) -> ClmsError:
+    error = ClmsError("ROLLBACK_FAILED", detail="no database", commands="docker start x")
+    run.close("NEEDS_OPERATOR", {"phase": "rollback", **error.as_dict()})
+    return error
+
+
+@pytest.mark.parametrize("outcome", ["ROLLED_BACK", "COMPLETED"])
+def test_a_run_that_was_given_up_is_taken_up_again(
+    settings: Config, journal: Journal, begin: Begin, outcome: str
+) -> None:
+    _give_up(begin())
+    begin().close("REFUSED")  # somebody has tried to update meanwhile
+
+    def put_back() -> None:
+        journal.run(1).reopen()
+        journal.run(1).close(outcome, {"phase": "migrate", "code": "x", "message": "y", "remedy": "z"})
+
+    fake = FakeRunner(put_back, ending=ended())
+    run, code = runs.recover(settings, Silent(), fake)
+    assert [play.playbook for play in fake.plays] == ["recover"]
+    assert (code, run["id"], run["outcome"]) == (0, 1, outcome)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [ended(), ended(2, "ENGINE_UNREACHABLE", detail="x"), None],
+    ids=["tried in vain", "not even tried", "killed"],
+)
+def test_a_run_that_is_given_up_again_says_so(settings: Config, begin: Begin, ending: Any) -> None:
+    error = _give_up(begin())
+    run, code = runs.recover(settings, Silent(), FakeRunner(ending=ending))
+    assert (code, run["id"], run["outcome"], run["error_code"]) == (3, 1, "NEEDS_OPERATOR", "ROLLBACK_FAILED")
+    assert (run["message"], run["remedy"]) == (error.happened, error.remedy)
+
+
+def test_what_keeps_a_run_from_being_put_in_order_is_told(settings: Config, begin: Begin) -> None:
+    begin()
+    error = ClmsError("ENGINE_UNREACHABLE", detail="x")
+    run, code = runs.recover(settings, Silent(), FakeRunner(ending=ended(2, "ENGINE_UNREACHABLE", detail="x")))
+    assert (code, run["id"], run["outcome"]) == (3, 1, None)
+    assert (run["error_code"], run["message"], run["remedy"]) == (error.code, error.happened, error.remedy)
+
+
+def test_a_recovery_that_was_killed_is_told(settings: Config, begin: Begin) -> None:
+    begin()
+    run, code = runs.recover(settings, Silent(), FakeRunner(ending=None))
+    assert (code, run["id"], run["error_code"]) == (3, 1, "INTERNAL")
+    assert "the process that does the work was killed" in run["message"]
+
+
+@pytest.mark.parametrize("open_run", [True, False], ids=["it goes on", "another one has just begun"])
+def test_nothing_is_put_in_order_while_a_run_goes_on(
+    settings: Config, journal: Journal, begin: Begin, open_run: bool
+) -> None:
+    if open_run:
+        begin()
+    else:
+        _give_up(begin())
+    fake = FakeRunner(ending=ended(2, "RUN_ACTIVE", kind="update", run=7, phase="slot"))
+    run, code = runs.recover(settings, Silent(), fake)
+    assert (code, run["id"], run["error_code"]) == (2, None, "RUN_ACTIVE")
+    assert "Wait until it has ended" in run["remedy"]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [],
+        ["COMPLETED"],
+        ["NEEDS_OPERATOR", "COMPLETED"],  # the later one has shown that CLMS serves
+    ],
+    ids=["nothing was ever done", "completed", "mended by hand"],
+)
+def test_there_was_nothing_to_put_in_order(
+    settings: Config, journal: Journal, begin: Begin, outcomes: list[str]
+) -> None:
+    for outcome in outcomes:
+        begin().close(outcome)
+    run, code = runs.recover(settings, Silent(), FakeRunner(ending=ended()))
+    assert (code, run["id"], run["status"]) == (0, None, "COMPLETED")
+    assert run["message"] == "There was nothing to put in order."
+
+
 @pytest.mark.parametrize(
     ("open_run", "outcome", "ending", "expected"),
     [
+        (False, None, ended(2, "ENGINE_UNREACHABLE", detail="x"), 3),
         (False, None, ended(), 0),
         (True, "NEEDS_OPERATOR", ended(), 3),
         (True, None, ended(2, "ENGINE_UNREACHABLE", detail="x"), 3),
         (True, None, ended(2, "RUN_ACTIVE", kind="update", run=1, phase="slot"), 2),
         (True, None, None, 3),
     ],
-    ids=["nothing", "cannot", "engine down", "going on", "killed"],
+    ids=["engine down, nothing to do", "nothing", "cannot", "engine down", "going on", "killed"],
 )
 def test_recover_exit_codes(
     settings: Config, journal: Journal, begin: Begin, open_run: bool, outcome: str | None, ending: Any, expected: int

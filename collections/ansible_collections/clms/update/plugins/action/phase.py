@@ -36,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _is_here(self) -> bool:
-        """Whether the module would run on this machine as this user."""
+        """Whether the module would run on this machine, as this user and in this environment."""
         local = self._connection.transport in ("local", "ansible.builtin.local")
         become = self._task.become and self._task.become_user not in (None, "root")
-        return local and not become and os.geteuid() == 0
+        return local and not become and not any(self._task.environment or ()) and os.geteuid() == 0

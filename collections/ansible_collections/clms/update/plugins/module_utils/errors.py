@@ -24,6 +24,10 @@ CATALOGUE: dict[str, ErrorText] = {
         "The description of this school is incomplete: {detail}.",
         "Add what is missing to the school's inventory and start again.",
     ),
+    "SCHOOL_CHANGED": ErrorText(
+        "The description of this school does not fit its CLMS {version}: it {detail}.",
+        "Put the description back as it was when that version was installed, and ask the vendor how to change it.",
+    ),
     # the release and where it comes from
     "RELEASE_UNKNOWN": ErrorText(
         "The vendor has not published version {version}.",
@@ -147,6 +151,10 @@ CATALOGUE: dict[str, ErrorText] = {
         "The gate in front of CLMS does not answer: {detail}.",
         "Start the container {container} ('docker start {container}') and try again.",
     ),
+    "GATE_DIFFERS": ErrorText(
+        "The gate in front of CLMS is not as the settings describe it: {detail}.",
+        "Run the playbook install.yml, which makes the gate anew within a second, then start again.",
+    ),
     "BACKUP_PLACE": ErrorText(
         "Backups cannot be written to {path}: {detail}.",
         "Mount or free the backup place, or name another one in the settings.",
@@ -170,7 +178,7 @@ CATALOGUE: dict[str, ErrorText] = {
     ),
     "RUN_NONE": ErrorText(
         "There is no open run, so step '{phase}' may not change anything.",
-        "Start the whole update, or set clms_standalone to true to use this role on its own.",
+        "Start the whole update, or open a run with the role preflight first, as the guide for roles says.",
     ),
     "JOURNAL_UNREADABLE": ErrorText(
         "The journal {path} cannot be read: {detail}.",
@@ -207,11 +215,11 @@ CATALOGUE: dict[str, ErrorText] = {
     ),
     "REHEARSAL_MIGRATION": ErrorText(
         "Version {version} cannot convert this school's data: {detail}.",
-        "Nothing was changed and CLMS was not closed; send the support bundle to the vendor.",
+        "Nothing was changed and CLMS was not closed; send the output of 'clms-update doctor' to the vendor.",
     ),
     "REHEARSAL_SMOKE": ErrorText(
         "Version {version} failed the rehearsal on a copy of the data: {detail}.",
-        "Nothing was changed and CLMS was not closed; send the support bundle to the vendor.",
+        "Nothing was changed and CLMS was not closed; send the output of 'clms-update doctor' to the vendor.",
     ),
     "DRAIN_FAILED": ErrorText(
         "The running version could not be stopped cleanly: {detail}.",
@@ -227,19 +235,19 @@ CATALOGUE: dict[str, ErrorText] = {
     ),
     "MIGRATION_FAILED": ErrorText(
         "Converting the data for version {version} failed: {detail}.",
-        "CLMS was put back as it was; send the support bundle to the vendor.",
+        "CLMS was put back as it was; send the output of 'clms-update doctor' to the vendor.",
     ),
     "CONTAINER_FAILED": ErrorText(
         "The new version could not be started: {detail}.",
-        "CLMS was put back as it was; send the support bundle to the vendor.",
+        "CLMS was put back as it was; send the output of 'clms-update doctor' to the vendor.",
     ),
     "HEALTH_FAILED": ErrorText(
         "The new version started but is not healthy: {detail}.",
-        "CLMS was put back as it was; send the support bundle to the vendor.",
+        "CLMS was put back as it was; send the output of 'clms-update doctor' to the vendor.",
     ),
     "SMOKE_FAILED": ErrorText(
         "The new version is up but does not do its work: {detail}.",
-        "CLMS was put back as it was; send the support bundle to the vendor.",
+        "CLMS was put back as it was; send the output of 'clms-update doctor' to the vendor.",
     ),
     "ROLLBACK_UNAVAILABLE": ErrorText(
         "There is no earlier version to go back to: {detail}.",
@@ -250,7 +258,7 @@ CATALOGUE: dict[str, ErrorText] = {
         "Call support now; the maintenance page stays up. Commands: {commands}",
     ),
     "CONFIRMATION_MISSING": ErrorText(
-        "Going back would lose {writes} since version {current} was opened to users.",
+        "Going back would lose {writes} since {since}.",
         "To go back all the same, repeat the command with --confirm {word}.",
     ),
     # the release manager's side
@@ -288,7 +296,7 @@ CATALOGUE: dict[str, ErrorText] = {
     ),
     "INTERNAL": ErrorText(
         "Something unexpected happened in step '{phase}': {detail}.",
-        "Send the support bundle ('clms-update doctor --bundle') to the vendor.",
+        "Send this message and the output of 'clms-update doctor' to the vendor.",
     ),
 }
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from html import escape
 
 from .school import Gate
 from .slots import Slot
 
 MODE_KEY = "mode"
+DEFINITION = "clms.definition"
+"""The label of the gate's container that says what it was made of."""
 PARKED = "127.0.0.1 port 1"
 """Where held requests are pointed at: nothing listens there, so each tries again every half second."""
 
@@ -59,6 +63,8 @@ file /gate/maintenance.json if {{ var(txn.mode) -m str closed }} {{ path_beg /ap
     http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 10 \
 hdr Cache-Control no-store file /gate/maintenance.html if {{ var(txn.mode) -m str closed }}
     use_backend held_{name} if {{ var(txn.mode) -m str held }}
+    # these stay open for hours, so nobody waits for their end
+    use_backend stream_{name} if {{ req.hdr(Upgrade) -m found }} or {{ req.hdr(Accept) -m sub text/event-stream }}
     default_backend live_{name}
 
 backend live_{name}
@@ -66,6 +72,10 @@ backend live_{name}
     retries 4
     option redispatch 1
     retry-on conn-failure
+    server live {server} resolvers engine resolve-prefer ipv4 init-addr last,libc,127.0.0.1
+
+backend stream_{name}
+    mode http
     server live {server} resolvers engine resolve-prefer ipv4 init-addr last,libc,127.0.0.1
 
 backend held_{name}
@@ -139,6 +149,36 @@ def render(gate: Gate, slot: Slot | None) -> str:
         template = _HTTP if port.mode == "http" else _TCP
         parts.append(template.format(name=port_name(port.listen), listen=port.listen, tls=tls, server=server))
     return "".join(parts)
+
+
+_SERVER = re.compile(r"(?m)^( +server live )\S+( resolvers .*)$")
+
+
+def skeleton(config: str) -> str:
+    """A configuration without the names of the slot's servers: what a running gate cannot be told over its socket."""
+    return _SERVER.sub(r"\1?\2", config)
+
+
+def definition(gate: Gate) -> dict[str, str]:
+    """What a gate's container is made of; a change of it needs a new container."""
+    return {
+        "image": gate.image,
+        "address": gate.address,
+        "ports": ", ".join(str(port) for port in sorted(port.listen for port in gate.ports)),
+    }
+
+
+def differences(current: str | None, gate: Gate) -> list[tuple[str, str, str]]:
+    """Name, current and desired value of everything in which an existing container differs from :func:`definition`.
+
+    :param current: the label :data:`DEFINITION` of the container; None where it has none
+    """
+    try:
+        found: dict[str, str] = json.loads(current or "{}")
+    except ValueError:
+        found = {}
+    desired = definition(gate)
+    return [(name, found.get(name, "unknown"), value) for name, value in desired.items() if found.get(name) != value]
 
 
 def maintenance_files(title: str) -> dict[str, str]:

@@ -116,7 +116,7 @@ class Journal:
         self.path = home / "journal.db"
         if create:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        elif not self.path.exists():
+        elif not self.exists(home):
             raise ClmsError("NOT_INSTALLED")
         try:
             self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
@@ -128,6 +128,11 @@ class Journal:
             raise ClmsError("JOURNAL_UNREADABLE", path=self.path, detail=error) from None
         if found > FORMAT:
             raise ClmsError("JOURNAL_NEWER", path=self.path, found=found, known=FORMAT)
+
+    @staticmethod
+    def exists(home: Path) -> bool:
+        """Whether a school has a journal already."""
+        return (home / "journal.db").exists()
 
     def _use_wal(self) -> None:
         # two processes that make a journal at once: this change alone does not wait for the other one
@@ -183,9 +188,8 @@ class Journal:
         :raises ClmsError: RUN_ACTIVE when one is open
         """
         with self._transaction():
-            row = self.open_run()
-            if row:
-                raise ClmsError("RUN_ACTIVE", kind=kind_word(row.kind), run=row.id, phase=self.run(row.id).phase())
+            if self.open_run():
+                raise self.in_the_way()
             cursor = self._db.execute(
                 "INSERT INTO runs (kind, phases, school, version, from_version, opened_at) VALUES (?, ?, ?, ?, ?, ?)",
                 (kind, json.dumps(phases), json.dumps(school), version, from_version, time.time()),
@@ -196,6 +200,16 @@ class Journal:
         """The run that has not ended, if there is one."""
         rows = self._rows("WHERE outcome IS NULL ORDER BY id LIMIT 1")
         return rows[0] if rows else None
+
+    def in_the_way(self, code: str = "RUN_ACTIVE") -> ClmsError:
+        """The refusal that names the run which has not ended.
+
+        :param code: RUN_INTERRUPTED where nobody is at work on it any more
+        """
+        row = self.open_run()
+        if row is None:  # somebody holds the lock and has not opened a run yet
+            return ClmsError(code, kind="run", run="?", phase="preflight")
+        return ClmsError(code, kind=kind_word(row.kind), run=row.id, phase=self.run(row.id).phase())
 
     def row(self, run: int) -> RunRow:
         """:raises ClmsError: RUN_NONE when the journal has no such run."""

@@ -69,8 +69,9 @@ KINDS: dict[str, tuple[str, ...]] = {
         "drain",
         *_FINISH,
     ),
-    "rollback": ("preflight", "backup", "drain", "container_replace", "health_check", *_FINISH),
-    "restore": ("preflight", "backup", "drain", "slot", "container_replace", "health_check", *_FINISH),
+    # closed before the backup: whatever was acknowledged is in it; see docs/decisions/0007
+    "rollback": ("preflight", "drain", "backup", "container_replace", "health_check", *_FINISH),
+    "restore": ("preflight", "drain", "backup", "slot", "container_replace", "health_check", *_FINISH),
     "backup": ("preflight", "backup", "clean_up"),
 }
 """Kind of run -> its phases in order."""

@@ -90,11 +90,20 @@ def _image(
     )
 
 
+def _goes_on(service: Service, release: Release) -> bool:
+    """Whether a service keeps its container in an update that only brings images.
+
+    The database does, and so does what the release does not change (a Redis with data): two containers on one volume
+    would spoil it. A cache is flushed at every switch.
+    """
+    return service.role == "database" or (service.role != "cache" and service.name not in release.images)
+
+
 def plan_slot(school: School, release: Release, *, run: int, architecture: str, current: Slot | None) -> Slot:
     """The slot that a run with ``release`` will build.
 
-    Without a migration the new slot keeps the database container and all volumes of ``current``; with one, every
-    volume that is declared ``copy`` gets a new one, and so does the database.
+    Without a migration the new slot keeps all volumes of ``current``, the database's container and those that the
+    release does not change; with one, every volume that is declared ``copy`` gets a new one, and so does the database.
 
     :raises ClmsError: RELEASE_ARCHITECTURE, RELEASE_INVALID
     """
@@ -109,7 +118,7 @@ def plan_slot(school: School, release: Release, *, run: int, architecture: str, 
     services: dict[str, SlotService] = {}
     for service in school.services:
         reference, config = _image(service, release, school, architecture, current)
-        if shares_data and current is not None and service.role == "database":
+        if shares_data and current is not None and _goes_on(service, release):
             kept = current.services[service.name]
             if kept.config != config:
                 raise ClmsError(

@@ -11,6 +11,8 @@ version_added: 0.1.0
 description:
   - The gate is an HAProxy container that owns every published port of CLMS.
   - A new gate is closed - it shows the maintenance page - until a run opens it to a slot.
+  - A gate whose image, address or ports are to be others is made anew, which takes about a second in which CLMS cannot
+    be reached; anything else it takes up without a gap. While a run is going on it is left alone.
 author:
   - CLMS Update maintainers (@clms-update)
 options:
@@ -32,7 +34,7 @@ attributes:
   diff_mode:
     description:
       - Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
-    support: none
+    support: full
   idempotent:
     description:
       - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
@@ -54,12 +56,18 @@ container:
   returned: success
   type: str
   sample: clms-gate
+differences:
+  description: In what the gate was not as it is described.
+  returned: success
+  type: list
+  elements: str
+  sample: ["ports is 80 instead of 80, 443"]
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.clms.update.plugins.module_utils.adapters import gate_container
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
-from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
 from ansible_collections.clms.update.plugins.module_utils.school import parse_school
@@ -74,18 +82,19 @@ def main() -> None:
         supports_check_mode=True,
     )
     require_libraries(module)
+    present = module.params["state"] == "present"
     try:
         school = parse_school(module.params["school"])
-        control = GateControl(school, Engine())
-        name = school.gate.container
-        present = control.engine.is_running(name)
-        if module.params["state"] == "absent":
-            there = control.engine.state(name) is not None
-            if there and not module.check_mode:
-                control.remove()
-            module.exit_json(changed=there, container=name)
-        changed = not present if module.check_mode else control.install()
-        module.exit_json(changed=changed, container=name)
+        found = gate_container.converge(school, Engine(), present=present, check_mode=module.check_mode)
+        module.exit_json(
+            changed=bool(found),
+            container=school.gate.container,
+            differences=[str(difference) for difference in found],
+            diff={
+                "before": {difference.name: difference.current for difference in found},
+                "after": {difference.name: difference.desired for difference in found},
+            },
+        )
     except ClmsError as error:
         fail(module, error)
 

@@ -22,9 +22,7 @@ options:
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
-    support: partial
-    details:
-      - In check mode the module does nothing and reports a change.
+    support: full
   diff_mode:
     description:
       - Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
@@ -59,15 +57,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
-from ansible_collections.clms.update.plugins.module_utils.phases.recover import recover
+from ansible_collections.clms.update.plugins.module_utils.phases.recover import is_needed, recover
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"home": {"type": "path", "required": True}}, supports_check_mode=True)
     require_libraries(module)
-    if module.check_mode:
-        module.exit_json(changed=True, outcome=None)
     try:
+        if module.check_mode:
+            module.exit_json(changed=is_needed(Path(module.params["home"])), outcome=None)
         module.exit_json(**recover(Path(module.params["home"])))
     except ClmsError as error:
         fail(module, error)

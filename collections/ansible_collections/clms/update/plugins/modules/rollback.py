@@ -28,9 +28,7 @@ options:
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
-    support: partial
-    details:
-      - In check mode the module does nothing and reports a change.
+    support: full
   diff_mode:
     description:
       - Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
@@ -100,11 +98,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     require_libraries(module)
-    if module.check_mode or module.params["run"] == 0:
-        module.exit_json(changed=module.check_mode, outcome="REFUSED", error=None)
+    if module.params["run"] == 0:
+        module.exit_json(changed=False, outcome="REFUSED", error=None)
     try:
         journal = Journal(Path(module.params["home"]))
         try:
+            row = journal.row(module.params["run"])
+            if module.check_mode:
+                module.exit_json(changed=row.outcome is None, outcome=row.outcome, error=row.error)
             module.exit_json(**put_back(journal, module.params["run"]))
         finally:
             journal.close()

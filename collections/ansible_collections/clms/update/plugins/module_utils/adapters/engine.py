@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class ContainerState:
     """``healthy``, ``unhealthy``, ``starting``; None without a health check"""
     started_at: str
     restart_policy: str
+    labels: dict[str, str] = field(default_factory=dict)
+    networks: frozenset[str] = frozenset()
+    """names of the networks that it is connected to"""
 
 
 class Engine:
@@ -83,6 +86,8 @@ class Engine:
             health=state["Health"]["Status"] if state.get("Health") else None,
             started_at=state["StartedAt"],
             restart_policy=found["HostConfig"]["RestartPolicy"]["Name"] or "no",
+            labels=found["Config"]["Labels"] or {},
+            networks=frozenset(found["NetworkSettings"]["Networks"]),
         )
 
     def is_running(self, name: str) -> bool:
@@ -212,6 +217,14 @@ class Engine:
             self.disconnect(container, name)
         try:
             self.api.remove_network(name)
+        except docker.errors.NotFound:
+            return
+
+    def remove_unused_network(self, name: str) -> None:
+        """Remove a network, unless a container is connected to it."""
+        try:
+            if not self.api.inspect_network(name).get("Containers"):
+                self.api.remove_network(name)
         except docker.errors.NotFound:
             return
 

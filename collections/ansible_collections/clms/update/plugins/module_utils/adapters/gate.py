@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate at work: its files on disk and its runtime socket.
+"""The gate at work: its files on disk and its runtime socket; :mod:`.gate_container` makes it.
 
 What must hold after a crash is written to disk first and told to the running process second.
 """
@@ -7,11 +7,9 @@ What must hold after a crash is written to disk first and told to the running pr
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 
 from .. import gate_config
-from ..containers import outside_network
 from ..errors import ClmsError
 from ..school import School
 from ..slots import Slot
@@ -29,31 +27,44 @@ class GateControl:
         self.gate = school.gate
         self.engine = engine
         self.folder = school.home / "gate"
-        self._network = outside_network(school)
         self._names = [gate_config.port_name(port.listen) for port in self.gate.ports]
         self._http = [gate_config.port_name(port.listen) for port in self.gate.ports if port.mode == "http"]
 
-    # the installation
+    # the files
 
-    def write_files(self, slot: Slot | None) -> bool:
-        """Write everything but the mode; returns whether something changed."""
-        (self.folder / "run").mkdir(mode=0o755, parents=True, exist_ok=True)
-        files: dict[str, str | bytes] = {
-            "haproxy.cfg": gate_config.render(self.gate, slot),
-            **gate_config.maintenance_files(self.school.title),
+    def outdated(self, slot: Slot | None) -> dict[str, bytes]:
+        """Name -> content of the files that are not on the disk as they have to be for ``slot``; the mode left out."""
+        files: dict[str, bytes] = {
+            "haproxy.cfg": gate_config.render(self.gate, slot).encode(),
+            **{name: text.encode() for name, text in gate_config.maintenance_files(self.school.title).items()},
         }
         if self.gate.certificate_file:
             files["certificate.pem"] = Path(self.gate.certificate_file).read_bytes()
-        changed = False
-        for name, content in files.items():
-            path = self.folder / name
-            data = content.encode() if isinstance(content, str) else content
-            if not path.exists() or path.read_bytes() != data:
-                write_atomically(path, data)
-                changed = True
+        return {name: content for name, content in files.items() if self._on_disk(name) != content}
+
+    def _on_disk(self, name: str) -> bytes | None:
+        path = self.folder / name
+        return path.read_bytes() if path.exists() else None
+
+    def write_files(self, slot: Slot | None) -> bool:
+        """Write everything but the mode; returns whether a gate that runs has to read its files anew for that.
+
+        The names of the slot's servers it can be told; see :meth:`open`.
+        """
+        outdated = self.outdated(slot)
+        before, after = self._on_disk("haproxy.cfg"), outdated.get("haproxy.cfg")
+        only_servers = (
+            outdated.keys() == {"haproxy.cfg"}
+            and before is not None
+            and after is not None
+            and gate_config.skeleton(before.decode()) == gate_config.skeleton(after.decode())
+        )
+        (self.folder / "run").mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name, content in outdated.items():
+            write_atomically(self.folder / name, content)
         if not (self.folder / "state.map").exists():
             self._write_mode("closed")
-        return changed
+        return bool(outdated) and not only_servers
 
     def _write_mode(self, mode: str) -> None:
         write_atomically(self.folder / "state.map", f"{gate_config.MODE_KEY} {mode}\n")
@@ -87,8 +98,7 @@ class GateControl:
     def _tell(self, *commands: str) -> None:
         for command in commands:
             answer = self.command(command)
-            # a command that worked says nothing, or what it changed
-            if answer and not any(word in answer for word in ("changed", "nothing", "no need to change")):
+            if not _took(answer):
                 raise ClmsError("GATE_UNREACHABLE", detail=f"'{command}': {answer}", container=self.gate.container)
 
     def _set_mode(self, mode: str) -> None:
@@ -122,9 +132,10 @@ class GateControl:
         return sum(gate_config.sessions(statistics, backend=f"live_{name}") for name in self._http)
 
     def cut_connections(self) -> None:
-        """End what still goes through the gate to the slot: streams, and connections to the database's port."""
-        for name in self._names:
-            self.command(f"shutdown sessions server live_{name}/live")
+        """End what still goes through the gate to the slot: requests, streams, connections to the database's port."""
+        backends = [f"live_{name}" for name in self._names] + [f"stream_{name}" for name in self._http]
+        for backend in backends:
+            self.command(f"shutdown sessions server {backend}/live")
 
     def _park(self) -> None:
         for name in self._http:
@@ -136,7 +147,7 @@ class GateControl:
         :raises ClmsError: GATE_UNREACHABLE
         """
         self.engine.connect(self.gate.container, slot.network)
-        self.write_files(slot)
+        read_anew = self.write_files(slot)
         self._write_mode("open")
         if not self.engine.is_running(self.gate.container):
             self.engine.start(self.gate.container)  # it reads all it needs from disk
@@ -146,7 +157,9 @@ class GateControl:
         if self._point_at(slot):
             self._set_mode("open")
         else:
-            self._reload()
+            read_anew = True
+        if read_anew:
+            self.reload()
 
     def _point_at(self, slot: Slot) -> bool:
         """Tell the running process where ``slot`` is; False when it cannot take that without reading its files."""
@@ -154,17 +167,22 @@ class GateControl:
             name = gate_config.port_name(port.listen)
             container = slot.services[port.service].container
             address = self.engine.address(container, slot.network)
-            self._tell(f"set server live_{name}/live fqdn {container}")
-            answer = self.command(f"set server live_{name}/live addr {address} port {port.port}")
-            if "address family" in answer:  # the server never had an address
-                return False
-            self.command(f"set server live_{name}/live state ready")
+            for kind in ("live", "stream") if port.mode == "http" else ("live",):
+                self.command(f"set server {kind}_{name}/live fqdn {container}")
+                answer = self.command(f"set server {kind}_{name}/live addr {address} port {port.port}")
+                # the server never had an address; or the process was started with files of an older CLMS Update
+                if not _took(answer):
+                    return False
+                self.command(f"set server {kind}_{name}/live state ready")
             if port.mode == "http":
                 self._tell(f"set server held_{name}/live addr {address} port {port.port}")
         return True
 
-    def _reload(self) -> None:
-        """Have the gate read its files anew; open connections stay with the old process until they end."""
+    def reload(self) -> None:
+        """Have the gate read its files anew; open connections stay with the old process until they end.
+
+        :raises ClmsError: GATE_UNREACHABLE
+        """
         process = self._process()
         self.engine.api.kill(self.gate.container, "SIGUSR2")
         if not wait_until(lambda: self.is_up() and self._process() != process, seconds=30):
@@ -174,50 +192,7 @@ class GateControl:
         """The number of the process that answers on the socket."""
         return next((line for line in self.command("show info").splitlines() if line.startswith("Pid:")), "")
 
-    def install(self) -> bool:
-        """Make the gate's container, closed until a slot is opened; returns whether something changed."""
-        slot_named = (self.folder / "haproxy.cfg").exists()
-        changed = False if slot_named else self.write_files(None)
-        name = self.gate.container
-        state = self.engine.state(name)
-        if state is None:
-            self.engine.ensure_network(self._network, internal=False, labels={"clms.project": self.school.project})
-            self._create()
-            changed = True
-        if not self.engine.is_running(name):
-            self.engine.start(name)
-            changed = True
-        if not wait_until(self.is_up, seconds=30):
-            said = self.engine.logs(name, lines=5).strip()[-300:]
-            raise ClmsError("GATE_UNREACHABLE", detail=f"it did not start: {said}", container=name)
-        return changed
 
-    def _create(self) -> None:
-        api = self.engine.api
-        api.create_container(
-            self.gate.image,
-            name=self.gate.container,
-            command=["haproxy", "-W", "-db", "-f", "/gate/haproxy.cfg"],
-            ports=[port.listen for port in self.gate.ports],
-            labels={"clms.project": self.school.project, "clms.purpose": "gate"},
-            host_config=api.create_host_config(
-                binds=[f"{self.folder}:/gate:rw"],
-                port_bindings={port.listen: (self.gate.address, port.listen) for port in self.gate.ports},
-                network_mode=self._network,
-                restart_policy={"Name": "always"},
-            ),
-        )
-
-    def remove(self) -> None:
-        """Remove the gate's container and its network."""
-        self.engine.remove(self.gate.container)
-        self.engine.remove_network(self._network)
-
-    def wait_serving(self, seconds: float) -> bool:
-        """Wait until the gate is open and resolves its servers."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.is_up() and self.mode() == "open":
-                return True
-            time.sleep(0.05)
-        return False
+def _took(answer: str) -> bool:
+    """Whether a command worked: it says nothing then, or what it changed."""
+    return not answer or any(word in answer for word in ("changed", "nothing", "no need to change"))

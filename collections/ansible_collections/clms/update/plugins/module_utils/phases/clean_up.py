@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 from ..adapters.files import write_atomically
@@ -13,15 +14,32 @@ from ..slots import Slot
 from ..status import describe_run
 from .backup import remove_old_backups
 
+_KEPT_RUNS = 20
+"""runs whose evidence and report stay"""
+
 
 def work(context: Context) -> dict[str, Any]:
     """Do the phase; returns what was removed. What cannot be removed is named, and tried again by the next run."""
-    with context.step("retention"):
-        backups, problems = remove_old_backups(context)
+    backups, problems = tidy(context)
     images = _remove_images(context)
     report = describe_run(context.run.row, context.journal.records(context.run.id))
     write_atomically(context.folder / "report.json", json.dumps(report, indent=2))
     return {"backups": backups, "images": images, "problems": problems}
+
+
+def tidy(context: Context) -> tuple[list[str], list[str]]:
+    """What every run does at its end, also one that failed: old backups, its package, the folders of old runs.
+
+    :returns: the backups that are gone, and what could not be removed
+    """
+    runs = context.folder.parent
+    with context.step("retention"):
+        backups, problems = remove_old_backups(context)
+        for package in context.folder.glob("*.zip*"):
+            package.unlink()
+        for old in sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT_RUNS]:
+            shutil.rmtree(old, ignore_errors=True)
+    return backups, problems
 
 
 def _remove_images(context: Context) -> list[str]:

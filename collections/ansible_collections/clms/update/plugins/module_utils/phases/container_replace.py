@@ -7,7 +7,9 @@ from typing import Any
 
 from ..adapters.database import database_of
 from ..adapters.engine import engine_errors
+from ..containers import outside_network
 from ..run import Context
+from ..school import Service
 from .prepare import prepare
 from .slot import stop_database
 
@@ -20,6 +22,8 @@ def work(context: Context) -> dict[str, Any]:
             prepare(context)
     started = []
     if context.run.row.kind == "rollback":
+        with engine_errors("CONTAINER_FAILED"):
+            _make_ready(context)
         name = slot.services[context.school.database.service].container
         if name != context.old.services[context.school.database.service].container:
             stop_database(context)
@@ -34,3 +38,28 @@ def work(context: Context) -> dict[str, Any]:
             engine.start(name)
         started.append(name)
     return {"containers": started}
+
+
+def _make_ready(context: Context) -> None:
+    """Bring the earlier slot, which was open once, to the state of one that is not open yet.
+
+    Its caches are empty, its events are off, and nobody outside can be reached before the commit.
+    """
+    engine, school, slot = context.engine, context.school, context.new
+    own = slot.own_containers(context.slot)
+    with context.step("make_ready", slot=slot.name):
+        for service in school.services:
+            container = slot.services[service.name].container
+            if container not in own:
+                continue
+            if service.role == "cache":
+                engine.remove(container)
+                for volume in _emptied(service):
+                    engine.remove_volume(slot.volumes[volume])
+            elif service.egress:
+                engine.disconnect(container, outside_network(school))
+    prepare(context)
+
+
+def _emptied(service: Service) -> list[str]:
+    return [volume.name for volume in service.volumes if volume.on_update == "empty"]

@@ -41,12 +41,15 @@ def work(context: Context) -> dict[str, Any]:
 def stop_application(context: Context) -> None:
     """Stop slot A's application, the service that users reach first."""
     engine, slot = context.engine, context.old
+    goes_on = {service.container for service in context.new.services.values()}
     with context.step("restart_policy", policy="no"), engine_errors("DRAIN_FAILED"):
         for service in context.school.services:
-            if not context.new.services or slot.services[service.name] != context.new.services.get(service.name):
+            if slot.services[service.name].container not in goes_on:
                 engine.set_restart(slot.services[service.name].container, "no")
     for service in reversed(context.school.application):
         name = slot.services[service.name].container
+        if name in goes_on:
+            continue
         with context.step("stop", container=name) as outcome, engine_errors("DRAIN_FAILED"):
             state = engine.stop(name, service.stop_grace)
             outcome["exit_code"] = state.exit_code if state else None

@@ -7,13 +7,17 @@ import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from .. import lock
-from ..adapters.backup_store import check_place
+from ..adapters.backup_store import check_place, find_backup
 from ..adapters.database import database_of
+from ..adapters.engine import Engine
 from ..adapters.files import folder_bytes
 from ..adapters.gate import GateControl
+from ..adapters.gate_container import needs_new_container
+from ..adapters.probe import run_smoke
 from ..adapters.vendor import wanted_release
 from ..disk import Mount, Need, check_space
 from ..errors import ClmsError
@@ -24,10 +28,12 @@ from ..run import Context, failures_recorded, read_env_file
 from ..school import School, parse_school
 from ..secret_file import read_credentials, read_secret
 from ..slots import Slot, plan_slot, restored_slot
+from ..smoke import SmokeError
 from ..version import UPDATER, Version, check_path
 from .clean_up import free_slot
+from .health_check import place_of
 from .image_pull import is_present
-from .restore import load_saved_images, lost_writes, slot_of_backup
+from .restore import load_saved_images, lost_writes, written_since
 
 _DUMP_SHARE = 0.5
 """Bytes of an encrypted, compressed dump for each byte of data, as an upper bound seen with text."""
@@ -44,7 +50,7 @@ class Request:
     backup: str | None = None
     """for a restore"""
     confirm: str | None = None
-    """for a rollback: the version to go back to, typed by the person"""
+    """for a rollback or a restore: the version to go back to, typed by the person"""
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,10 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
         descriptor = lock.acquire(school.home)
         running = journal.open_run()
         if descriptor is None:
-            raise _active(journal)
+            raise journal.in_the_way()
         if running is not None:
             os.close(descriptor)
-            phase = journal.run(running.id).phase()
-            raise ClmsError("RUN_INTERRUPTED", run=running.id, kind=kind_word(running.kind), phase=phase)
+            raise journal.in_the_way("RUN_INTERRUPTED")
         run = journal.begin(
             request.kind, phases=KINDS[request.kind], school=description, version=request.version, from_version=None
         )
@@ -114,10 +119,17 @@ def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
     :raises ClmsError: as :func:`begin`
     """
     school = parse_school(description)
-    journal = Journal(school.home)
+    if request.kind == "install" and not Journal.exists(school.home):
+        with TemporaryDirectory() as folder:  # a journal with nothing in it, to look at
+            return _look(Journal(Path(folder), create=True), description, request)
+    return _look(Journal(school.home), description, request)
+
+
+def _look(journal: Journal, description: dict[str, Any], request: Request) -> dict[str, Any]:
+    school = parse_school(description)
     try:
         if journal.open_run() is not None:
-            raise _active(journal)
+            raise journal.in_the_way()
         latest = journal.rows(limit=1)
         row = RunRow(
             id=latest[0].id + 1 if latest else 1,
@@ -149,13 +161,6 @@ def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
 
 def _nothing_to_do(request: Request, error: ClmsError) -> dict[str, Any]:
     return {"kind": request.kind, "version": str(error.values["version"]), "phases": [], "arithmetic": []}
-
-
-def _active(journal: Journal) -> ClmsError:
-    row = journal.open_run()
-    if row is None:
-        return ClmsError("RUN_ACTIVE", kind="run", run="?", phase="preflight")
-    return ClmsError("RUN_ACTIVE", kind=kind_word(row.kind), run=row.id, phase=journal.run(row.id).phase())
 
 
 def _refuse(journal: Journal, error: ClmsError) -> None:
@@ -208,6 +213,8 @@ def examine(context: Context, request: Request) -> Findings:
     slot: Slot | None = None
     release: Release | None = None
     lost: dict[str, int] = {}
+    if current is not None:
+        check_description(school, current)
     if request.kind in ("install", "update"):
         release = wanted_release(school, request.version)
         check_release(release, current, request.kind)
@@ -218,23 +225,51 @@ def examine(context: Context, request: Request) -> Findings:
     check_place(Path(school.backup.path))
     events = "OFF"
     if request.kind != "install":
-        events = check_serving(context)
+        if request.kind != "backup":
+            check_gate(school, engine)
+        events = check_serving(context, request.kind)
     if request.kind == "restore":
-        backed_up = slot_of_backup(school, request.backup or "")
-        planned = restored_slot(school, backed_up, run=context.run.id, current=context.old)
-        slot = load_saved_images(school, engine, planned)
-        missing = [service.image for service in slot.services.values() if engine.image(service.image) is None]
-        if missing:
-            raise ClmsError("IMAGE_MISSING", image=missing[0], backup=request.backup)
+        slot, lost = _to_restore(context, request)
     if request.kind == "rollback":
-        slot = context.journal.slot("previous")
-        if slot is None:
-            raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
-        lost = lost_writes(context, slot)
-        if not _shares_data(school, slot, context.old) and request.confirm != slot.version:
-            raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), current=context.old.version, word=slot.version)
+        slot, lost = _to_go_back_to(context, request)
     arithmetic = check_space(space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes)
     return Findings(kind, slot, arithmetic, events, lost, request.backup)
+
+
+def _to_restore(context: Context, request: Request) -> tuple[Slot, dict[str, int]]:
+    """The slot that a restore builds, and what it would lose.
+
+    :raises ClmsError: a BACKUP_ code, SCHOOL_CHANGED, IMAGE_MISSING or CONFIRMATION_MISSING
+    """
+    school = context.school
+    manifest = find_backup(school, request.backup or "")[1]
+    check_description(school, manifest.slot)
+    planned = restored_slot(school, manifest.slot, run=context.run.id, current=context.old)
+    slot = load_saved_images(school, context.engine, planned)
+    missing = [service.image for service in slot.services.values() if context.engine.image(service.image) is None]
+    if missing:
+        raise ClmsError("IMAGE_MISSING", image=missing[0], backup=manifest.id)
+    lost = written_since(context, manifest)
+    if request.confirm != slot.version:
+        since = f"the backup was made on {manifest.created[:10]} at {manifest.created[11:16]} UTC"
+        raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), since=since, word=slot.version)
+    return slot, lost
+
+
+def _to_go_back_to(context: Context, request: Request) -> tuple[Slot, dict[str, int]]:
+    """The slot that a rollback goes back to, and what it would lose.
+
+    :raises ClmsError: ROLLBACK_UNAVAILABLE, SCHOOL_CHANGED or CONFIRMATION_MISSING
+    """
+    slot = context.journal.slot("previous")
+    if slot is None:
+        raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
+    check_description(context.school, slot)
+    lost = lost_writes(context, slot)
+    if not _shares_data(context.school, slot, context.old) and request.confirm != slot.version:
+        since = f"version {context.old.version} was opened to users"
+        raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), since=since, word=slot.version)
+    return slot, lost
 
 
 def _shares_data(school: School, one: Slot, other: Slot) -> bool:
@@ -249,12 +284,12 @@ def phases_of(kind: str, school: School) -> tuple[str, ...]:
 
 
 def _words(lost: dict[str, int]) -> str:
-    """``7 writes (5 in borrows, 2 in books)``."""
+    """``at least 7 writes (5 in borrows, 2 in books)``: rows that were changed more than once count once at most."""
     total = sum(lost.values())
     if not total:
-        return "changes, although no new rows were found,"
+        return "what was changed, although no new rows were found,"
     parts = ", ".join(f"{count} in {table}" for table, count in sorted(lost.items()) if count)
-    return f"{total} {'write' if total == 1 else 'writes'} ({parts})"
+    return f"at least {total} {'write' if total == 1 else 'writes'} ({parts})"
 
 
 def check_release(release: Release, current: Slot | None, kind: str, *, now: datetime | None = None) -> None:
@@ -292,13 +327,39 @@ def check_secrets(school: School) -> None:
         read_credentials(Path(school.registry_credentials_file))
 
 
-def check_serving(context: Context) -> str:
-    """The old version serves as it should: containers, database, gate.
+def check_description(school: School, slot: Slot) -> None:
+    """Decide whether a school's description and a slot have the same services and volumes.
+
+    :raises ClmsError: SCHOOL_CHANGED
+    """
+    volumes = {volume.name for service in school.services for volume in service.volumes}
+    services = {service.name for service in school.services}
+    for what, described, there in (("service", services, set(slot.services)), ("volume", volumes, set(slot.volumes))):
+        for name in sorted(described ^ there):
+            where = f"names the {what} '{name}'" if name in described else f"does not name the {what} '{name}'"
+            raise ClmsError("SCHOOL_CHANGED", version=slot.version, detail=where)
+
+
+def check_gate(school: School, engine: Engine) -> None:
+    """:raises ClmsError: GATE_DIFFERS when only a new container would make the gate what the description says."""
+    differing = needs_new_container(GateControl(school, engine))
+    if differing:
+        raise ClmsError("GATE_DIFFERS", detail="; ".join(str(difference) for difference in differing))
+
+
+def check_serving(context: Context, kind: str) -> str:
+    """What serves is in a state from which the run can be done.
+
+    Before an update everything has to work: a version that does not cannot be told from an update that spoilt it. To
+    go back from a version that does not work must be possible, so then only the database has to answer.
 
     :returns: the database's event scheduler setting
     :raises ClmsError: SCHOOL_NOT_RUNNING, a DATABASE_ code or GATE_UNREACHABLE
     """
+    database_service = context.school.database.service
     for name, service in context.old.services.items():
+        if kind != "update" and name != database_service:
+            continue
         state = context.engine.state(service.container)
         if state is None or not state.running:
             raise ClmsError("SCHOOL_NOT_RUNNING", detail=f"the container {service.container} of '{name}' does not run")
@@ -313,6 +374,12 @@ def check_serving(context: Context) -> str:
     gate = GateControl(context.school, context.engine)
     if gate.mode() != "open":
         raise ClmsError("SCHOOL_NOT_RUNNING", detail="the gate is closed")
+    if kind == "update":
+        try:
+            run_smoke(context.engine, context.school, place_of(context.old), context.old.parsed_release(), writes=False)
+        except (SmokeError, ClmsError) as error:
+            detail = error.happened if isinstance(error, ClmsError) else str(error)
+            raise ClmsError("SCHOOL_NOT_RUNNING", detail=f"its smoke test fails: {detail.rstrip('.')}") from None
     return events
 
 

@@ -8,20 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from .. import lock
-from ..errors import ClmsError
 from ..journal import Journal, RunRow
-from ..plan import kind_word
 from .forward import finish
 from .rollback import LINGER_SECONDS, put_back
 
 
-def _given_up(journal: Journal) -> RunRow | None:
-    """The newest run, if putting it back was given up: a person has mended the cause and wants it tried again.
+def unfinished(journal: Journal) -> RunRow | None:
+    """The run that is to be put in order: one that was interrupted, or the newest if putting it back was given up.
 
-    What was refused since then has touched nothing.
+    In that case a person has mended the cause and wants it tried again; what was refused since has touched nothing.
     """
+    row = journal.open_run()
+    if row is not None:
+        return row
     newest = next((row for row in journal.rows() if row.outcome != "REFUSED"), None)
     return newest if newest and newest.outcome == "NEEDS_OPERATOR" else None
+
+
+def is_needed(home: Path) -> bool:
+    """Whether :func:`recover` would do something.
+
+    :raises ClmsError: RUN_ACTIVE while a run is going on, or what is wrong with the journal
+    """
+    journal = Journal(home)
+    try:
+        if lock.is_held(home):
+            raise journal.in_the_way()
+        return unfinished(journal) is not None
+    finally:
+        journal.close()
 
 
 def recover(home: Path) -> dict[str, Any]:
@@ -33,14 +48,10 @@ def recover(home: Path) -> dict[str, Any]:
     journal = Journal(home)
     try:
         descriptor = lock.acquire(home)
-        row = journal.open_run()
         if descriptor is None:
-            phase = journal.run(row.id).phase() if row else "?"
-            kind = kind_word(row.kind) if row else "run"
-            raise ClmsError("RUN_ACTIVE", kind=kind, run=row.id if row else "?", phase=phase)
+            raise journal.in_the_way()
         try:
-            if row is None:
-                row = _given_up(journal)
+            row = unfinished(journal)
             if row is None:
                 return {"outcome": None, "changed": False}
             run = journal.run(row.id)

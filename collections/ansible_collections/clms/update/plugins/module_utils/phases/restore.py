@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from ..adapters.accounts import apply_accounts
@@ -21,14 +22,6 @@ from ..school import School
 from ..slots import Slot
 
 _START_SECONDS = 300
-
-
-def slot_of_backup(school: School, backup: str) -> Slot:
-    """The slot that a backup holds.
-
-    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED or SECRET_FILE
-    """
-    return find_backup(school, backup)[1].slot
 
 
 def load_saved_images(school: School, engine: Engine, slot: Slot) -> Slot:
@@ -115,7 +108,18 @@ def lost_writes(context: Context, slot: Slot) -> dict[str, int]:
     opened = context.journal.run(run).result("open")
     before: dict[str, int] = opened.get("rows") or _rows_of_backup(context, run)
     at = float(opened.get("rows_at") or _opened_at(context, run))
-    with database_of(context, current) as now:
+    return _changed(context, before, at)
+
+
+def written_since(context: Context, manifest: Manifest) -> dict[str, int]:
+    """What users have written since a backup was made, and would lose by its restore; as :func:`lost_writes`."""
+    made = datetime.fromisoformat(manifest.created).timestamp()
+    return _changed(context, manifest.database.tables, made)
+
+
+def _changed(context: Context, before: dict[str, int], at: float) -> dict[str, int]:
+    """Table -> rows that the serving slot has more or fewer than ``before``; 1 for one touched since ``at``."""
+    with database_of(context, context.old) as now:
         rows = now.row_counts()
         touched = now.touched_since(at)
     lost = {table: abs(rows.get(table, 0) - before.get(table, 0)) for table in rows.keys() | before.keys()}

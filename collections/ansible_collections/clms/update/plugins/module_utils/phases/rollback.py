@@ -23,7 +23,7 @@ from ..journal import Journal, Run
 from ..plan import PHASES, kind_word
 from ..run import Context
 from ..smoke import SmokeError
-from .clean_up import free_slot
+from .clean_up import free_slot, tidy
 from .forward import finish
 from .health_check import place_of
 from .open import allow_egress, restore_restart
@@ -82,6 +82,7 @@ def _put_back(context: Context) -> dict[str, Any]:
             return _needs_operator(context, problem)
     # CLMS serves: what cannot be removed now is removed by the next run
     _attempt(context, "remove_new", lambda context: _remove_new(context, keep_data=cause["phase"] == "migrate"))
+    _attempt(context, "tidy", tidy)
     outcome = "ROLLED_BACK" if closed else outcome_of(cause["phase"])
     run.close(outcome, cause)
     event = "ROLLBACK_COMPLETED" if outcome == "ROLLED_BACK" else "UPDATE_FAILED"
@@ -90,7 +91,7 @@ def _put_back(context: Context) -> dict[str, Any]:
     return {"outcome": outcome, "error": cause, "changed": closed}
 
 
-def _attempt(context: Context, what: str, action: Callable[[Context], None]) -> Exception | None:
+def _attempt(context: Context, what: str, action: Callable[[Context], object]) -> Exception | None:
     """Try something a few times; returns the last problem, or None when it was done."""
     problem: Exception | None = None
     for number in range(1, _ATTEMPTS + 1):

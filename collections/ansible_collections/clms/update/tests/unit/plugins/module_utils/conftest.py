@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata
 from tuf.ngclient import FetcherInterface
 
-from ansible_collections.clms.update.plugins.module_utils.adapters.engine import ContainerState
-from ansible_collections.clms.update.plugins.module_utils.containers import ContainerSpec, labels
+from ansible_collections.clms.update.plugins.module_utils.backup_manifest import DatabaseFacts, Manifest, Proof
+from ansible_collections.clms.update.plugins.module_utils.containers import labels
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
@@ -29,6 +28,8 @@ from ansible_collections.clms.update.plugins.module_utils.school import School, 
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot, plan_slot
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
 from publisher.repository import NewTarget, Repository
+
+from .fake_engine import FakeEngine
 
 URL = "https://vendor.test/repository"
 DIGEST = "sha256:" + "a" * 64
@@ -313,154 +314,20 @@ def new_images(school: School, old: Slot) -> Slot:
     return plan_slot(school, release, run=2, architecture="amd64", current=old)
 
 
-@dataclass
-class FakeEngine:
-    """A Docker engine in memory. ``calls`` are the changes that were asked for, in their order."""
-
-    folder: Path
-    containers: dict[str, ContainerState] = field(default_factory=dict)
-    specs: dict[str, ContainerSpec] = field(default_factory=dict)
-    label_sets: dict[str, dict[str, str]] = field(default_factory=dict)
-    """name of a container, volume or network -> its labels"""
-    volumes: dict[str, Path] = field(default_factory=dict)
-    networks: set[str] = field(default_factory=set)
-    images: dict[str, dict[str, Any]] = field(default_factory=dict)
-    outputs: dict[str, str] = field(default_factory=dict)
-    """container -> what it has said"""
-    fails: dict[tuple[str, str], Exception] = field(default_factory=dict)
-    """call and its first argument -> what it raises"""
-    calls: list[tuple[str, ...]] = field(default_factory=list)
-    exit_codes: dict[str, int | None] = field(default_factory=dict)
-    """container -> code with which it ends"""
-
-    def set_up(self, slot: Slot, project: str, *, running: bool = True) -> None:
-        """Make everything that a slot consists of."""
-        for name, service in slot.services.items():
-            state = ContainerState(service.container, running, 0, False, service.image, None, "", "always")
-            self.containers.setdefault(service.container, state)
-            own = {"project": project, "run": str(slot.run), "slot": slot.name, "service": name, "purpose": "service"}
-            self.label_sets.setdefault(service.container, {f"clms.{key}": value for key, value in own.items()})
-            self.images.setdefault(service.image, {"RootFS": {"Layers": []}})
-        for volume in slot.volumes.values():
-            self.ensure_volume(volume, {})
-        self.networks.add(slot.network)
-        self.calls.clear()
-
-    def did(self, *names: str) -> list[tuple[str, ...]]:
-        """The calls of these names."""
-        return [call for call in self.calls if call[0] in names]
-
-    def running(self) -> set[str]:
-        """Names of the containers that run."""
-        return {name for name, state in self.containers.items() if state.running}
-
-    def _call(self, name: str, *arguments: str) -> None:
-        self.calls.append((name, *arguments))
-        if error := self.fails.get((name, arguments[0])):
-            raise error
-
-    def architecture(self) -> str:
-        return "amd64"
-
-    def root(self) -> Path:
-        return self.folder
-
-    def state(self, name: str) -> ContainerState | None:
-        return self.containers.get(name)
-
-    def is_running(self, name: str) -> bool:
-        return name in self.running()
-
-    def create(self, spec: ContainerSpec) -> None:
-        self._call("create", spec.name)
-        self.specs[spec.name] = spec
-        self.label_sets[spec.name] = spec.labels
-        self.containers.setdefault(spec.name, ContainerState(spec.name, False, 0, False, spec.image, None, "", "no"))
-
-    def start(self, name: str) -> None:
-        self._call("start", name)
-        self.containers[name] = replace(self.containers[name], running=True)
-
-    def stop(self, name: str, grace: int) -> ContainerState | None:
-        self._call("stop", name, str(grace))
-        if name in self.containers:
-            code = self.exit_codes.get(name, 0) or 0
-            self.containers[name] = replace(self.containers[name], running=False, exit_code=code)
-        return self.containers.get(name)
-
-    def remove(self, name: str) -> None:
-        self._call("remove", name)
-        self.containers.pop(name, None)
-
-    def set_restart(self, name: str, policy: str) -> None:
-        self._call("set_restart", name, policy)
-        if name in self.containers:
-            self.containers[name] = replace(self.containers[name], restart_policy=policy)
-
-    def logs(self, name: str, *, lines: int = 200, since: float | None = None) -> str:
-        return "\n".join(self.outputs.get(name, "").splitlines()[-lines:])
-
-    def _labelled(self, names: Any, wanted: dict[str, str]) -> list[str]:
-        asked = {f"clms.{key}": value for key, value in wanted.items()}.items()
-        return sorted(name for name in names if asked <= self.label_sets.get(name, {}).items())
-
-    def by_label(self, **wanted: str) -> list[str]:
-        return self._labelled(self.containers, wanted)
-
-    def volumes_by_label(self, **wanted: str) -> list[str]:
-        return self._labelled(self.volumes, wanted)
-
-    def networks_by_label(self, **wanted: str) -> list[str]:
-        return self._labelled(self.networks, wanted)
-
-    def address(self, name: str, network: str) -> str | None:
-        return "192.0.2.1" if self.is_running(name) else None
-
-    def run_once(self, spec: ContainerSpec, *, timeout: int) -> tuple[int | None, str]:
-        self._call("run_once", spec.name, str(timeout))
-        self.specs[spec.name] = spec
-        return self.exit_codes.get(spec.name, 0), self.outputs.get(spec.name, "")
-
-    def ensure_network(self, name: str, *, internal: bool, labels: dict[str, str]) -> None:
-        self._call("ensure_network", name, "internal" if internal else "open")
-        self.networks.add(name)
-        self.label_sets[name] = labels
-
-    def connect(self, container: str, network: str) -> None:
-        self._call("connect", container, network)
-
-    def connect_as(self, container: str, network: str, alias: str) -> None:
-        self._call("connect_as", container, network, alias)
-
-    def disconnect(self, container: str, network: str) -> None:
-        self._call("disconnect", container, network)
-
-    def remove_network(self, name: str) -> None:
-        self._call("remove_network", name)
-        self.networks.discard(name)
-
-    def ensure_volume(self, name: str, labels: dict[str, str]) -> Path:
-        self._call("ensure_volume", name)
-        self.label_sets[name] = labels
-        self.volumes.setdefault(name, self.folder / name).mkdir(parents=True, exist_ok=True)
-        return self.volumes[name]
-
-    def volume_path(self, name: str) -> Path | None:
-        return self.volumes.get(name)
-
-    def remove_volume(self, name: str) -> None:
-        self._call("remove_volume", name)
-        self.volumes.pop(name, None)
-
-    def image(self, reference: str) -> dict[str, Any] | None:
-        return self.images.get(reference)
-
-    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
-        self._call("pull", f"{repository}@{digest}")
-
-    def remove_image(self, reference: str) -> bool:
-        self._call("remove_image", reference)
-        return self.images.pop(reference, None) is not None
+@pytest.fixture
+def manifest(school: School, old: Slot) -> Manifest:
+    """A backup of 1.0.0."""
+    return Manifest(
+        id="20261124T101112Z-1.0.0-r1",
+        created="2026-11-24T10:11:12Z",
+        school=school.title,
+        version="1.0.0",
+        slot=old,
+        files=(),
+        images=(),
+        database=DatabaseFacts("clms", DATABASE_IMAGE, {"books": 10}, "x"),
+        proven=Proof("2026-11-24T10:12:00Z", "by restoring it", 1.0),
+    )
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +116,36 @@ def test_an_image_that_cannot_be_removed_is_tried_again(begin: Begin, engine: An
     assert clean_up._remove_images(context) == [new.services["frontend"].image]
     engine.remove_image = lambda image: True
     assert used in clean_up._remove_images(context)
+
+
+# what every run does at its end
+
+
+def test_a_run_leaves_its_evidence_and_not_its_package(begin: Begin) -> None:
+    context = begin(phase="clean_up")
+    packages = ("clms-1.0.1.zip", "clms-1.0.1.zip.sig", "clms-1.0.1.zip.part")
+    evidence = ("report.json", "linden-backend-r2.log", "zip.log")
+    for name in (*packages, *evidence):
+        (context.folder / name).touch()
+    for _ in range(2):
+        assert clean_up.tidy(context) == ([], [])
+        assert {path.name for path in context.folder.iterdir()} == set(evidence)
+
+
+@pytest.mark.parametrize(("runs", "gone"), [(3, 0), (20, 0), (21, 1), (25, 5)])
+def test_the_folders_of_the_last_twenty_runs_stay(begin: Begin, runs: int, gone: int) -> None:
+    context = begin(phase="clean_up")
+    folder = context.folder.parent
+    for number in range(1, runs):
+        old = folder / str(100 + number)
+        old.mkdir()
+        (old / "evidence.log").touch()
+        os.utime(old, (number, number))
+    clean_up.tidy(context)
+    assert {path.name for path in folder.iterdir()} == {
+        str(context.run.id),
+        *(str(100 + number) for number in range(1 + gone, runs)),
+    }
 
 
 def test_the_phase_and_its_report(begin: Begin, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

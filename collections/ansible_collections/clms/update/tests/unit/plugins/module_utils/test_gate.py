@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils.adapters import gate as module
 from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.school import School, parse_school
@@ -46,7 +47,8 @@ def gate(school: School, engine: Any, old: Slot) -> Gate:
     found = Gate(school, engine)
     found.write_files(old)
     found._write_mode("open")
-    engine.containers["linden-gate"] = engine.containers["linden-frontend-r1"]
+    engine.add("linden-gate", labels={})
+    engine.calls.clear()
     return found
 
 
@@ -58,9 +60,50 @@ def test_before_the_first_slot_the_gate_is_closed(school: School, engine: Any) -
 
 
 def test_files_that_have_not_changed_are_not_written(gate: Gate, old: Slot, new: Slot) -> None:
+    def numbers() -> dict[str, int]:
+        return {path.name: path.stat().st_ino for path in gate.folder.iterdir()}
+
+    before = numbers()
+    assert gate.outdated(old) == {}
     assert gate.write_files(old) is False
-    assert gate.write_files(new) is True
+    assert numbers() == before
+    assert list(gate.outdated(new)) == ["haproxy.cfg"]
+    gate.write_files(new)
+    assert {name for name, number in numbers().items() if number != before[name]} == {"haproxy.cfg"}
     assert gate.on_disk() == ("open", "r2")  # writing files does not change the mode
+
+
+def another_title(gate: Gate) -> None:
+    (gate.folder / "maintenance.html").write_text("that of another school")
+
+
+def another_template(gate: Gate) -> None:
+    config = gate.folder / "haproxy.cfg"
+    config.write_text(config.read_text().replace("timeout client 75s", "timeout client 60s"))
+
+
+def no_configuration(gate: Gate) -> None:
+    (gate.folder / "haproxy.cfg").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "of_old", "of_new"),
+    [
+        # a running gate can be told where the slot's servers are
+        pytest.param(lambda gate: None, False, False, id="nothing"),
+        pytest.param(another_title, True, True, id="title"),
+        pytest.param(another_template, True, True, id="template"),
+        pytest.param(no_configuration, True, True, id="no configuration"),
+    ],
+)
+def test_what_a_running_gate_has_to_read_anew(
+    gate: Gate, old: Slot, new: Slot, spoil: Callable[[Gate], None], of_old: bool, of_new: bool
+) -> None:
+    for slot, expected in ((old, of_old), (new, of_new)):
+        gate.write_files(old)
+        spoil(gate)
+        assert gate.write_files(slot) is expected
+        assert gate.write_files(slot) is False
 
 
 def test_a_certificate_is_copied_for_the_gate_alone(
@@ -104,12 +147,16 @@ def test_opening_is_on_the_disk_before_the_process_is_told(gate: Gate, engine: A
         "set server live_port_3000/live fqdn linden-frontend-r2",
         "set server live_port_3000/live addr 192.0.2.1 port 3000",
         "set server live_port_3000/live state ready",
+        "set server stream_port_3000/live fqdn linden-frontend-r2",
+        "set server stream_port_3000/live addr 192.0.2.1 port 3000",
+        "set server stream_port_3000/live state ready",
         "set server held_port_3000/live addr 192.0.2.1 port 3000",
         "set server live_port_3306/live fqdn linden-mysql-r2",
         "set server live_port_3306/live addr 192.0.2.1 port 3306",
         "set server live_port_3306/live state ready",
         "set map /gate/state.map mode open",  # users last
     ]
+    assert engine.did("kill") == []
 
 
 def test_a_gate_that_is_down_reads_everything_from_the_disk(gate: Gate, engine: Any, new: Slot) -> None:
@@ -121,16 +168,65 @@ def test_a_gate_that_is_down_reads_everything_from_the_disk(gate: Gate, engine: 
     assert gate.on_disk() == ("open", "r2")
 
 
-def test_a_server_that_never_had_an_address_needs_a_reload(
-    gate: Gate, engine: Any, new: Slot, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def reloaded(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Mode and slot on the disk at each reload."""
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(gate, "reload", lambda: found.append(gate.on_disk()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        pytest.param(
+            "set server live_port_3000/live addr",
+            "Update for a different address family is not allowed",
+            id="never had an address",
+        ),
+        pytest.param("set server stream_port_3000/live", "No such backend.", id="files of an older CLMS Update"),
+        pytest.param("set server live_port_3306/live", "No such backend.", id="a port that it does not know"),
+    ],
+)
+def test_a_gate_that_cannot_be_told_reads_its_files_anew(
+    gate: Gate, engine: Any, new: Slot, reloaded: list[tuple[str, str]], command: str, answer: str
 ) -> None:
     engine.set_up(new, "linden")
-    gate.answers["set server live_port_3000/live addr"] = "Update for a different address family is not allowed"
-    reloaded: list[tuple[str, str]] = []
-    monkeypatch.setattr(gate, "_reload", lambda: reloaded.append(gate.on_disk()))
+    gate.answers[command] = answer
     gate.open(new)
     assert reloaded == [("open", "r2")]
-    assert "set map /gate/state.map mode open" not in gate.commands()
+    assert "set map /gate/state.map mode open" not in gate.commands()  # the files say so
+
+
+@pytest.mark.parametrize("spoil", [another_title, another_template])
+def test_a_gate_takes_up_changed_files_when_it_is_opened(
+    gate: Gate, engine: Any, new: Slot, reloaded: list[tuple[str, str]], spoil: Callable[[Gate], None]
+) -> None:
+    engine.set_up(new, "linden")
+    spoil(gate)
+    gate.open(new)
+    assert gate.commands()[-1] == "set map /gate/state.map mode open"  # those who wait need not wait for that
+    assert reloaded == [("open", "r2")]
+
+
+def test_a_reload_has_come_about_when_another_process_answers(
+    gate: Gate, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once(test: Callable[[], bool], **_: Any) -> bool:
+        return test()
+
+    monkeypatch.setattr(module, "wait_until", once)
+    with pytest.raises(ClmsError, match="it did not reload") as caught:
+        gate.reload()
+    assert caught.value.code == "GATE_UNREACHABLE"
+    assert engine.did("kill") == [("kill", "linden-gate", "SIGUSR2")]
+
+    def other_process(test: Callable[[], bool], **_: Any) -> bool:
+        gate.answers["show info"] = "Name: HAProxy\nPid: 2"
+        return test()
+
+    monkeypatch.setattr(module, "wait_until", other_process)
+    gate.reload()
 
 
 @pytest.mark.parametrize(
@@ -176,7 +272,7 @@ def statistics(**requests: int) -> str:
 
 
 def test_only_http_requests_have_to_end(gate: Gate) -> None:
-    gate.answers["show stat"] = statistics(live_port_3000=0, live_port_3306=7, held_port_3000=9)
+    gate.answers["show stat"] = statistics(live_port_3000=0, live_port_3306=7, held_port_3000=9, stream_port_3000=5)
     assert gate.in_flight() == 0
     assert gate.wait_drained(0) is True
 
@@ -192,6 +288,7 @@ def test_connections_that_are_cut(gate: Gate) -> None:
     assert gate.commands() == [
         "shutdown sessions server live_port_3000/live",
         "shutdown sessions server live_port_3306/live",
+        "shutdown sessions server stream_port_3000/live",
     ]
 
 
@@ -201,10 +298,3 @@ def test_a_process_that_is_not_there(school: School, engine: Any) -> None:
         found.command("show info")
     assert caught.value.code == "GATE_UNREACHABLE"
     assert found.is_up() is False
-
-
-def test_waiting_until_it_serves(gate: Gate) -> None:
-    gate.answers["get map"] = 'value="closed"'
-    assert gate.wait_serving(0.1) is False
-    gate.answers["get map"] = 'value="open"'
-    assert gate.wait_serving(0.1) is True

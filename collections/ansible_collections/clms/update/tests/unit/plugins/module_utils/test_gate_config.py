@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.gate_config import (
+    definition,
+    differences,
     maintenance_files,
     port_name,
     render,
     servers,
     sessions,
+    skeleton,
 )
 from ansible_collections.clms.update.plugins.module_utils.school import Gate, GatePort, School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
@@ -49,6 +53,7 @@ def test_each_port_has_a_frontend_and_its_backends(school: School, old: Slot) ->
     assert [heading for heading in found if heading.split()[0] in ("frontend", "backend")] == [
         "frontend port_3000",
         "backend live_port_3000",
+        "backend stream_port_3000",
         "backend held_port_3000",
         "frontend port_3306",
         "backend live_port_3306",
@@ -73,7 +78,8 @@ def test_tls(school: School, old: Slot, mode: str, certificate: str | None, bind
 
 def test_the_configuration_names_the_slot_and_no_other(school: School, old: Slot, new: Slot) -> None:
     found = sections(render(school.gate, new))
-    assert found["backend live_port_3000"][-1].startswith("server live linden-frontend-r2:3000 resolvers engine")
+    for kind in ("live", "stream"):
+        assert found[f"backend {kind}_port_3000"][-1].startswith("server live linden-frontend-r2:3000 resolvers engine")
     assert found["backend live_port_3306"][-1].startswith("server live linden-mysql-r2:3306 resolvers engine")
     assert not [line for lines in found.values() for line in lines if "-r1" in line]
 
@@ -102,6 +108,16 @@ def test_a_closed_port_answers_before_it_asks_anybody(school: School, old: Slot)
     assert "{ path_beg /api/ }" in answers[0]
     assert "maintenance.html" in answers[1]
     assert lines.index(answers[1]) < lines.index("use_backend held_port_3000 if { var(txn.mode) -m str held }")
+
+
+def test_streams_go_through_a_backend_of_their_own(school: School, old: Slot) -> None:
+    lines = sections(render(school.gate, old))["frontend port_3000"]
+    # a closed gate answers them and one that holds lets them wait, like all others
+    assert lines[-3:] == [
+        "use_backend held_port_3000 if { var(txn.mode) -m str held }",
+        "use_backend stream_port_3000 if { req.hdr(Upgrade) -m found } or { req.hdr(Accept) -m sub text/event-stream }",
+        "default_backend live_port_3000",
+    ]
 
 
 def test_held_requests_wait_where_nobody_listens(school: School, old: Slot) -> None:
@@ -148,6 +164,7 @@ HEAD = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,\n"
         pytest.param("live_port_80,live,0,0,3,9,,12,\nlive_port_80,BACKEND,0,0,3,9,,12,\n", 3, id="servers-left-out"),
         pytest.param("port_80,FRONTEND,0,0,7,9,,12,\nport_80,BACKEND,0,0,7,9,,12,\n", 0, id="frontends-left-out"),
         pytest.param("held_port_80,BACKEND,0,0,7,9,,12,\n", 0, id="held-requests-are-not-in-progress"),
+        pytest.param("stream_port_80,BACKEND,0,0,7,9,,12,\n", 0, id="nobody-waits-for-streams"),
         pytest.param("live_port_8080,BACKEND,0,0,7,9,,12,\n", 0, id="another-port-that-begins-alike"),
     ],
 )
@@ -157,3 +174,67 @@ def test_requests_in_progress(rows: str, count: int) -> None:
 
 def test_the_name_of_a_port() -> None:
     assert port_name(3000) == "port_3000"
+
+
+# what a gate that runs can take up, and what needs another one
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        pytest.param({}, True, id="another slot"),
+        pytest.param({"certificate_file": "/x.pem"}, False, id="certificate"),
+        pytest.param({"ports": (GatePort(3000, "frontend", 3000, "http"),)}, False, id="a port fewer"),
+        pytest.param(
+            {"ports": (GatePort(3000, "frontend", 3000, "http"), GatePort(3306, "mysql", 3306, "http"))},
+            False,
+            id="another mode",
+        ),
+    ],
+)
+def test_a_skeleton_has_no_names_of_servers(
+    school: School, old: Slot, new: Slot, changes: dict[str, Any], same: bool
+) -> None:
+    found = skeleton(render(school.gate, old))
+    assert "-r1" not in found
+    assert (skeleton(render(replace(school.gate, **changes), new)) == found) is same
+    assert skeleton(found) == found
+
+
+def test_the_skeleton_of_a_gate_without_a_slot(school: School, old: Slot) -> None:
+    assert skeleton(render(school.gate, None)) == skeleton(render(school.gate, old))
+
+
+def test_a_definition_does_not_depend_on_the_order_of_ports(school: School) -> None:
+    turned = replace(school.gate, ports=school.gate.ports[::-1])
+    assert definition(turned) == definition(school.gate)
+    assert definition(turned) == {"image": "clms-gate:1", "address": "0.0.0.0", "ports": "3000, 3306"}  # noqa: S104
+
+
+SAME = {"image": "clms-gate:1", "address": "0.0.0.0", "ports": "3000, 3306"}  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        pytest.param(json.dumps(SAME), [], id="the same"),
+        pytest.param(json.dumps({**SAME, "of a newer version": "x"}), [], id="more than we know"),
+        pytest.param(json.dumps({**SAME, "ports": "3000"}), [("ports", "3000", "3000, 3306")], id="ports"),
+        pytest.param(
+            json.dumps({**SAME, "image": "clms-gate:0", "address": "192.0.2.7"}),
+            [("image", "clms-gate:0", "clms-gate:1"), ("address", "192.0.2.7", "0.0.0.0")],  # noqa: S104
+            id="several",
+        ),
+        pytest.param(
+            json.dumps({name: value for name, value in SAME.items() if name != "address"}),
+            [("address", "unknown", "0.0.0.0")],  # noqa: S104
+            id="less than we know",
+        ),
+        *(
+            pytest.param(label, [(name, "unknown", value) for name, value in SAME.items()], id=why)
+            for label, why in ((None, "none"), ("", "empty"), ("{", "broken"), ("{}", "nothing in it"))
+        ),
+    ],
+)
+def test_differences(school: School, label: str | None, expected: list[tuple[str, str, str]]) -> None:
+    assert differences(label, school.gate) == expected

@@ -174,6 +174,27 @@ def test_only_one_run_is_open(journal: Journal, again: Journal, open_run: Open) 
     assert again.begin("backup", phases=PHASES, school={}).id == run.id + 1
 
 
+@pytest.mark.parametrize(
+    ("code", "happened"),
+    [
+        pytest.param(None, "Another run is going on: update number 1, at step 'backup'.", id="by itself"),
+        pytest.param("RUN_ACTIVE", "Another run is going on: update number 1, at step 'backup'.", id="going on"),
+        pytest.param("RUN_INTERRUPTED", "Run number 1 (update) was interrupted at step 'backup'.", id="interrupted"),
+    ],
+)
+def test_what_is_in_the_way(journal: Journal, open_run: Open, code: str | None, happened: str) -> None:
+    run = open_run("update_images")
+    run.enter("preflight")
+    run.leave("preflight")
+    error = journal.in_the_way(code) if code else journal.in_the_way()
+    assert (error.code, error.happened) == (code or "RUN_ACTIVE", happened)
+
+
+def test_in_the_way_before_a_run_is_open(journal: Journal, open_run: Open) -> None:
+    open_run("update").close("ABORTED")
+    assert journal.in_the_way().values == {"kind": "run", "run": "?", "phase": "preflight"}
+
+
 def test_a_run_that_does_not_exist(journal: Journal) -> None:
     assert code(lambda: journal.run(99)) == "RUN_NONE"
 
@@ -364,6 +385,16 @@ def test_the_journal_is_safe_from_a_power_cut_and_from_other_users(journal: Jour
 def test_a_server_without_installation(tmp_path: Path) -> None:
     assert code(lambda: Journal(tmp_path / "home")) == "NOT_INSTALLED"
     assert not (tmp_path / "home").exists()
+
+
+def test_whether_there_is_one(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert not Journal.exists(home)
+    home.mkdir()
+    assert not Journal.exists(home)
+    with closing(Journal(home, create=True)):
+        assert Journal.exists(home)
+    assert Journal.exists(home)
 
 
 def test_opening_it_again_keeps_everything(journal: Journal, open_run: Open) -> None:

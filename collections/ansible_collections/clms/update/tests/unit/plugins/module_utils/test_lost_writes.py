@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils.backup_manifest import Manifest
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.phases import open as open_phase
 from ansible_collections.clms.update.plugins.module_utils.phases import restore
@@ -18,6 +20,8 @@ from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
 Begin = Callable[..., Context]
 BEFORE = {"books": 10, "students": 5, "SystemSettings": 3}
+MADE = datetime(2026, 11, 24, 10, 11, 12, tzinfo=UTC).timestamp()
+"""when the backup was made"""
 
 
 @dataclass
@@ -127,6 +131,36 @@ def test_after_going_back_the_writes_since_then_count(begin: Begin, database: Da
     later = Context(context.journal, again, "preflight")
     assert later.old == old
     assert restore.lost_writes(later, new) == {"books": 1}
+
+
+# a restore
+
+
+@pytest.mark.parametrize(
+    ("rows", "touched", "lost"),
+    [
+        pytest.param({}, {}, {}, id="nothing"),
+        pytest.param({"books": 12}, {}, {"books": 2}, id="two more"),
+        pytest.param({"books": 7}, {}, {"books": 3}, id="three fewer"),
+        pytest.param({"loans": 4}, {}, {"loans": 4}, id="a new table"),
+        pytest.param({}, {"students": MADE + 1}, {"students": 1}, id="only changed"),
+        pytest.param({}, {"students": MADE - 1}, {}, id="changed before the backup"),
+        pytest.param({}, {"SystemSettings": MADE + 1}, {}, id="the version row is written by us"),
+        pytest.param({"books": 12}, {"books": MADE + 1}, {"books": 2}, id="more and changed"),
+    ],
+)
+def test_written_since_a_backup(
+    begin: Begin,
+    database: Database,
+    manifest: Manifest,
+    rows: dict[str, int],
+    touched: dict[str, float],
+    lost: dict[str, int],
+) -> None:
+    database.rows.update(rows)
+    database.touched = touched
+    facts = replace(manifest.database, tables=BEFORE)
+    assert restore.written_since(begin("restore"), replace(manifest, database=facts)) == lost
 
 
 # what `open` records for it

@@ -39,13 +39,21 @@ def test_a_kind_consists_of_known_phases_each_once(kind: str) -> None:
     assert phases[-1] == "clean_up"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_closed_before_there_is_a_backup(kind: str) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "backup"])
+def test_nothing_is_changed_before_there_is_a_backup_nor_valid_before_its_test(kind: str) -> None:
     phases = KINDS[kind]
     if kind != "install":  # there is nothing yet that could be backed up
-        assert "drain" not in phases[: phases.index("backup")]
-    if "commit" in phases:
-        assert phases.index("health_check") < phases.index("commit") < phases.index("open")
+        changing = ("slot", "migrate", "container_replace", "commit", "open")
+        assert not set(changing) & set(phases[: phases.index("backup")])
+    assert phases.index("health_check") < phases.index("commit") < phases.index("open")
+
+
+@pytest.mark.parametrize(
+    ("kind", "closed_for_it"),
+    [("update", False), ("update_images", False), ("rollback", True), ("restore", True), ("backup", False)],
+)
+def test_only_what_gives_up_data_closes_before_its_backup(kind: str, closed_for_it: bool) -> None:
+    assert ("drain" in KINDS[kind][: KINDS[kind].index("backup")]) is closed_for_it
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -15,7 +15,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
 from ansible_collections.clms.update.plugins.module_utils.phases import forward
 from ansible_collections.clms.update.plugins.module_utils.phases import recover as module
-from ansible_collections.clms.update.plugins.module_utils.phases.recover import recover
+from ansible_collections.clms.update.plugins.module_utils.phases.recover import is_needed, recover, unfinished
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
@@ -117,7 +117,7 @@ def close(run: Run, outcome: str) -> None:
     run.close(outcome, ClmsError("ROLLBACK_FAILED", detail="x", commands="y").as_dict())
 
 
-@pytest.mark.parametrize(
+GIVEN_UP = pytest.mark.parametrize(
     ("outcome", "later", "expected"),
     [
         pytest.param("NEEDS_OPERATOR", [], ["put_back"], id="given up: tried again"),
@@ -129,6 +129,9 @@ def close(run: Run, outcome: str) -> None:
         pytest.param("REFUSED", [], [], id="refused"),
     ],
 )
+
+
+@GIVEN_UP
 def test_a_run_that_was_given_up(
     begin: Begin, done: list[str], outcome: str, later: list[str], expected: list[str]
 ) -> None:
@@ -142,6 +145,38 @@ def test_a_run_that_was_given_up(
     assert context.journal.row(context.run.id).outcome == ("ROLLED_BACK" if expected else outcome)
 
 
+@GIVEN_UP
+def test_whether_there_is_something_to_do(begin: Begin, outcome: str, later: list[str], expected: list[str]) -> None:
+    context = begin(phase="slot")
+    home = context.journal.path.parent
+    row = unfinished(context.journal)
+    assert row is not None
+    assert row.id == context.run.id
+    assert is_needed(home)
+    close(context.run, outcome)
+    for other in later:
+        close(context.journal.begin("update", phases=KINDS["update"], school={}), other)
+    row = unfinished(context.journal)
+    assert (row.id if row else None) == (context.run.id if expected else None)
+    assert is_needed(home) is bool(expected)
+    assert context.journal.row(context.run.id).outcome == outcome  # it was only looked at
+    assert not lock.is_held(home)
+
+
+def test_a_run_that_is_open_comes_before_one_that_was_given_up(begin: Begin) -> None:
+    context = begin(phase="slot")
+    close(context.run, "NEEDS_OPERATOR")
+    later = context.journal.begin("update", phases=KINDS["update"], school={})
+    row = unfinished(context.journal)
+    assert row is not None
+    assert row.id == later.id
+
+
+def test_where_nothing_was_ever_done_nothing_is_needed(journal: Journal) -> None:
+    assert unfinished(journal) is None
+    assert is_needed(journal.path.parent) is False
+
+
 @pytest.mark.parametrize("open_run", [True, False], ids=["a run goes on", "a run just begins"])
 def test_while_somebody_has_the_lock_nothing_is_done(
     begin: Begin, journal: Journal, done: list[str], open_run: bool
@@ -150,17 +185,20 @@ def test_while_somebody_has_the_lock_nothing_is_done(
         begin("update_images", phase="backup")
     descriptor = lock.acquire(journal.path.parent)
     assert descriptor is not None
-    with pytest.raises(ClmsError) as caught:
-        recover(journal.path.parent)
+    for ask in (recover, is_needed):
+        with pytest.raises(ClmsError) as caught:
+            ask(journal.path.parent)
+        assert caught.value.code == "RUN_ACTIVE"
+        if open_run:
+            assert "update number" in caught.value.happened
+            assert "'backup'" in caught.value.happened
     os.close(descriptor)
-    assert caught.value.code == "RUN_ACTIVE"
     assert done == []
-    if open_run:
-        assert "update number" in caught.value.happened
-        assert "'backup'" in caught.value.happened
 
 
-def test_a_server_without_installation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ask", [recover, is_needed])
+def test_a_server_without_installation(tmp_path: Path, ask: Callable[[Path], Any]) -> None:
     with pytest.raises(ClmsError) as caught:
-        recover(tmp_path / "home")
+        ask(tmp_path / "home")
     assert caught.value.code == "NOT_INSTALLED"
+    assert not (tmp_path / "home").exists()

@@ -335,6 +335,45 @@ def test_an_interrupted_run_that_was_given_up_can_be_put_back_later(begin: Begin
     assert (answer["error"]["phase"], answer["error"]["code"]) == ("slot", "RUN_INTERRUPTED")
 
 
+@pytest.mark.parametrize("phase", ["release", "rehearse", "slot"])
+def test_a_failed_run_tidies_up_as_well(begin: Begin, world: World, phase: str) -> None:
+    context = begin(phase=phase)
+    if phase == "slot":
+        closed(context)
+    package, evidence = context.folder / "clms-1.0.1.zip", context.folder / "x.log"
+    for path in (package, evidence):
+        path.touch()
+    failed(context, "SLOT_FAILED")
+    put_back(context.journal, context.run.id)
+    assert not package.exists()
+    assert evidence.exists()
+
+
+def test_what_cannot_be_tidied_up_does_not_count(begin: Begin, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Context) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(rollback, "tidy", fail)
+    context = begin(phase="slot")
+    closed(context)
+    failed(context, "SLOT_FAILED")
+    assert put_back(context.journal, context.run.id)["outcome"] == "ROLLED_BACK"
+    assert world.order("gate open")
+
+
+@pytest.mark.parametrize("kind", ["rollback", "restore"])
+def test_a_backup_that_fails_after_the_drain_puts_the_version_back_that_ran(
+    begin: Begin, world: World, kind: str
+) -> None:
+    context = begin(kind, phase="backup")
+    serving = {service.container for service in context.old.services.values()}
+    closed(context)
+    failed(context, "BACKUP_FAILED")
+    assert put_back(context.journal, context.run.id)["outcome"] == "ROLLED_BACK"
+    assert world.engine.running() == serving
+    assert world.order("gate open") == [("gate open", context.old.name)]
+
+
 def test_what_cannot_be_removed_is_left_to_the_next_run(
     journal: Journal, school: School, engine: Any, world: World, old: Slot
 ) -> None:
