@@ -161,6 +161,8 @@ def _run(
     known: bool = True,
 ) -> Answer:
     """Do a run; every answer has the shape of ``last_update``, also a refusal."""
+    from ansible_collections.clms.update.plugins.module_utils.agent_client import is_installed
+
     from . import runs
     from .progress import display_for
 
@@ -172,7 +174,9 @@ def _run(
             raise ClmsError("RELEASE_UNKNOWN", version=options.version[:64])
         settings = config.load(options.config)
         display = display_for(json=options.json)
-        if kind == "recover":
+        if is_installed(settings.school.agent_socket):
+            data, code = runs.through_agent(settings, order, display)
+        elif kind == "recover":
             data, code = runs.recover(settings, display)
         else:
             data, code = runs.carry_out(settings, order, display)

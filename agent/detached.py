@@ -18,23 +18,33 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ansible_collections.clms.update.plugins.module_utils import lock
+
+from .cgroup import Group
 from .runner import Ending, Play, environment, play
 
 
 class Driver:
     """A playbook that is being run in a process of its own."""
 
-    def __init__(self, what: Play) -> None:
-        """Start it."""
+    def __init__(self, what: Play, *, held: int | None = None, group: Group | None = None) -> None:
+        """Start it.
+
+        :param held: descriptor of the school's lock, which the process keeps open as long as it lives
+        :param group: control group that the process joins, with all that it starts
+        """
         folder = Path(what.folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pipe, other_end = os.pipe()
         self._said = b""
+        order = {
+            "what": asdict(what), "pipe": other_end, "held": held, "group": str(group.path) if group else None
+        }  # fmt: skip
         try:
             with (folder / "driver.log").open("ab") as log:  # its own words, should it not even start
                 subprocess.run(
-                    [sys.executable, "-m", "agent.detached", str(other_end), json.dumps(asdict(what))],
-                    pass_fds=(other_end,),
+                    [sys.executable, "-m", "agent.detached", json.dumps(order)],
+                    pass_fds=(other_end,) if held is None else (other_end, held),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -62,11 +72,16 @@ class Driver:
         return Ending(**json.loads(self._said)) if self._said else None
 
 
-def main(pipe: int, what: Play) -> None:
-    """Leave the caller behind, run the playbook and tell how it ended."""
+def main(what: Play, pipe: int, held: int | None, group: Group | None) -> None:
+    """Leave the caller behind, run the playbook and tell how it ended; the arguments are those of :class:`Driver`."""
     if os.fork():
         os._exit(0)
     os.set_inheritable(pipe, False)
+    if held is not None:
+        os.set_inheritable(held, False)
+        lock.sign(held)
+    if group is not None:
+        group.join()
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -83,4 +98,6 @@ def main(pipe: int, what: Play) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Play(**json.loads(sys.argv[2])))
+    _order = json.loads(sys.argv[1])
+    _group = Group(Path(_order["group"])) if _order["group"] else None
+    main(Play(**_order["what"]), _order["pipe"], _order["held"], _group)

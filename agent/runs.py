@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ansible_collections.clms.update.plugins.module_utils import lock
+from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
 from ansible_collections.clms.update.plugins.module_utils.status import EXIT_CODES, describe_run
@@ -23,6 +24,12 @@ DONE, FAILED, REFUSED, NEEDS_OPERATOR = 0, 1, 2, 3
 _POLL = 0.3
 _LOCK_SECONDS = 10
 _NOTHING = "Version {} is already running; there was nothing to do."
+_GOES_ON = "This goes on by itself, whatever happens to this window. Press Ctrl-C again to stop watching."
+_AGENT_ENDED = "The agent has ended. At its next start it puts CLMS in order …"
+_AGENT_SECONDS = 300
+"""within which a school is in order again after the end of its agent"""
+_FIELDS = {"clms_version": "version", "clms_backup_id": "backup", "clms_confirm": "confirm"}
+"""extra variable of a playbook -> field of a request to the agent"""
 _WITHOUT_RUN = ("RUN_ACTIVE", "RUN_INTERRUPTED", "SCHOOL_INCOMPLETE", "NOT_INSTALLED")
 """Refusals that come before a run is opened."""
 
@@ -54,9 +61,12 @@ class StoppedWatching(Exception):
     """The person pressed Ctrl-C twice; the run goes on."""
 
 
-def carry_out(config: Config, order: Order, display: Display, start: Start = Driver) -> tuple[dict[str, Any], int]:
+def carry_out(
+    config: Config, order: Order, display: Display, start: Start = Driver, *, locked: bool = False
+) -> tuple[dict[str, Any], int]:
     """Do a run and watch it to its end.
 
+    :param locked: whether the caller holds the school's lock
     :returns: the run as ``last_update`` shows it, and the exit code of the command
     :raises ClmsError: NOT_INSTALLED, or what is wrong with the journal
     :raises StoppedWatching: see there
@@ -74,7 +84,8 @@ def carry_out(config: Config, order: Order, display: Display, start: Start = Dri
         if row.outcome is None and ending is not None and ending.exit_code is not None:
             # The playbook came to its end, but could not put the run back, or not finish it after its commit.
             display.say("Putting the school back in order …")
-            _wait_for_lock(config)
+            if not locked:
+                _wait_for_lock(config)
             recovery = Order("recover")
             _follow(config, recovery, journal, lambda: None, display, start)
         return _judge(journal, journal.row(row.id))
@@ -100,7 +111,8 @@ def recover(config: Config, display: Display, start: Start = Driver) -> tuple[di
                 return without_run(order, failure), NEEDS_OPERATOR
             return {**without_run(order, None), "message": "There was nothing to put in order."}, DONE
         run, code = _judge(journal, journal.row(row.id))
-        if run["outcome"] is None and failure:  # what keeps it from being put in order says more than that it is not
+        # the playbook did not get that far, and says why
+        if failure and (run["outcome"] is None or journal.row(row.id).closed_at == row.closed_at):
             run |= {"error_code": failure["code"], "message": failure["message"], "remedy": failure["remedy"]}
         # the interrupted run did not succeed, but this command did
         return run, code if code == NEEDS_OPERATOR else DONE
@@ -135,7 +147,54 @@ def _follow(
             if warned:
                 raise StoppedWatching from None
             warned = True
-            display.say("This goes on by itself, whatever happens to this window. Press Ctrl-C again to stop watching.")
+            display.say(_GOES_ON)
+
+
+def through_agent(config: Config, order: Order, display: Display) -> tuple[dict[str, Any], int]:
+    """Have the agent do a run, and watch it to its end; returns and raises as :func:`carry_out`.
+
+    :raises ClmsError: AGENT_SILENT, RUN_ACTIVE, or why the agent refuses
+    """
+    request = {"verb": order.kind, **{_FIELDS[name]: value for name, value in order.variables.items()}}
+    journal = Journal(config.school.home)
+    conversation = Conversation(config.school.agent_socket, request)
+    warned = begun = False
+    silent_since: float | None = None
+    try:
+        before = _newest(journal)
+        while True:
+            try:
+                try:
+                    answer = conversation.wait(_POLL) if silent_since is None else None
+                except ClmsError as error:
+                    if error.code != "AGENT_SILENT" or not begun:
+                        raise
+                    answer, silent_since = None, time.monotonic()
+                    display.say(_AGENT_ENDED)
+                begun = begun or answer is not None
+                row = journal.open_run() if order.kind == "recover" else _after(journal, before)
+                if row is not None:
+                    display.show(view_of(journal, row))
+                if answer and "exit_code" in answer:
+                    return answer["run"], int(answer["exit_code"])
+                if silent_since is not None:
+                    if row is None or row.outcome or time.monotonic() - silent_since > _AGENT_SECONDS:
+                        return _judge(journal, row) if row else (without_run(order, _no_agent(config)), FAILED)
+                    time.sleep(_POLL)
+            except KeyboardInterrupt:
+                if warned:
+                    raise StoppedWatching from None
+                warned = True
+                display.say(_GOES_ON)
+    finally:
+        conversation.close()
+        journal.close()
+        display.close()
+
+
+def _no_agent(config: Config) -> dict[str, str]:
+    detail = "it ended before it had opened the run"
+    return ClmsError("AGENT_SILENT", path=config.school.agent_socket, detail=detail).as_dict()
 
 
 def _newest(journal: Journal) -> int:
@@ -170,6 +229,15 @@ def _exit_without_run(ending: Ending | None) -> int:
     if ending is None or _code(ending) in (None, "INTERNAL"):
         return FAILED
     return REFUSED
+
+
+def judged(config: Config, run: int) -> tuple[dict[str, Any], int]:
+    """What a run has come to, as :func:`carry_out` returns it."""
+    journal = Journal(config.school.home)
+    try:
+        return _judge(journal, journal.row(run))
+    finally:
+        journal.close()
 
 
 def _judge(journal: Journal, row: RunRow) -> tuple[dict[str, Any], int]:

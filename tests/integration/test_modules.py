@@ -137,9 +137,8 @@ def test_gate_that_is_to_be_another(four_steps: Run, stand: Stand, engine: docke
     renamed = "{{ clms_description | combine({'title': 'Maple School'}) }}"
     steps = four_steps("gate", school=renamed)
     assert steps.changed == CHANGES
-    assert (
-        steps.check["differences"] == steps.run["differences"] == ["maintenance.html is outdated instead of up to date"]
-    )
+    assert steps.check["differences"] == steps.run["differences"]
+    assert "maintenance.html is outdated instead of up to date" in steps.run["differences"]
     assert containers(engine, stand) == before
 
     other = "{{ clms_description | combine({'gate': {'address': '127.0.0.2'}}, recursive=True) }}"

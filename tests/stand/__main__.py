@@ -45,6 +45,8 @@ def demo() -> None:
         stand.set_up_schools()
     with _announced("Filling it: 900 students, 3,000 books, 20,000 loans, some uploads"):
         stand.seed(SCHOOL)
+    with _announced("Starting the school's agent"):
+        stand.start_agent(SCHOOL)
     with _announced("Publishing CLMS 1.0.1, with a migration"):
         stand.publish("1.0.1")
     print("\nUpdating the school:", flush=True)

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_of
-from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
+from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine, wait_until
 from ansible_collections.clms.update.plugins.module_utils.containers import parse_env_file
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.run import Context
@@ -259,6 +260,42 @@ class Stand:
             self.create_user(school, LIBRARIAN, self.librarian(school)["password"])
         self.save()
 
+    def agent_socket(self, school: str) -> Path:
+        """Where the agent of a school listens, if it was started."""
+        return self.school_folder(school) / "agent.sock"
+
+    def agent_process(self, school: str) -> int | None:
+        """The process of a school's agent, or None where none runs."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self.agent_socket(school)))
+            except OSError:
+                return None
+            return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
+
+    def start_agent(self, school: str) -> None:
+        """Start the agent of a school, where none runs; it goes on by itself.
+
+        :raises StandError: when it does not come up
+        """
+        if self.agent_process(school) is not None:
+            return
+        log = self.school_folder(school) / "agent.log"
+        with log.open("ab") as output:
+            subprocess.run(
+                ["setsid", "--fork", BIN / "clms-update-agent", "--config", self.school_folder(school) / "etc"],
+                cwd=ROOT, env=self._environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
+            )  # fmt: skip
+        if not wait_until(lambda: self.agent_process(school) is not None, seconds=30):
+            raise StandError(f"The agent of {school} did not start:\n{log.read_text()[-2000:]}")
+
+    def stop_agent(self, school: str) -> None:
+        """End the agent of a school in good order, and with it a run that it does."""
+        process = self.agent_process(school)
+        if process is not None:
+            os.kill(process, signal.SIGTERM)
+            wait_until(lambda: not Path(f"/proc/{process}").exists(), seconds=300, pause=0.1)
+
     def librarian(self, school: str) -> dict[str, str]:
         """``username`` and ``password`` of a person who may sign in to CLMS."""
         login: dict[str, str] = json.loads((self.school_folder(school) / "etc/secrets/librarian.json").read_text())
@@ -314,6 +351,8 @@ class Stand:
     def remove(self) -> None:
         """Remove the stand's containers, volumes, networks and folder, and nothing else."""
         if self.settings:
+            for school in self.settings["schools"]:
+                self.stop_agent(school)
             engine = Engine()
             for container in docker("ps", "-aq", "--filter", f"name=^{self.prefix}-").split():
                 docker("rm", "-f", "-v", container)

@@ -11,6 +11,7 @@ import pytest
 from agent import runs
 from agent.config import Config
 from agent.progress import Lines, Silent
+from agent.runner import Ending
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
@@ -163,13 +164,61 @@ def test_a_run_that_was_given_up_is_taken_up_again(
 @pytest.mark.parametrize(
     "ending",
     [ended(), ended(2, "ENGINE_UNREACHABLE", detail="x"), None],
-    ids=["tried in vain", "not even tried", "killed"],
+    ids=["tried in vain", "and failed at something after that", "and killed after that"],
 )
-def test_a_run_that_is_given_up_again_says_so(settings: Config, begin: Begin, ending: Any) -> None:
-    error = _give_up(begin())
-    run, code = runs.recover(settings, Silent(), FakeRunner(ending=ending))
+def test_a_run_that_is_given_up_again_says_so(
+    settings: Config, journal: Journal, begin: Begin, ending: Ending | None
+) -> None:
+    _give_up(begin())
+    again = ClmsError("ROLLBACK_FAILED", detail="still no database", commands="docker start y")
+
+    def try_in_vain() -> None:
+        journal.run(1).reopen()
+        journal.run(1).close("NEEDS_OPERATOR", {"phase": "rollback", **again.as_dict()})
+
+    run, code = runs.recover(settings, Silent(), FakeRunner(try_in_vain, ending=ending))
     assert (code, run["id"], run["outcome"], run["error_code"]) == (3, 1, "NEEDS_OPERATOR", "ROLLBACK_FAILED")
-    assert (run["message"], run["remedy"]) == (error.happened, error.remedy)
+    assert (run["message"], run["remedy"]) == (again.happened, again.remedy)
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"),
+    [
+        pytest.param(
+            ended(2, "ENGINE_UNREACHABLE", detail="x"), ClmsError("ENGINE_UNREACHABLE", detail="x"), id="engine down"
+        ),
+        pytest.param(
+            None,
+            ClmsError("INTERNAL", phase="recover", detail="the process that does the work was killed"),
+            id="killed",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("reopened", "outcome"),
+    [
+        pytest.param(False, "NEEDS_OPERATOR", id="not even tried"),
+        pytest.param(
+            True,
+            None,
+            id="while it was tried",
+        ),
+    ],
+)
+def test_what_keeps_a_run_that_was_given_up_from_being_taken_up_again_is_told(
+    settings: Config,
+    journal: Journal,
+    begin: Begin,
+    reopened: bool,
+    outcome: str | None,
+    ending: Ending | None,
+    error: ClmsError,
+) -> None:
+    _give_up(begin())
+    steps = [journal.run(1).reopen] if reopened else []
+    run, code = runs.recover(settings, Silent(), FakeRunner(*steps, ending=ending))
+    assert (code, run["id"], run["outcome"]) == (3, 1, outcome)
+    assert (run["error_code"], run["message"], run["remedy"]) == (error.code, error.happened, error.remedy)
 
 
 def test_what_keeps_a_run_from_being_put_in_order_is_told(settings: Config, begin: Begin) -> None:

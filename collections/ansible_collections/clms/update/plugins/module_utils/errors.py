@@ -192,6 +192,23 @@ CATALOGUE: dict[str, ErrorText] = {
         "No installation of CLMS is recorded on this server.",
         "Install the school first (playbook install.yml).",
     ),
+    # the agent
+    "AGENT_REQUEST": ErrorText(
+        "The agent does not understand what it is asked for: {detail}.",
+        "Nothing was done; look whether both sides have the same version of CLMS Update.",
+    ),
+    "AGENT_SILENT": ErrorText(
+        "The agent of this server does not answer at {path}: {detail}.",
+        "Start it ('systemctl start clms-update-agent') and try again.",
+    ),
+    "AGENT_TWICE": ErrorText(
+        "Another agent of this school is running already.",
+        "Use that one; to start it anew: 'systemctl restart clms-update-agent'.",
+    ),
+    "AGENT_CALLER": ErrorText(
+        "This user may not ask the agent for anything.",
+        "Ask as root, or as a member of the agent's group.",
+    ),
     # phases
     "BACKUP_FAILED": ErrorText(
         "The backup could not be made: {detail}.",
@@ -316,6 +333,15 @@ class ClmsError(Exception):
         self.happened = text.happened.format(**values)
         self.remedy = text.remedy.format(**values)
         super().__init__(f"{self.happened} {self.remedy}")
+
+    @classmethod
+    def from_dict(cls, data: dict[str, str]) -> ClmsError:
+        """The opposite of :meth:`as_dict`, for an error that another process met."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, f"{data['message']} {data['remedy']}")
+        error.code, error.values = data["code"], {}
+        error.happened, error.remedy = data["message"], data["remedy"]
+        return error
 
     def as_dict(self) -> dict[str, str]:
         """The error as modules, journal and ``--json`` carry it: ``code``, ``message`` and ``remedy``."""

@@ -9,9 +9,9 @@ configuration names the committed slot, so a gate that is restarted at any momen
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
-import re
 from html import escape
 
 from .school import Gate
@@ -29,6 +29,8 @@ global
     log stdout format raw local0 notice
     stats socket /gate/run/admin.sock mode 600 level admin
     maxconn 4000
+    # what the running process has read: `show info` gives it back
+    description {fingerprint}
 
 defaults
     log global
@@ -64,7 +66,7 @@ file /gate/maintenance.json if {{ var(txn.mode) -m str closed }} {{ path_beg /ap
 hdr Cache-Control no-store file /gate/maintenance.html if {{ var(txn.mode) -m str closed }}
     use_backend held_{name} if {{ var(txn.mode) -m str held }}
     # these stay open for hours, so nobody waits for their end
-    use_backend stream_{name} if {{ req.hdr(Upgrade) -m found }} or {{ req.hdr(Accept) -m sub text/event-stream }}
+    use_backend stream_{name} if {{ req.hdr(Upgrade) -i websocket }} or {{ req.hdr(Accept) -m sub text/event-stream }}
     default_backend live_{name}
 
 backend live_{name}
@@ -138,10 +140,13 @@ def servers(gate: Gate, slot: Slot | None) -> dict[int, str]:
     return {port.listen: f"{slot.services[port.service].container}:{port.port}" for port in gate.ports}
 
 
-def render(gate: Gate, slot: Slot | None) -> str:
-    """The text of ``haproxy.cfg`` that names ``slot``."""
+def render(gate: Gate, slot: Slot | None, fingerprint: str) -> str:
+    """The text of ``haproxy.cfg`` that names ``slot``.
+
+    :param fingerprint: of :func:`fingerprint`
+    """
     named = servers(gate, slot)
-    parts = [_HEAD]
+    parts = [_HEAD.format(fingerprint=fingerprint)]
     for port in gate.ports:
         tls = " ssl crt /gate/certificate.pem alpn h2,http/1.1" if gate.certificate_file and port.mode == "http" else ""
         # without a slot the name resolves to nothing and the mode is closed anyway
@@ -151,12 +156,15 @@ def render(gate: Gate, slot: Slot | None) -> str:
     return "".join(parts)
 
 
-_SERVER = re.compile(r"(?m)^( +server live )\S+( resolvers .*)$")
+def fingerprint(gate: Gate, files: dict[str, bytes]) -> str:
+    """Stands for everything that a running gate cannot be told over its socket: all but the names of the containers.
 
-
-def skeleton(config: str) -> str:
-    """A configuration without the names of the slot's servers: what a running gate cannot be told over its socket."""
-    return _SERVER.sub(r"\1?\2", config)
+    :param files: name -> content of the files beside the configuration
+    """
+    digest = hashlib.sha256(render(gate, None, "").encode())
+    for name, content in sorted(files.items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return digest.hexdigest()
 
 
 def definition(gate: Gate) -> dict[str, str]:
@@ -174,9 +182,10 @@ def differences(current: str | None, gate: Gate) -> list[tuple[str, str, str]]:
     :param current: the label :data:`DEFINITION` of the container; None where it has none
     """
     try:
-        found: dict[str, str] = json.loads(current or "{}")
+        decoded = json.loads(current or "{}")
     except ValueError:
-        found = {}
+        decoded = None
+    found: dict[str, str] = decoded if isinstance(decoded, dict) else {}
     desired = definition(gate)
     return [(name, found.get(name, "unknown"), value) for name, value in desired.items() if found.get(name) != value]
 

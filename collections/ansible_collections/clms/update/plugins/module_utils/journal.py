@@ -285,10 +285,15 @@ class Journal:
             "INSERT INTO events (at, type, run, message) VALUES (?, ?, ?, ?)", (time.time(), kind, run, message)
         )
 
-    def events(self, *, limit: int = 100) -> list[dict[str, Any]]:
-        """The newest events first: ``at`` (seconds since 1970), ``type``, ``run``, ``message``."""
-        cursor = self._db.execute("SELECT at, type, run, message FROM events ORDER BY id DESC LIMIT ?", (limit,))
-        return [dict(zip(("at", "type", "run", "message"), row, strict=True)) for row in cursor]
+    def events(self, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
+        """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``.
+
+        :param after: only events with a higher id
+        """
+        cursor = self._db.execute(
+            "SELECT id, at, type, run, message FROM events WHERE id > ? ORDER BY id DESC LIMIT ?", (after, limit)
+        )
+        return [dict(zip(("id", "at", "type", "run", "message"), row, strict=True)) for row in cursor]
 
 
 class Run:

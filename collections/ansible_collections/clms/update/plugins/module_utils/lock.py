@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lock of a school: one run at a time (architecture.md, decision 10).
 
-It is a ``flock`` on ``home/lock``, never a row in a table. Where no agent holds it, a small guard process takes it
-over from the module that opened the run, and keeps it until the run ends or the process that drives the run
-(``ansible-playbook``, or the ssh session) is gone. What is not promised then: a run whose controller is lost
-stops where it is, until ``recover`` is run.
+It is a ``flock`` on ``home/lock``, never a row in a table. An agent holds it for the length of the run, and so does
+the process that it starts for the run. Where there is no agent, a small guard process takes it over from the module
+that opened the run, and keeps it until the run ends or the process that drives the run (``ansible-playbook``, or the
+ssh session) is gone. What is not promised then: a run whose controller is lost stops where it is, until ``recover``
+is run.
 """
 
 from __future__ import annotations
@@ -127,6 +128,33 @@ def is_held(home: Path) -> bool:
         os.close(descriptor)
 
 
+def sign(descriptor: int) -> None:
+    """Write down that this process works under the lock, which another one (the agent) holds for it."""
+    os.pwrite(descriptor, f"{os.getpid():<10}".encode(), 0)
+
+
+def is_ours(home: Path) -> bool:
+    """Whether the lock is held for this process: by an agent that started it, or one of the processes above it."""
+    holder = _signed(home)
+    pid = os.getpid()
+    while pid > 1:
+        if pid == holder:
+            return is_held(home)
+        stat = _stat(pid)
+        if stat is None:
+            break
+        pid = stat[1]
+    return False
+
+
+def _signed(home: Path) -> int | None:
+    """The process that was written down last, see :func:`sign` and :func:`hand_to_guard`."""
+    try:
+        return int((home / "lock").read_text() or 0)
+    except (OSError, ValueError):
+        return None
+
+
 def hand_to_guard(home: Path, descriptor: int) -> None:
     """Start the guard process with the lock; this process lets go of its own descriptor."""
     owner = driver()
@@ -147,12 +175,12 @@ def hand_to_guard(home: Path, descriptor: int) -> None:
 
 def release(home: Path) -> None:
     """End the guard, and with it the lock; nothing happens where there is no guard."""
+    pid = _signed(home)
     try:
-        pid = int((home / "lock").read_text() or 0)
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (OSError, ValueError):
+    except OSError:
         return
-    if _GUARD.encode() not in command:
+    if pid is None or _GUARD.encode() not in command:
         return
     os.kill(pid, signal.SIGTERM)
     # the next run may start as soon as this one has said that it ended

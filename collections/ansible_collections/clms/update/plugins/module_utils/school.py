@@ -155,6 +155,8 @@ class School:
     rehearse: bool
     """whether an update is rehearsed on the restored backup; where not, the new version is tested with the steps
     that write after CLMS was closed"""
+    agent_socket: Path
+    """where the agent of this server listens, if there is one"""
     reserve_bytes: int
     """space that stays free on every mount, whatever an update needs"""
     raw: dict[str, Any] = field(repr=False, compare=False)
@@ -292,6 +294,9 @@ def parse_school(data: object) -> School:
             smoke_credentials_file=fields.text("smoke_credentials_file", pattern=_PATH),
             smoke_steps=tuple(parse_step(step) for step in fields.each("smoke_steps", [])),
             rehearse=fields.get("rehearse", bool, True),
+            agent_socket=Path(
+                fields.text("agent_socket", pattern=_PATH, default="/run/clms-update/agent.sock", limit=107)
+            ),
             reserve_bytes=fields.number("reserve_bytes", default=512 * 1024 * 1024),
             raw=data,  # type: ignore[arg-type]
         )

@@ -124,7 +124,7 @@ def plan_slot(school: School, release: Release, *, run: int, architecture: str, 
                 raise ClmsError(
                     "RELEASE_INVALID",
                     version=release.version,
-                    detail="it changes the database's image but declares that it has no migration",
+                    detail=f"it changes the image of {service.name!r} but declares that it has no migration",
                 )
             services[service.name] = kept
         else:

@@ -38,7 +38,7 @@ options:
     type: str
   confirm:
     description:
-      - For O(kind=rollback), the version to go back to. Needed where that loses writes.
+      - For O(kind=rollback) and O(kind=restore), the version to go back to. Needed where that loses writes.
     type: str
 attributes:
   check_mode:

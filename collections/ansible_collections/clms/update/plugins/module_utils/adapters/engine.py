@@ -26,6 +26,8 @@ except ImportError:
 from ..containers import ContainerSpec
 from ..errors import ClmsError
 
+_OUTPUT_LINES = 10_000
+"""of a container that runs once"""
 _LOG_LIMIT = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
 
 
@@ -136,6 +138,10 @@ class Engine:
             if error.status_code != 409:  # 409: its removal is already in progress
                 raise
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a container another name."""
+        self.api.rename(name, new)
+
     def set_restart(self, name: str, policy: str) -> None:
         """Set the restart policy of a container that exists."""
         if self.state(name):
@@ -166,7 +172,7 @@ class Engine:
     def run_once(self, spec: ContainerSpec, *, timeout: int) -> tuple[int | None, str]:
         """Run a container to its end and remove it.
 
-        :returns: exit code (None when it was killed after ``timeout`` seconds) and its output, stderr last
+        :returns: exit code (None when it was killed after ``timeout`` seconds) and the last 10,000 lines of its output
         """
         self.remove(spec.name)
         self.create(spec)
@@ -175,8 +181,8 @@ class Engine:
             try:
                 exit_code = int(self.api.wait(spec.name, timeout=timeout)["StatusCode"])
             except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError):
-                return None, self.logs(spec.name)
-            return exit_code, self.logs(spec.name)
+                return None, self.logs(spec.name, lines=_OUTPUT_LINES)
+            return exit_code, self.logs(spec.name, lines=_OUTPUT_LINES)
         finally:
             self.remove(spec.name)
 

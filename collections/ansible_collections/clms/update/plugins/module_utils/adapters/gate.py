@@ -32,39 +32,36 @@ class GateControl:
 
     # the files
 
-    def outdated(self, slot: Slot | None) -> dict[str, bytes]:
-        """Name -> content of the files that are not on the disk as they have to be for ``slot``; the mode left out."""
-        files: dict[str, bytes] = {
-            "haproxy.cfg": gate_config.render(self.gate, slot).encode(),
-            **{name: text.encode() for name, text in gate_config.maintenance_files(self.school.title).items()},
-        }
+    def _files(self, slot: Slot | None) -> dict[str, bytes]:
+        """Name -> content of every file but the mode, as it has to be for ``slot``."""
+        texts = gate_config.maintenance_files(self.school.title)
+        files = {name: text.encode() for name, text in texts.items()}
         if self.gate.certificate_file:
             files["certificate.pem"] = Path(self.gate.certificate_file).read_bytes()
-        return {name: content for name, content in files.items() if self._on_disk(name) != content}
+        config = gate_config.render(self.gate, slot, gate_config.fingerprint(self.gate, files))
+        return {**files, "haproxy.cfg": config.encode()}
 
-    def _on_disk(self, name: str) -> bytes | None:
-        path = self.folder / name
-        return path.read_bytes() if path.exists() else None
+    def outdated(self, slot: Slot | None) -> dict[str, bytes]:
+        """Name -> content of the files that are not on the disk as they have to be for ``slot``."""
 
-    def write_files(self, slot: Slot | None) -> bool:
-        """Write everything but the mode; returns whether a gate that runs has to read its files anew for that.
+        def on_disk(path: Path) -> bytes | None:
+            return path.read_bytes() if path.exists() else None
 
-        The names of the slot's servers it can be told; see :meth:`open`.
-        """
-        outdated = self.outdated(slot)
-        before, after = self._on_disk("haproxy.cfg"), outdated.get("haproxy.cfg")
-        only_servers = (
-            outdated.keys() == {"haproxy.cfg"}
-            and before is not None
-            and after is not None
-            and gate_config.skeleton(before.decode()) == gate_config.skeleton(after.decode())
-        )
+        return {name: content for name, content in self._files(slot).items() if on_disk(self.folder / name) != content}
+
+    def write_files(self, slot: Slot | None) -> None:
+        """Write everything but the mode, which a new gate has on ``closed``."""
         (self.folder / "run").mkdir(mode=0o755, parents=True, exist_ok=True)
-        for name, content in outdated.items():
+        for name, content in self.outdated(slot).items():
             write_atomically(self.folder / name, content)
         if not (self.folder / "state.map").exists():
             self._write_mode("closed")
-        return bool(outdated) and not only_servers
+
+    def has_read_all(self) -> bool:
+        """Whether the running process has read the files as they are now; the slot's names do not count."""
+        files = self._files(None)
+        del files["haproxy.cfg"]
+        return f"description: {gate_config.fingerprint(self.gate, files)}" in self.command("show info")
 
     def _write_mode(self, mode: str) -> None:
         write_atomically(self.folder / "state.map", f"{gate_config.MODE_KEY} {mode}\n")
@@ -147,18 +144,17 @@ class GateControl:
         :raises ClmsError: GATE_UNREACHABLE
         """
         self.engine.connect(self.gate.container, slot.network)
-        read_anew = self.write_files(slot)
+        self.write_files(slot)
         self._write_mode("open")
         if not self.engine.is_running(self.gate.container):
             self.engine.start(self.gate.container)  # it reads all it needs from disk
             if not wait_until(self.is_up, seconds=30):
                 raise ClmsError("GATE_UNREACHABLE", detail="it did not start", container=self.gate.container)
             return
-        if self._point_at(slot):
+        pointed = self._point_at(slot)
+        if pointed:
             self._set_mode("open")
-        else:
-            read_anew = True
-        if read_anew:
+        if not pointed or not self.has_read_all():
             self.reload()
 
     def _point_at(self, slot: Slot) -> bool:

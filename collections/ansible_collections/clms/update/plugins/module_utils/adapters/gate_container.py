@@ -4,8 +4,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any, NamedTuple
+
+try:
+    import docker.errors
+except ImportError:
+    pass  # the module says so before it comes here
 
 from .. import gate_config, lock
 from ..containers import outside_network
@@ -15,6 +21,8 @@ from ..school import School
 from ..slots import Slot
 from .engine import Engine, wait_until
 from .gate import GateControl
+
+_STOP_SECONDS = 10
 
 
 class Difference(NamedTuple):
@@ -52,6 +60,8 @@ def _needs_no_new_container(control: GateControl, slot: Slot | None) -> list[Dif
         return found
     if not state.running:
         found.append(Difference("container", "stopped", "running"))
+    elif control.is_up() and not control.has_read_all():
+        found.append(Difference("process", "outdated", "up to date"))
     wanted = {outside_network(control.school), *([slot.network] if slot else [])}
     found += [Difference(f"network {name}", "not connected", "connected") for name in sorted(wanted - state.networks)]
     return found
@@ -76,7 +86,8 @@ def converge(school: School, engine: Engine, *, present: bool, check_mode: bool)
             raise journal.in_the_way("RUN_ACTIVE" if lock.is_held(school.home) else "RUN_INTERRUPTED")
     if found and not check_mode:
         if present:
-            _install(control, slot)
+            with _errors(control):
+                _install(control, slot)
         else:
             engine.remove(control.gate.container)
             engine.remove_unused_network(outside_network(school))
@@ -84,24 +95,74 @@ def converge(school: School, engine: Engine, *, present: bool, check_mode: bool)
 
 
 def _install(control: GateControl, slot: Slot | None) -> None:
+    control.write_files(slot)
+    if control.engine.state(control.gate.container) is None:
+        _create(control, slot)
+        control.engine.remove(_before(control))  # of a change that was interrupted
+    elif needs_new_container(control):
+        _replace(control, slot)
+    else:
+        _connect(control, slot)
+        if control.engine.is_running(control.gate.container):
+            if control.is_up() and not control.has_read_all():
+                control.reload()
+        else:
+            _start(control)
+
+
+def _replace(control: GateControl, slot: Slot | None) -> None:
+    """Make the container anew; the one of before comes back where the new one does not start."""
     engine, name = control.engine, control.gate.container
-    read_anew = control.write_files(slot)
-    if needs_new_container(control):
+    before = _before(control)
+    engine.remove(before)
+    engine.stop(name, _STOP_SECONDS)
+    engine.rename(name, before)
+    try:
+        with _errors(control):
+            _create(control, slot)
+    except ClmsError:
         engine.remove(name)
-        _create(control)
-    engine.connect(name, outside_network(control.school))
-    if slot:
-        engine.connect(name, slot.network)
-    if not engine.is_running(name):
+        engine.rename(before, name)
         engine.start(name)
-    elif read_anew:
-        control.reload()
+        raise
+    engine.remove(before)
+
+
+def _before(control: GateControl) -> str:
+    """Name of the container that is replaced, until the new one works."""
+    return f"{control.gate.container}-before"
+
+
+def _connect(control: GateControl, slot: Slot | None) -> None:
+    control.engine.connect(control.gate.container, outside_network(control.school))
+    if slot:
+        control.engine.connect(control.gate.container, slot.network)
+
+
+def _start(control: GateControl) -> None:
+    """:raises ClmsError: GATE_UNREACHABLE"""
+    engine, name = control.engine, control.gate.container
+    engine.start(name)
     if not wait_until(control.is_up, seconds=30):
         said = engine.logs(name, lines=5).strip()[-300:]
         raise ClmsError("GATE_UNREACHABLE", detail=f"it did not start: {said}", container=name)
 
 
-def _create(control: GateControl) -> None:
+@contextmanager
+def _errors(control: GateControl) -> Iterator[None]:
+    """Whatever the engine complains about: no such image, a port that is taken."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        detail = str(error.explanation or error)[:300]
+        raise ClmsError("GATE_UNREACHABLE", detail=detail, container=control.gate.container) from None
+
+
+def _create(control: GateControl, slot: Slot | None) -> None:
+    """Make the container and start it.
+
+    :raises ClmsError: GATE_UNREACHABLE
+    """
     api: Any = control.engine.api
     gate, project = control.gate, control.school.project
     network = outside_network(control.school)
@@ -123,3 +184,5 @@ def _create(control: GateControl) -> None:
             restart_policy={"Name": "always"},
         ),
     )
+    _connect(control, slot)
+    _start(control)

@@ -18,6 +18,7 @@ except ImportError:
 
 from .. import smoke
 from ..errors import ClmsError
+from ..masking import last_words
 from ..release import Health, Release, SmokeStep
 from ..school import School
 from ..secret_file import read_credentials
@@ -63,7 +64,7 @@ def wait_healthy(engine: Engine, place: Place, service: str, health: Health) -> 
     while time.monotonic() - began < health.timeout:
         state = engine.state(place.containers[service])
         if state is None or not state.running:
-            output = engine.logs(place.containers[service], lines=5).strip()[-300:]
+            output = last_words(engine.logs(place.containers[service], lines=50))
             raise ClmsError(
                 "HEALTH_FAILED",
                 detail=f"the container of '{service}' ended with code {state.exit_code if state else '?'}"

@@ -37,8 +37,9 @@ def tidy(context: Context) -> tuple[list[str], list[str]]:
         backups, problems = remove_old_backups(context)
         for package in context.folder.glob("*.zip*"):
             package.unlink()
-        for old in sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT_RUNS]:
-            shutil.rmtree(old, ignore_errors=True)
+        folders = {int(path.name): path for path in runs.iterdir() if path.name.isdigit()}
+        for number in sorted(folders)[:-_KEPT_RUNS]:
+            shutil.rmtree(folders[number], ignore_errors=True)
     return backups, problems
 
 

@@ -9,7 +9,6 @@ from ..adapters.database import database_of
 from ..adapters.engine import engine_errors
 from ..containers import outside_network
 from ..run import Context
-from ..school import Service
 from .prepare import prepare
 from .slot import stop_database
 
@@ -52,14 +51,11 @@ def _make_ready(context: Context) -> None:
             container = slot.services[service.name].container
             if container not in own:
                 continue
-            if service.role == "cache":
+            emptied = [volume.name for volume in service.volumes if volume.on_update == "empty"]
+            if service.role == "cache" or emptied:
                 engine.remove(container)
-                for volume in _emptied(service):
+                for volume in emptied:
                     engine.remove_volume(slot.volumes[volume])
             elif service.egress:
                 engine.disconnect(container, outside_network(school))
     prepare(context)
-
-
-def _emptied(service: Service) -> list[str]:
-    return [volume.name for volume in service.volumes if volume.on_update == "empty"]

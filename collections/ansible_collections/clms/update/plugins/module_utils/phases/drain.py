@@ -19,7 +19,7 @@ from .prepare import file_volumes, mirror, prepare
 def work(context: Context) -> dict[str, Any]:
     """Do the phase; returns whether all requests had ended in time."""
     holds = context.run.row.kind == "update_images"
-    if not holds and context.run.row.kind != "rollback":
+    if context.run.row.kind == "update":
         with engine_errors("DRAIN_FAILED"):
             prepare(context)
         for volume in file_volumes(context):

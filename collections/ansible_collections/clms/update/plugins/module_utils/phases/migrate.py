@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -12,13 +11,8 @@ from ..adapters.engine import engine_errors
 from ..adapters.files import write_atomically
 from ..containers import ContainerSpec, labels, service_spec
 from ..errors import ClmsError
+from ..masking import last_words
 from ..run import Context
-
-# a database does not escape the quotes in what it quotes
-_VALUE = re.compile(r"(?i)(entry|value:?|data:?) '.*?'(?= for (?:key|column)\b|$)")
-_QUOTED = re.compile(
-    r"""(?i)(?P<named>\b(?:column|key|table|constraint|field|index|database)\s+)?(?:'[^']*'|"[^"]*")"""
-)
 
 
 def work(context: Context) -> dict[str, Any]:
@@ -53,7 +47,7 @@ def run_migration(context: Context, spec: ContainerSpec, code: str) -> float:
     with context.step("migrate", container=spec.name) as outcome, engine_errors(code, version=version):
         exit_code, output = context.engine.run_once(spec, timeout=migration.timeout)
         log = context.folder / f"{spec.name}.log"
-        write_atomically(log, output)  # all of it, for root only; it may quote people's data
+        write_atomically(log, output)  # for root only; it may quote people's data
         outcome.update(exit_code=exit_code, log=str(log))
     if exit_code is None:
         detail = f"it did not end within {migration.timeout} seconds"
@@ -62,17 +56,3 @@ def run_migration(context: Context, spec: ContainerSpec, code: str) -> float:
     if exit_code != 0:
         raise ClmsError(code, version=version, detail=detail)
     return round(time.monotonic() - began, 3)
-
-
-def last_words(output: str) -> str:
-    """The end of a migration's output for messages and the journal.
-
-    Databases quote what they stumble over, which may be a person's name: whatever is quoted and not said to be the
-    name of a column, key or table is left out.
-    """
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    shown = [
-        _QUOTED.sub(lambda match: match[0] if match["named"] else "'…'", _VALUE.sub(r"\1 '…'", line))
-        for line in lines[-3:]
-    ]
-    return " ".join(shown)[-500:]

@@ -78,15 +78,17 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
     try:
         descriptor = lock.acquire(school.home)
         running = journal.open_run()
-        if descriptor is None:
+        if descriptor is None and not lock.is_ours(school.home):
             raise journal.in_the_way()
         if running is not None:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
             raise journal.in_the_way("RUN_INTERRUPTED")
         run = journal.begin(
             request.kind, phases=KINDS[request.kind], school=description, version=request.version, from_version=None
         )
-        lock.hand_to_guard(school.home, descriptor)
+        if descriptor is not None:  # no agent holds it for us
+            lock.hand_to_guard(school.home, descriptor)
         context = Context(journal, run, "preflight")
         run.enter("preflight")
         try:
@@ -129,7 +131,7 @@ def _look(journal: Journal, description: dict[str, Any], request: Request) -> di
     school = parse_school(description)
     try:
         if journal.open_run() is not None:
-            raise journal.in_the_way()
+            raise journal.in_the_way("RUN_ACTIVE" if lock.is_held(school.home) else "RUN_INTERRUPTED")
         latest = journal.rows(limit=1)
         row = RunRow(
             id=latest[0].id + 1 if latest else 1,
@@ -351,17 +353,18 @@ def check_serving(context: Context, kind: str) -> str:
     """What serves is in a state from which the run can be done.
 
     Before an update everything has to work: a version that does not cannot be told from an update that spoilt it. To
-    go back from a version that does not work must be possible, so then only the database has to answer.
+    go back from a version that does not work must be possible, so then only the database has to answer, and the other
+    containers have to be there.
 
     :returns: the database's event scheduler setting
     :raises ClmsError: SCHOOL_NOT_RUNNING, a DATABASE_ code or GATE_UNREACHABLE
     """
     database_service = context.school.database.service
     for name, service in context.old.services.items():
-        if kind != "update" and name != database_service:
-            continue
         state = context.engine.state(service.container)
-        if state is None or not state.running:
+        if state is None:
+            raise ClmsError("SCHOOL_NOT_RUNNING", detail=f"the container {service.container} of '{name}' is gone")
+        if not state.running and (kind == "update" or name == database_service):
             raise ClmsError("SCHOOL_NOT_RUNNING", detail=f"the container {service.container} of '{name}' does not run")
     database = database_of(context, context.old)
     try:
@@ -371,15 +374,15 @@ def check_serving(context: Context, kind: str) -> str:
         events = database.event_scheduler()
     finally:
         database.close()
-    gate = GateControl(context.school, context.engine)
-    if gate.mode() != "open":
-        raise ClmsError("SCHOOL_NOT_RUNNING", detail="the gate is closed")
+    gate_is_open = GateControl(context.school, context.engine).mode() == "open"
     if kind == "update":
+        if not gate_is_open:
+            raise ClmsError("SCHOOL_NOT_RUNNING", detail="the gate is closed")
         try:
             run_smoke(context.engine, context.school, place_of(context.old), context.old.parsed_release(), writes=False)
         except (SmokeError, ClmsError) as error:
-            detail = error.happened if isinstance(error, ClmsError) else str(error)
-            raise ClmsError("SCHOOL_NOT_RUNNING", detail=f"its smoke test fails: {detail.rstrip('.')}") from None
+            detail = error.values.get("detail", error.happened) if isinstance(error, ClmsError) else error
+            raise ClmsError("SCHOOL_NOT_RUNNING", detail=f"its smoke test fails: {detail}") from None
     return events
 
 

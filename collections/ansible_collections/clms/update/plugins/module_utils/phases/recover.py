@@ -32,7 +32,7 @@ def is_needed(home: Path) -> bool:
     """
     journal = Journal(home)
     try:
-        if lock.is_held(home):
+        if lock.is_held(home) and not lock.is_ours(home):
             raise journal.in_the_way()
         return unfinished(journal) is not None
     finally:
@@ -48,7 +48,7 @@ def recover(home: Path) -> dict[str, Any]:
     journal = Journal(home)
     try:
         descriptor = lock.acquire(home)
-        if descriptor is None:
+        if descriptor is None and not lock.is_ours(home):
             raise journal.in_the_way()
         try:
             row = unfinished(journal)
@@ -60,6 +60,7 @@ def recover(home: Path) -> dict[str, Any]:
                 return {"outcome": put_back(journal, row.id)["outcome"], "changed": True}
             return {"outcome": finish(journal, home, row.id, wait_seconds=LINGER_SECONDS), "changed": True}
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
     finally:
         journal.close()

@@ -120,6 +120,14 @@ class FakeEngine:
         self._call("remove", name)
         self.containers.pop(name, None)
 
+    def rename(self, name: str, new: str) -> None:
+        self._call("rename", name, new)
+        assert new not in self.containers, f"409: the name {new} is in use"
+        self.containers[new] = replace(self.containers.pop(name), name=new)
+        for known in (self.specs, self.label_sets):
+            if name in known:
+                known[new] = known.pop(name)  # type: ignore[attr-defined]
+
     def set_restart(self, name: str, policy: str) -> None:
         self._call("set_restart", name, policy)
         if name in self.containers:
@@ -215,6 +223,7 @@ class FakeApi:
 
     def create_container(self, image: str, *, name: str, labels: dict[str, str], **options: Any) -> None:
         self._engine._call("create", name)
+        assert name not in self._engine.containers, f"409: the name {name} is in use"
         self._engine.add(name, running=False, image=image, labels=labels)
         self._engine._join(name, options["host_config"]["network_mode"])
         self.created[name] = {"image": image, "labels": labels, **options}

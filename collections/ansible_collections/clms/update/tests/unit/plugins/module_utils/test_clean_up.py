@@ -132,20 +132,31 @@ def test_a_run_leaves_its_evidence_and_not_its_package(begin: Begin) -> None:
         assert {path.name for path in context.folder.iterdir()} == set(evidence)
 
 
-@pytest.mark.parametrize(("runs", "gone"), [(3, 0), (20, 0), (21, 1), (25, 5)])
+@pytest.mark.parametrize(("runs", "gone"), [(3, 0), (20, 0), (21, 1), (25, 5), (120, 100)])
 def test_the_folders_of_the_last_twenty_runs_stay(begin: Begin, runs: int, gone: int) -> None:
-    context = begin(phase="clean_up")
-    folder = context.folder.parent
-    for number in range(1, runs):
-        old = folder / str(100 + number)
-        old.mkdir()
-        (old / "evidence.log").touch()
-        os.utime(old, (number, number))
+    installed = begin()
+    installed.run.close("ABORTED")
+    journal, school = installed.journal, installed.run.row.school
+    while (run := journal.begin("backup", phases=("preflight", "clean_up"), school=school)).id < runs:
+        run.close("COMPLETED")
+    context = Context(journal, run, "clean_up")
+    for number in range(1, runs + 1):
+        folder = context.folder.parent / str(number)
+        folder.mkdir(exist_ok=True)
+        (folder / "evidence.log").touch()
+        # somebody has looked into the old ones, or the clock was put back: the number says which is the newest
+        os.utime(folder, (10_000 - number, 10_000 - number))
     clean_up.tidy(context)
-    assert {path.name for path in folder.iterdir()} == {
-        str(context.run.id),
-        *(str(100 + number) for number in range(1 + gone, runs)),
-    }
+    assert sorted(int(path.name) for path in context.folder.parent.iterdir()) == list(range(1 + gone, runs + 1))
+    assert (context.folder / "evidence.log").is_file()
+
+
+def test_what_is_no_folder_of_a_run_stays(begin: Begin) -> None:
+    context = begin(phase="clean_up")
+    for name in ("lost+found", "2.saved", *(str(number) for number in range(100, 120))):
+        (context.folder.parent / name).mkdir()
+    clean_up.tidy(context)
+    assert {"lost+found", "2.saved", "119", "100"} <= {path.name for path in context.folder.parent.iterdir()}
 
 
 def test_the_phase_and_its_report(begin: Begin, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

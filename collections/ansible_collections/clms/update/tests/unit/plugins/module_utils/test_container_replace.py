@@ -115,6 +115,34 @@ def test_a_cache_that_is_made_anew_is_like_the_first_one(going_back: Context, en
     assert (spec.labels["clms.run"], spec.labels["clms.slot"]) == ("1", "r1")
 
 
+def test_whatever_keeps_something_that_is_to_be_empty_is_made_anew(going_back: Context, engine: Any, old: Slot) -> None:
+    backend = going_back.run.row.school["services"][2]
+    backend["volumes"][0]["on_update"] = "empty"  # no cache, but what it keeps here does not outlive a switch
+    del going_back.school  # it is read once
+    container_replace.work(going_back)
+    assert engine.did("remove", "remove_volume") == [
+        ("remove", "linden-redis-r1"),
+        ("remove_volume", "linden-redis-data-r1"),
+        ("remove", "linden-backend-r1"),
+        ("remove_volume", "linden-uploads-r1"),
+    ]
+    assert list(engine.specs) == ["linden-redis-r1", "linden-backend-r1"]
+    spec = engine.specs["linden-backend-r1"]
+    assert (spec.image, spec.network) == (old.services["backend"].image, "linden-r1")
+    assert list(engine.volumes["linden-uploads-r1"].iterdir()) == []
+    assert (engine.volumes["linden-logs-r1"] / "file").is_file()
+    assert engine.connected("linden-outside") == set()  # before the commit
+    assert "linden-backend-r1" in engine.running()
+
+
+def test_a_cache_without_a_volume_is_made_anew(going_back: Context, engine: Any) -> None:
+    going_back.run.row.school["services"][1]["volumes"] = []
+    del going_back.school  # it is read once
+    container_replace.work(going_back)
+    assert engine.did("remove", "remove_volume") == [("remove", "linden-redis-r1")]
+    assert list(engine.specs) == ["linden-redis-r1"]
+
+
 def test_what_both_versions_use_goes_on(going_back_to_the_same_data: Context, engine: Any, old: Slot) -> None:
     before = engine.containers["linden-mysql-r1"]
     container_replace.work(going_back_to_the_same_data)

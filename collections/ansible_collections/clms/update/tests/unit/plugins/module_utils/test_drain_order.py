@@ -12,8 +12,10 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import ContainerState
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.phases import drain, slot
+from ansible_collections.clms.update.plugins.module_utils.phases import drain, restore, slot
 from ansible_collections.clms.update.plugins.module_utils.run import Context
+from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot, restored_slot
 
 Begin = Callable[..., Context]
 
@@ -98,6 +100,35 @@ def test_a_rollback_prepares_nothing_and_stops_the_newer_version(begin: Begin, e
     drain.work(context)
     assert engine.calls[0] == ("gate close",)
     assert [call[1] for call in engine.did("stop")] == ["linden-frontend-r2", "linden-backend-r2", "linden-redis-r2"]
+
+
+def test_a_restore_prepares_nothing_while_the_old_version_serves(
+    begin: Begin, engine: Any, gate: Any, school: School, old: Slot
+) -> None:
+    context = begin("restore", phase="drain", slot=restored_slot(school, old, run=2, current=old).as_dict())
+    engine.calls.clear()
+    drain.work(context)
+    assert engine.did("prepare", "mirror", "gate hold") == []
+    assert engine.calls[:3] == [("gate close",), ("gate wait", "30"), ("gate cut",)]
+    assert engine.did("stop") == STOP
+
+
+@pytest.mark.parametrize(("kind", "prepares"), [("install", True), ("restore", True), ("update", False)])
+def test_what_drain_has_not_prepared_is_prepared_in_slot(
+    begin: Begin, engine: Any, monkeypatch: pytest.MonkeyPatch, kind: str, prepares: bool
+) -> None:
+    context = begin(kind, phase="slot")
+    engine.calls.clear()
+    for name in ("prepare", "stop_database", "_copy", "start_database"):
+        monkeypatch.setattr(slot, name, lambda context, name=name: engine.calls.append((name,)))
+    monkeypatch.setattr(restore, "fill_slot_from_backup", lambda context: engine.calls.append(("fill",)))
+    slot.work(context)
+    filled = {
+        "install": [("start_database",)],
+        "restore": [("fill",)],
+        "update": [("_copy",), ("start_database",)],
+    }[kind]
+    assert engine.calls == [*([("prepare",)] if prepares else []), ("stop_database",), *filled]
 
 
 def test_the_journal_knows_that_the_gate_is_being_closed_before_it_is(begin: Begin, engine: Any, gate: Any) -> None:

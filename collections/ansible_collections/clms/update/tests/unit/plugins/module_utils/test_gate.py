@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class Gate(GateControl):
 
     def __init__(self, school: School, engine: Any) -> None:
         super().__init__(school, engine)
-        self.answers: dict[str, str] = {"show info": "Name: HAProxy\nPid: 1"}
+        self.answers: dict[str, str] = {"show info": "Name: HAProxy\nPid: 1\nnode: gate\nrelease date: x"}
         self.told: list[tuple[str, str, str]] = []
         """command, mode on the disk, slot on the disk"""
 
@@ -30,6 +31,12 @@ class Gate(GateControl):
         config = (self.folder / "haproxy.cfg").read_text()
         named = [name for name in ("r1", "r2") if f"linden-frontend-{name}:" in config]
         return mode, "".join(named)
+
+    def has_read(self, school: School) -> None:
+        """The process was started with the files of this school."""
+        described = GateControl(school, self.engine)._files(None)["haproxy.cfg"].decode()
+        (line,) = [line.strip() for line in described.splitlines() if line.startswith("    description ")]
+        self.answers["show info"] = f"Name: HAProxy\nPid: 1\n{line.replace(' ', ': ', 1)}\nnode: gate"
 
     def command(self, text: str) -> str:
         self.told.append((text, *self.on_disk()))
@@ -47,6 +54,7 @@ def gate(school: School, engine: Any, old: Slot) -> Gate:
     found = Gate(school, engine)
     found.write_files(old)
     found._write_mode("open")
+    found.has_read(school)
     engine.add("linden-gate", labels={})
     engine.calls.clear()
     return found
@@ -54,9 +62,9 @@ def gate(school: School, engine: Any, old: Slot) -> Gate:
 
 def test_before_the_first_slot_the_gate_is_closed(school: School, engine: Any) -> None:
     found = Gate(school, engine)
-    assert found.write_files(None) is True
+    found.write_files(None)
     assert found.on_disk() == ("closed", "")
-    assert found.write_files(None) is False
+    assert found.outdated(None) == {}
 
 
 def test_files_that_have_not_changed_are_not_written(gate: Gate, old: Slot, new: Slot) -> None:
@@ -65,7 +73,7 @@ def test_files_that_have_not_changed_are_not_written(gate: Gate, old: Slot, new:
 
     before = numbers()
     assert gate.outdated(old) == {}
-    assert gate.write_files(old) is False
+    gate.write_files(old)
     assert numbers() == before
     assert list(gate.outdated(new)) == ["haproxy.cfg"]
     gate.write_files(new)
@@ -73,52 +81,76 @@ def test_files_that_have_not_changed_are_not_written(gate: Gate, old: Slot, new:
     assert gate.on_disk() == ("open", "r2")  # writing files does not change the mode
 
 
-def another_title(gate: Gate) -> None:
-    (gate.folder / "maintenance.html").write_text("that of another school")
+def another_title(gate: Gate, certificate: Path) -> None:
+    gate.has_read(replace(gate.school, title="Oak School"))
 
 
-def another_template(gate: Gate) -> None:
-    config = gate.folder / "haproxy.cfg"
-    config.write_text(config.read_text().replace("timeout client 75s", "timeout client 60s"))
+def another_certificate(gate: Gate, certificate: Path) -> None:
+    certificate.write_text("renewed")
 
 
-def no_configuration(gate: Gate) -> None:
-    (gate.folder / "haproxy.cfg").unlink()
+def another_port(gate: Gate, certificate: Path) -> None:
+    gate.has_read(replace(gate.school, gate=replace(gate.gate, ports=gate.gate.ports[:1])))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "of_old", "of_new"),
-    [
-        # a running gate can be told where the slot's servers are
-        pytest.param(lambda gate: None, False, False, id="nothing"),
-        pytest.param(another_title, True, True, id="title"),
-        pytest.param(another_template, True, True, id="template"),
-        pytest.param(no_configuration, True, True, id="no configuration"),
-    ],
-)
-def test_what_a_running_gate_has_to_read_anew(
-    gate: Gate, old: Slot, new: Slot, spoil: Callable[[Gate], None], of_old: bool, of_new: bool
-) -> None:
-    for slot, expected in ((old, of_old), (new, of_new)):
-        gate.write_files(old)
-        spoil(gate)
-        assert gate.write_files(slot) is expected
-        assert gate.write_files(slot) is False
+def of_an_older_clms_update(gate: Gate, certificate: Path) -> None:
+    gate.answers["show info"] = "Name: HAProxy\nPid: 1\nnode: gate"
 
 
-def test_a_certificate_is_copied_for_the_gate_alone(
-    describe: Callable[..., dict[str, Any]], engine: Any, old: Slot, tmp_path: Path
-) -> None:
-    certificate = tmp_path / "gate.pem"
-    certificate.write_text("first")
+def of_another_template(gate: Gate, certificate: Path) -> None:
+    gate.answers["show info"] = f"Name: HAProxy\nPid: 1\ndescription: {'0' * 64}\nnode: gate"
+
+
+READ_OTHERS = [another_title, another_certificate, another_port, of_an_older_clms_update, of_another_template]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "gate.pem"
+    path.write_text("first")
+    return path
+
+
+@pytest.fixture
+def https_gate(describe: Callable[..., dict[str, Any]], gate: Gate, engine: Any, old: Slot, certificate: Path) -> Gate:
+    """The gate, which has a certificate."""
     described = describe()
     described["gate"]["certificate_file"] = str(certificate)
     found = Gate(parse_school(described), engine)
-    assert found.write_files(old) is True
-    copy = found.folder / "certificate.pem"
+    found.write_files(old)
+    found.has_read(found.school)
+    return found
+
+
+def test_which_slot_is_named_does_not_count_for_what_was_read(https_gate: Gate, old: Slot, new: Slot) -> None:
+    for slot in (old, new, None):
+        https_gate.write_files(slot)
+        assert https_gate.has_read_all() is True
+    # it is asked, not looked up on the disk: a gate that was not reloaded shows that even when its files are right
+    (https_gate.folder / "haproxy.cfg").unlink()
+    (https_gate.folder / "haproxy.cfg").touch()
+    assert https_gate.has_read_all() is True
+
+
+@pytest.mark.parametrize("spoil", READ_OTHERS)
+def test_what_a_running_gate_has_to_read_anew(
+    https_gate: Gate, old: Slot, certificate: Path, spoil: Callable[[Gate, Path], None]
+) -> None:
+    spoil(https_gate, certificate)
+    assert https_gate.has_read_all() is False
+    https_gate.write_files(old)  # the files alone do not change that
+    assert https_gate.outdated(old) == {}
+    assert https_gate.has_read_all() is False
+    https_gate.has_read(https_gate.school)
+    assert https_gate.has_read_all() is True
+
+
+def test_a_certificate_is_copied_for_the_gate_alone(https_gate: Gate, old: Slot, certificate: Path) -> None:
+    copy = https_gate.folder / "certificate.pem"
     assert (copy.read_text(), copy.stat().st_mode & 0o777) == ("first", 0o600)
     certificate.write_text("renewed")
-    assert found.write_files(old) is True
+    assert set(https_gate.outdated(old)) == {"certificate.pem", "haproxy.cfg"}
+    https_gate.write_files(old)
     assert copy.read_text() == "renewed"
 
 
@@ -198,14 +230,21 @@ def test_a_gate_that_cannot_be_told_reads_its_files_anew(
     assert "set map /gate/state.map mode open" not in gate.commands()  # the files say so
 
 
-@pytest.mark.parametrize("spoil", [another_title, another_template])
+@pytest.mark.parametrize("spoil", READ_OTHERS)
 def test_a_gate_takes_up_changed_files_when_it_is_opened(
-    gate: Gate, engine: Any, new: Slot, reloaded: list[tuple[str, str]], spoil: Callable[[Gate], None]
+    https_gate: Gate,
+    engine: Any,
+    new: Slot,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Gate, Path], None],
 ) -> None:
+    reloaded: list[tuple[str, str]] = []
+    monkeypatch.setattr(https_gate, "reload", lambda: reloaded.append(https_gate.on_disk()))
     engine.set_up(new, "linden")
-    spoil(gate)
-    gate.open(new)
-    assert gate.commands()[-1] == "set map /gate/state.map mode open"  # those who wait need not wait for that
+    spoil(https_gate, certificate)
+    https_gate.open(new)
+    assert https_gate.commands()[-1] == "set map /gate/state.map mode open"  # who waits need not wait for the reload
     assert reloaded == [("open", "r2")]
 
 

@@ -9,18 +9,21 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils import gate_config
 from ansible_collections.clms.update.plugins.module_utils.gate_config import (
     definition,
     differences,
+    fingerprint,
     maintenance_files,
     port_name,
     render,
     servers,
     sessions,
-    skeleton,
 )
 from ansible_collections.clms.update.plugins.module_utils.school import Gate, GatePort, School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+
+FINGERPRINT = "0123abcd"
 
 
 def sections(text: str) -> dict[str, list[str]]:
@@ -49,7 +52,7 @@ def test_which_server_is_behind_a_port(school: School, old: Slot) -> None:
 
 
 def test_each_port_has_a_frontend_and_its_backends(school: School, old: Slot) -> None:
-    found = sections(render(school.gate, old))
+    found = sections(render(school.gate, old, FINGERPRINT))
     assert [heading for heading in found if heading.split()[0] in ("frontend", "backend")] == [
         "frontend port_3000",
         "backend live_port_3000",
@@ -73,11 +76,13 @@ def test_each_port_has_a_frontend_and_its_backends(school: School, old: Slot) ->
 )
 def test_tls(school: School, old: Slot, mode: str, certificate: str | None, bind: str) -> None:
     gate = gate_with(school.gate, (443, "frontend", 3000, mode), certificate=certificate)
-    assert [line for line in sections(render(gate, old))["frontend port_443"] if line.startswith("bind")] == [bind]
+    assert [
+        line for line in sections(render(gate, old, FINGERPRINT))["frontend port_443"] if line.startswith("bind")
+    ] == [bind]
 
 
 def test_the_configuration_names_the_slot_and_no_other(school: School, old: Slot, new: Slot) -> None:
-    found = sections(render(school.gate, new))
+    found = sections(render(school.gate, new, FINGERPRINT))
     for kind in ("live", "stream"):
         assert found[f"backend {kind}_port_3000"][-1].startswith("server live linden-frontend-r2:3000 resolvers engine")
     assert found["backend live_port_3306"][-1].startswith("server live linden-mysql-r2:3306 resolvers engine")
@@ -85,12 +90,12 @@ def test_the_configuration_names_the_slot_and_no_other(school: School, old: Slot
 
 
 def test_without_a_slot_nothing_is_named(school: School) -> None:
-    found = sections(render(school.gate, None))
+    found = sections(render(school.gate, None, FINGERPRINT))
     assert found["backend live_port_3000"][-1].startswith("server live nothing.invalid:3000 ")
 
 
 def test_without_a_word_on_its_mode_a_port_is_closed(school: School, old: Slot) -> None:
-    found = sections(render(school.gate, old))
+    found = sections(render(school.gate, old, FINGERPRINT))
     assert "http-request set-var(txn.mode) str(mode),map(/gate/state.map,closed)" in found["frontend port_3000"]
     assert (
         "tcp-request connection reject if { str(mode),map(/gate/state.map,closed) -m str closed }"
@@ -99,7 +104,7 @@ def test_without_a_word_on_its_mode_a_port_is_closed(school: School, old: Slot) 
 
 
 def test_a_closed_port_answers_before_it_asks_anybody(school: School, old: Slot) -> None:
-    lines = sections(render(school.gate, old))["frontend port_3000"]
+    lines = sections(render(school.gate, old, FINGERPRINT))["frontend port_3000"]
     answers = [line for line in lines if line.startswith("http-request return")]
     assert len(answers) == 2
     assert all("status 503" in line and "hdr Retry-After 10" in line for line in answers)
@@ -111,17 +116,19 @@ def test_a_closed_port_answers_before_it_asks_anybody(school: School, old: Slot)
 
 
 def test_streams_go_through_a_backend_of_their_own(school: School, old: Slot) -> None:
-    lines = sections(render(school.gate, old))["frontend port_3000"]
+    lines = sections(render(school.gate, old, FINGERPRINT))["frontend port_3000"]
     # a closed gate answers them and one that holds lets them wait, like all others
     assert lines[-3:] == [
         "use_backend held_port_3000 if { var(txn.mode) -m str held }",
-        "use_backend stream_port_3000 if { req.hdr(Upgrade) -m found } or { req.hdr(Accept) -m sub text/event-stream }",
+        # `Upgrade: h2c` of an ordinary request is no stream
+        "use_backend stream_port_3000 if { req.hdr(Upgrade) -i websocket }"
+        " or { req.hdr(Accept) -m sub text/event-stream }",
         "default_backend live_port_3000",
     ]
 
 
 def test_held_requests_wait_where_nobody_listens(school: School, old: Slot) -> None:
-    lines = sections(render(school.gate, old))["backend held_port_3000"]
+    lines = sections(render(school.gate, old, FINGERPRINT))["backend held_port_3000"]
     assert lines[-1] == "server live 127.0.0.1:1"
     assert "option redispatch 1" in lines
     assert "retries 200" in lines  # at half a second each
@@ -179,30 +186,60 @@ def test_the_name_of_a_port() -> None:
 # what a gate that runs can take up, and what needs another one
 
 
+FILES = {"maintenance.html": b"page", "maintenance.json": b"{}"}
+
+
+def test_the_configuration_says_what_it_stands_for(school: School, old: Slot) -> None:
+    found = render(school.gate, old, FINGERPRINT)
+    assert f"description {FINGERPRINT}" in sections(found)["global"]
+    assert render(school.gate, old, "other") == found.replace(FINGERPRINT, "other")
+    assert found.count(FINGERPRINT) == 1
+
+
 @pytest.mark.parametrize(
-    ("changes", "same"),
+    "files",
     [
-        pytest.param({}, True, id="another slot"),
-        pytest.param({"certificate_file": "/x.pem"}, False, id="certificate"),
-        pytest.param({"ports": (GatePort(3000, "frontend", 3000, "http"),)}, False, id="a port fewer"),
+        pytest.param({**FILES, "maintenance.html": b"page of another school"}, id="title"),
+        pytest.param({**FILES, "certificate.pem": b"x"}, id="a file more"),
+        pytest.param({"maintenance.html": b"page"}, id="a file fewer"),
+        pytest.param({"maintenance.html": b"{}", "maintenance.json": b"page"}, id="exchanged"),
+        pytest.param({"maintenance.htm": b"page", "maintenance.json": b"{}"}, id="name"),
+        pytest.param({"maintenance.html": b"page\0", "maintenance.json": b"{}"}, id="one byte more"),
+    ],
+)
+def test_a_fingerprint_stands_for_the_files(school: School, files: dict[str, bytes]) -> None:
+    assert fingerprint(school.gate, files) != fingerprint(school.gate, FILES)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"certificate_file": "/x.pem"}, id="with a certificate"),
+        pytest.param({"ports": (GatePort(3000, "frontend", 3000, "http"),)}, id="a port fewer"),
+        pytest.param(
+            {"ports": (GatePort(3000, "frontend", 3000, "http"), GatePort(3307, "mysql", 3306, "tcp"))},
+            id="another port",
+        ),
         pytest.param(
             {"ports": (GatePort(3000, "frontend", 3000, "http"), GatePort(3306, "mysql", 3306, "http"))},
-            False,
             id="another mode",
         ),
     ],
 )
-def test_a_skeleton_has_no_names_of_servers(
-    school: School, old: Slot, new: Slot, changes: dict[str, Any], same: bool
-) -> None:
-    found = skeleton(render(school.gate, old))
-    assert "-r1" not in found
-    assert (skeleton(render(replace(school.gate, **changes), new)) == found) is same
-    assert skeleton(found) == found
+def test_a_fingerprint_stands_for_the_description(school: School, changes: dict[str, Any]) -> None:
+    assert fingerprint(replace(school.gate, **changes), FILES) != fingerprint(school.gate, FILES)
 
 
-def test_the_skeleton_of_a_gate_without_a_slot(school: School, old: Slot) -> None:
-    assert skeleton(render(school.gate, None)) == skeleton(render(school.gate, old))
+def test_a_fingerprint_stands_for_the_template(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(school.gate, FILES)
+    monkeypatch.setattr(gate_config, "_HEAD", gate_config._HEAD.replace("timeout client 75s", "timeout client 60s"))
+    assert fingerprint(school.gate, FILES) != before
+
+
+def test_a_fingerprint_is_the_same_in_another_order_and_fits_into_one_word(school: School) -> None:
+    found = fingerprint(school.gate, FILES)
+    assert fingerprint(school.gate, dict(reversed(FILES.items()))) == found
+    assert found.isalnum()
 
 
 def test_a_definition_does_not_depend_on_the_order_of_ports(school: School) -> None:
@@ -232,7 +269,18 @@ SAME = {"image": "clms-gate:1", "address": "0.0.0.0", "ports": "3000, 3306"}  # 
         ),
         *(
             pytest.param(label, [(name, "unknown", value) for name, value in SAME.items()], id=why)
-            for label, why in ((None, "none"), ("", "empty"), ("{", "broken"), ("{}", "nothing in it"))
+            for label, why in (
+                (None, "none"),
+                ("", "empty"),
+                ("{", "broken"),
+                ("{}", "nothing in it"),
+                ("[]", "a list"),
+                ('["image", "address", "ports"]', "a list of names"),
+                ('"image"', "a text"),
+                ("5", "a number"),
+                ("null", "null"),
+                ("true", "a truth"),
+            )
         ),
     ],
 )

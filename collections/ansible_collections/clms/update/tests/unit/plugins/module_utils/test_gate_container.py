@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils import lock
@@ -29,21 +31,50 @@ from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
 Begin = Callable[..., Context]
 GATE = "linden-gate"
+BEFORE = "linden-gate-before"
 ABSENT = [("container", "absent", "present")]
 
 
+@dataclass
+class Process:
+    """What runs in the container. It reads its files when it is started or told to."""
+
+    number: int = 0
+    description: str = ""
+
+    def read(self, config: Path) -> None:
+        self.number += 1
+        (self.description,) = re.findall(r"(?m)^ +description (.*)$", config.read_text())
+
+
 class Control(GateControl):
-    """A gate whose process answers while its container runs, and is another one after each signal."""
+    """A gate whose process answers while its container runs."""
+
+    process = Process()
 
     def command(self, text: str) -> str:
         if not self.engine.is_running(self.gate.container):
             raise ClmsError("GATE_UNREACHABLE", detail="x", container=self.gate.container)
-        return f"Name: HAProxy\nPid: {len(self.engine.did('kill'))}"
+        return f"Name: HAProxy\nPid: {self.process.number}\ndescription: {self.process.description}\nnode: gate"
 
 
 @pytest.fixture(autouse=True)
-def control(monkeypatch: pytest.MonkeyPatch) -> None:
+def process(school: School, engine: Any, monkeypatch: pytest.MonkeyPatch) -> Process:
+    found = Process()
+
+    def read_at(change: Callable[[str, str], None]) -> Callable[[str, str], None]:
+        def call(name: str, *arguments: str) -> None:
+            change(name, *arguments)
+            if name == GATE:
+                found.read(school.home / "gate" / "haproxy.cfg")
+
+        return call
+
+    monkeypatch.setattr(engine, "start", read_at(engine.start))
+    monkeypatch.setattr(engine.api, "kill", read_at(engine.api.kill))
+    monkeypatch.setattr(Control, "process", found)
     monkeypatch.setattr(gate_container, "GateControl", Control)
+    return found
 
 
 @pytest.fixture
@@ -118,6 +149,11 @@ def broken_label(school: School, engine: Any, certificate: Path) -> School:
     return school
 
 
+def label_of_others(school: School, engine: Any, certificate: Path) -> School:
+    labelled(engine, '["image"]')
+    return school
+
+
 def stopped(school: School, engine: Any, certificate: Path) -> School:
     engine.stop(GATE, 1)
     return school
@@ -143,8 +179,24 @@ def another_title(school: School, engine: Any, certificate: Path) -> School:
 
 
 def another_template(school: School, engine: Any, certificate: Path) -> School:
+    """Its files were written and read by another CLMS Update."""
     config = school.home / "gate" / "haproxy.cfg"
-    config.write_text(config.read_text().replace("timeout client 75s", "timeout client 60s"))
+    config.write_text(re.sub(r"(?m)^ +description .*$", f"    description {'0' * 64}", config.read_text()))
+    Control.process.read(config)
+    return school
+
+
+def without_fingerprint(school: School, engine: Any, certificate: Path) -> School:
+    """Its files were written and read by a CLMS Update that did not describe them."""
+    config = school.home / "gate" / "haproxy.cfg"
+    config.write_text(re.sub(r"(?m)^ +description .*\n", "", config.read_text()))
+    Control.process.description = ""
+    return school
+
+
+def not_read(school: School, engine: Any, certificate: Path) -> School:
+    """Its files are right, and somebody was interrupted before it was told so."""
+    Control.process.description = "0" * 64
     return school
 
 
@@ -160,6 +212,7 @@ NEW_CONTAINER = [
     pytest.param(another_address, [("address", "0.0.0.0", "192.0.2.7")], id="address"),  # noqa: S104
     pytest.param(no_label, UNKNOWN, id="of an older CLMS Update"),
     pytest.param(broken_label, UNKNOWN, id="broken label"),
+    pytest.param(label_of_others, UNKNOWN, id="label that is no object"),
 ]
 SAME_CONTAINER = [
     pytest.param(stopped, [("container", "stopped", "running")], [("start", GATE)], id="stopped"),
@@ -175,23 +228,18 @@ SAME_CONTAINER = [
         [],
         id="network to the outside",
     ),
-    pytest.param(
-        renewed_certificate,
-        [("certificate.pem", "outdated", "up to date")],
-        [("kill", GATE, "SIGUSR2")],
-        id="certificate",
-    ),
-    pytest.param(
-        another_title,
-        [("maintenance.html", "outdated", "up to date")],
-        [("kill", GATE, "SIGUSR2")],
-        id="title",
-    ),
-    pytest.param(
-        another_template,
-        [("haproxy.cfg", "outdated", "up to date")],
-        [("kill", GATE, "SIGUSR2")],
-        id="template",
+    *(
+        pytest.param(
+            change, [(name, "outdated", "up to date") for name in differing], [("kill", GATE, "SIGUSR2")], id=change_id
+        )
+        for change, differing, change_id in (
+            # the configuration describes what goes with it
+            (renewed_certificate, ("certificate.pem", "haproxy.cfg", "process"), "certificate"),
+            (another_title, ("haproxy.cfg", "maintenance.html", "process"), "title"),
+            (another_template, ("haproxy.cfg", "process"), "template"),
+            (without_fingerprint, ("haproxy.cfg", "process"), "without fingerprint"),
+            (not_read, ("process",), "not read"),
+        )
     ),
 ]
 
@@ -234,6 +282,7 @@ def test_all_that_differs_is_named(installed: School, engine: Any, old: Slot, ce
     assert [str(difference) for difference in found] == [
         "image is clms-gate:1 instead of clms-gate:2",
         "certificate.pem is outdated instead of up to date",
+        "haproxy.cfg is outdated instead of up to date",
         "container is stopped instead of running",
         "network linden-outside is not connected instead of connected",
     ]
@@ -243,7 +292,7 @@ def test_all_that_differs_is_named(installed: School, engine: Any, old: Slot, ce
 
 
 def everything(school: School, engine: Any) -> Any:
-    return on_disk(school), dict(engine.containers), set(engine.networks)
+    return on_disk(school), dict(engine.containers), set(engine.networks), replace(Control.process)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +322,18 @@ def test_a_new_container_is_made(installed: School, engine: Any, certificate: Pa
     wanted = change(installed, engine, certificate)
     engine.calls.clear()
     converge(wanted, engine, present=True, check_mode=False)
-    assert engine.did("remove", "create", "start", "kill") == [("remove", GATE), ("create", GATE), ("start", GATE)]
+    made = [("create", GATE), ("start", GATE)]
+    if change is not absent:
+        # the one of before is kept until the new one runs
+        made = [
+            ("remove", BEFORE),
+            ("stop", GATE, "10"),
+            ("rename", GATE, BEFORE),
+            *made,
+            ("remove", BEFORE),
+        ]
+    assert engine.did("remove", "stop", "rename", "create", "start", "kill") == made
+    assert BEFORE not in engine.containers
     assert engine.containers[GATE].networks == {"linden-outside", "linden-r1"}
     assert json.loads(engine.containers[GATE].labels[DEFINITION]) == definition(wanted.gate)
     assert on_disk(wanted)["state.map"] == b"mode open\n"  # users are served again at once
@@ -297,6 +357,111 @@ def test_what_a_stopped_gate_needs_it_reads_at_its_start(installed: School, engi
     converge(installed, engine, present=True, check_mode=False)
     assert engine.did("start", "kill") == [("start", GATE)]
     assert on_disk(installed)["certificate.pem"] == b"renewed"
+
+
+def test_what_serves_is_not_touched_by_what_is_left_of_a_crash(installed: School, engine: Any) -> None:
+    engine.add(BEFORE, running=False, image="of long ago", labels={})
+    wanted = gate_of(installed, image="clms-gate:2")
+    converge(wanted, engine, present=True, check_mode=False)
+    assert engine.containers[GATE].image == "clms-gate:2"
+    assert GATE in engine.running()
+    assert BEFORE not in engine.containers
+
+
+# when it cannot be made so
+
+NEW_IMAGE = "clms-gate:2"
+
+
+def no_such_image(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = docker.errors.ImageNotFound("404 Client Error", explanation="No such image: clms-gate:2")
+    engine.fails["create", GATE] = refusal
+
+
+def port_taken(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = engine.start
+
+    def refuse_the_new_one(name: str) -> None:
+        if engine.containers[name].image == NEW_IMAGE:
+            raise docker.errors.APIError("500 Server Error", explanation="port is already allocated")
+        start(name)
+
+    monkeypatch.setattr(engine, "start", refuse_the_new_one)
+
+
+def no_answer(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_up = Control.is_up
+    engine.outputs[GATE] = "[NOTICE] (1) : haproxy version is 3\n[ALERT] (1) : config : unknown keyword"
+    monkeypatch.setattr(
+        Control, "is_up", lambda self: is_up(self) and engine.state(self.gate.container).image != NEW_IMAGE
+    )
+    monkeypatch.setattr(gate_container, "wait_until", lambda test, **_: test())
+
+
+def no_network(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = engine.connect
+
+    def refuse_the_new_one(name: str, network: str) -> None:
+        if engine.containers[name].image == NEW_IMAGE and network == "linden-r1":
+            raise docker.errors.APIError("404 Client Error", explanation="network linden-r1 not found")
+        connect(name, network)
+
+    monkeypatch.setattr(engine, "connect", refuse_the_new_one)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "detail"),
+    [
+        pytest.param(no_such_image, "No such image: clms-gate:2", id="image"),
+        pytest.param(port_taken, "port is already allocated", id="port"),
+        pytest.param(no_answer, "config : unknown keyword", id="does not come up"),
+        pytest.param(
+            no_network,
+            "network linden-r1 not found",
+            id="network",
+        ),
+    ],
+)
+def test_the_gate_of_before_comes_back(
+    installed: School,
+    engine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Any, pytest.MonkeyPatch], None],
+    detail: str,
+) -> None:
+    before = dict(engine.containers)
+    wanted = gate_of(installed, image=NEW_IMAGE)
+    with monkeypatch.context() as patch:
+        spoil(engine, patch)
+        with pytest.raises(ClmsError, match=detail) as caught:
+            converge(wanted, engine, present=True, check_mode=False)
+    assert caught.value.code == "GATE_UNREACHABLE"
+    assert engine.containers == before  # under its own name, connected, and running
+    assert on_disk(installed)["state.map"] == b"mode open\n"
+    engine.fails.clear()
+    assert converge(wanted, engine, present=True, check_mode=False) == [("image", "clms-gate:1", NEW_IMAGE)]
+    assert engine.containers[GATE].image == NEW_IMAGE
+    assert BEFORE not in engine.containers
+
+
+@pytest.mark.parametrize(
+    ("call", "detail"), [("create", "No such image: clms-gate:1"), ("start", "port is already allocated")]
+)
+def test_the_engine_refuses_the_first_container(school: School, engine: Any, call: str, detail: str) -> None:
+    engine.fails[call, GATE] = docker.errors.APIError("x", explanation=detail)
+    with pytest.raises(ClmsError, match=detail) as caught:
+        converge(school, engine, present=True, check_mode=False)
+    assert caught.value.code == "GATE_UNREACHABLE"
+    assert engine.did("rename") == []
+
+
+def test_the_engine_refuses_to_start_a_gate_that_was_stopped(installed: School, engine: Any) -> None:
+    engine.stop(GATE, 1)
+    engine.fails["start", GATE] = docker.errors.APIError("x", explanation="port is already allocated")
+    with pytest.raises(ClmsError, match="port is already allocated") as caught:
+        converge(installed, engine, present=True, check_mode=False)
+    assert caught.value.code == "GATE_UNREACHABLE"
+    assert GATE in engine.containers
 
 
 def test_what_the_container_is_made_of(installed: School, engine: Any) -> None:

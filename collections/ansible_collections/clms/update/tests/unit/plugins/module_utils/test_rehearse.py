@@ -220,58 +220,6 @@ def test_what_a_migration_says_of_people_is_for_root_only(
     assert "student Anna Muster" in (context.folder / f"{name}.log").read_text()
 
 
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        pytest.param("", "", id="nothing"),
-        pytest.param(" \n\t\n", "", id="blank"),
-        pytest.param("Error: P3018", "Error: P3018", id="nothing is quoted"),
-        pytest.param("1\n\n2\n 3 \n4\n", "2 3 4", id="the last three lines"),
-        pytest.param("x" * 600, "x" * 500, id="the last 500 characters"),
-        # values
-        pytest.param("Duplicate entry 'Anna' for key 'name'", "Duplicate entry '…' for key 'name'", id="entry"),
-        pytest.param(
-            "Duplicate entry 'O'Brien' for key 'name'", "Duplicate entry '…' for key 'name'", id="with an apostrophe"
-        ),
-        pytest.param("Duplicate entry '' for key 'name'", "Duplicate entry '…' for key 'name'", id="empty"),
-        pytest.param(
-            "Incorrect integer value: 'abc' for column 'age' at row 1",
-            "Incorrect integer value: '…' for column 'age' at row 1",
-            id="value",
-        ),
-        pytest.param(
-            "Incorrect date value: 'x'y' for column `clms`.`books`.`year` at row 1",
-            "Incorrect date value: '…' for column `clms`.`books`.`year` at row 1",
-            id="MySQL 8",
-        ),
-        pytest.param(
-            "Truncated incorrect DOUBLE value: 'O'Brien'",
-            "Truncated incorrect DOUBLE value: '…'",
-            id="value at the end",
-        ),
-        pytest.param("INCORRECT VALUE 'Anna' FOR COLUMN 'a'", "INCORRECT VALUE '…' FOR COLUMN 'a'", id="capitals"),
-        pytest.param("he wrote 'Anna' and \"Muster\"", "he wrote '…' and '…'", id="free text"),
-        pytest.param(
-            "1\nDuplicate entry 'A' for key 'k'\nname 'B'",
-            "1 Duplicate entry '…' for key 'k' name '…'",
-            id="in each line",
-        ),
-        # names
-        pytest.param("Unknown column 'isbn' in 'x'", "Unknown column 'isbn' in '…'", id="column"),
-        pytest.param("Table 'clms.books' already exists", "Table 'clms.books' already exists", id="table"),
-        pytest.param("Key 'name' is there", "Key 'name' is there", id="key"),
-        pytest.param("INDEX  \"i\", constraint 'c'", "INDEX  \"i\", constraint 'c'", id="index and constraint"),
-        pytest.param("the field 'f' of database 'd'", "the field 'f' of database 'd'", id="field and database"),
-        pytest.param("a turntable 'Anna'", "a turntable '…'", id="a word that ends like one of these"),
-        pytest.param(
-            "Data too long for column 'title' at row 1", "Data too long for column 'title' at row 1", id="no value"
-        ),
-    ],
-)
-def test_last_words(said: str, shown: str) -> None:
-    assert migrate.last_words(said) == shown
-
-
 def test_an_engine_that_cannot_run_the_migration(begin: Begin, engine: Any, secrets: Path) -> None:
     engine.fails["run_once", "linden-migrate-r2"] = docker.errors.APIError("no such image")
     with pytest.raises(ClmsError) as caught:

@@ -284,6 +284,38 @@ def test_it_is_tried_three_times(begin: Begin, world: World) -> None:
     assert attempts == ["intent", "note", "intent", "note", "intent"]
 
 
+@pytest.mark.parametrize("kind", ["rollback", "restore"])
+def test_a_version_that_was_not_healthy_when_it_was_left_serves_again(begin: Begin, world: World, kind: str) -> None:
+    context = begin(kind, phase="backup")
+    closed(context)
+    failed(context, "BACKUP_FAILED")
+    world.problems = [unhealthy("the container of 'backend' ended with code 1")]
+    answer = put_back(context.journal, context.run.id)
+    assert (answer["outcome"], answer["error"]["code"]) == ("ROLLED_BACK", "BACKUP_FAILED")
+    assert world.waited == []  # it is not tried again
+    assert world.order("gate open") == [("gate open", context.old.name)]
+    assert world.engine.running() >= {service.container for service in context.old.services.values()}
+    notes = [r for r in context.journal.records(context.run.id) if r.event == "note"]
+    assert [note.step for note in notes] == ["health_failed"]
+    assert "the container of 'backend' ended with code 1" in notes[0].names["detail"]
+
+
+@pytest.mark.parametrize("kind", ["rollback", "restore"])
+def test_without_its_database_no_version_is_opened(
+    begin: Begin, world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise ClmsError("DATABASE_UNREACHABLE", detail="no answer")
+
+    monkeypatch.setattr(rollback, "database_of", unreachable)
+    context = begin(kind, phase="backup")
+    closed(context)
+    failed(context, "BACKUP_FAILED")
+    assert put_back(context.journal, context.run.id)["outcome"] == "NEEDS_OPERATOR"
+    assert world.waited == [1, 2, 3]
+    assert not world.order("gate open")
+
+
 def test_a_smoke_test_that_fails_on_the_old_version_keeps_nobody_out(begin: Begin, world: World) -> None:
     context = begin(phase="slot")
     closed(context)
@@ -299,6 +331,14 @@ def give_up(context: Context, world: World) -> dict[str, Any]:
     failed(context, "SLOT_FAILED")
     world.problems = [unhealthy(f"attempt {number}") for number in (1, 2, 3)]
     return put_back(context.journal, context.run.id)
+
+
+@pytest.mark.parametrize("kind", ["update", "update_images"])
+def test_an_update_opens_no_version_that_is_not_healthy(begin: Begin, world: World, kind: str) -> None:
+    context = begin(kind, phase="drain")
+    assert give_up(context, world)["outcome"] == "NEEDS_OPERATOR"
+    assert world.waited == [1, 2, 3]
+    assert not world.order("gate open", "smoke")
 
 
 def test_after_the_third_attempt_a_person_has_to_look(begin: Begin, world: World) -> None:

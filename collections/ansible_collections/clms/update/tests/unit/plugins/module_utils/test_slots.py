@@ -149,7 +149,9 @@ def test_a_release_that_brings_another_database(
     image = {"repository": "mysql", "digest": digest, "config": digest, "layers": [digest], "size": 1}
     release["services"]["mysql"] = {"images": {"amd64": image}}
     if code:
-        assert refused(school, release, old).code == code
+        error = refused(school, release, old)
+        assert error.code == code
+        assert "it changes the image of 'mysql' but declares that it has no migration" in error.happened
     else:
         planned = plan_slot(school, parse_release(release), run=2, architecture="amd64", current=old)
         assert planned.services["mysql"].config == digest

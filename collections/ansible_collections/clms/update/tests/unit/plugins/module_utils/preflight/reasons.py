@@ -84,9 +84,7 @@ REASONS = [
     pytest.param(
         application_stopped, "SCHOOL_NOT_RUNNING", "linden-backend-r1 of 'backend' does not run", id="stopped"
     ),
-    pytest.param(
-        application_gone, "SCHOOL_NOT_RUNNING", "linden-redis-r1 of 'redis' does not run", id="container gone"
-    ),
+    pytest.param(application_gone, "SCHOOL_NOT_RUNNING", "linden-redis-r1 of 'redis' is gone", id="container gone"),
     pytest.param(
         database_stopped, "SCHOOL_NOT_RUNNING", "linden-mysql-r1 of 'mysql' does not run", id="database stopped"
     ),
@@ -100,7 +98,7 @@ REASONS = [
     pytest.param(
         no_answer,
         "SCHOOL_NOT_RUNNING",
-        "its smoke test fails: The new version started but is not healthy: the container of 'frontend' is not running.",
+        "is not running as it should: its smoke test fails: the container of 'frontend' is not running.",
         id="no answer",
     ),
     pytest.param(gate_closed, "SCHOOL_NOT_RUNNING", "the gate is closed", id="gate closed"),

@@ -200,9 +200,22 @@ def test_looking_says_the_same_and_opens_nothing(
     assert seen == {name: value for name, value in begun.items() if name != "run"}
 
 
-def test_looking_while_a_run_goes_on(begin: Begin, world: Any, describe: Make) -> None:
-    begin(phase="backup")
-    assert code(lambda: preflight.look(describe(), UPDATE)) == "RUN_ACTIVE"
+@pytest.mark.parametrize(
+    ("held", "expected"), [(True, "RUN_ACTIVE"), (False, "RUN_INTERRUPTED")], ids=["going on", "interrupted"]
+)
+def test_looking_where_a_run_is_open(
+    begin: Begin, world: Any, describe: Make, school: School, held: bool, expected: str
+) -> None:
+    context = begin("update_images", phase="backup")
+    descriptor = lock.acquire(school.home) if held else None
+    try:
+        with pytest.raises(ClmsError) as caught:
+            preflight.look(describe(), UPDATE)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    assert caught.value.code == expected
+    assert caught.value.values == {"kind": "update", "run": context.run.id, "phase": "backup"}
 
 
 # before the first installation

@@ -82,12 +82,16 @@ def asked(kind: str, world: Any) -> Request:
     [
         pytest.param(lambda *_: None, "", id="nothing"),
         # to go back from a version that does not work must be possible
-        pytest.param(reasons.application_stopped, "update", id="application"),
+        pytest.param(reasons.application_stopped, "update", id="application stopped"),
+        # but not where there is nothing to be started again
+        pytest.param(reasons.application_gone, "update rollback restore backup", id="application gone"),
         pytest.param(reasons.smoke_test, "update", id="smoke test"),
         pytest.param(reasons.no_answer, "update", id="no answer"),
         pytest.param(reasons.database_stopped, "update rollback restore backup", id="database"),
         pytest.param(reasons.database_settings, "update rollback restore backup", id="settings"),
-        pytest.param(reasons.gate_closed, "update rollback restore backup", id="gate closed"),
+        # a person has to look at this school, who may want to restore a backup or to go back
+        pytest.param(reasons.gate_closed, "update", id="gate closed"),
+        pytest.param(reasons.gate_held, "update", id="gate held"),
         # a backup does not move it
         pytest.param(reasons.gate_differs, "update rollback restore", id="another gate"),
         pytest.param(reasons.backups_are_a_file, "update rollback restore backup", id="backup place"),
@@ -100,9 +104,10 @@ def test_what_keeps_which_run_from_being_done(
 ) -> None:
     context = begin("rollback")  # 1.0.1 serves, and 1.0.0 is kept
     world.release = make_school_release("1.0.2", 3)
-    rename = {"linden-backend-r1": "linden-backend-r2", "linden-mysql-r1": "linden-mysql-r2"}
-    stop = engine.stop
+    rename = {f"linden-{service}-r1": f"linden-{service}-r2" for service in ("backend", "mysql", "redis")}
+    stop, remove = engine.stop, engine.remove
     engine.stop = lambda name, grace: stop(rename.get(name, name), grace)
+    engine.remove = lambda name: remove(rename.get(name, name))
     spoil(world, engine)
     if kind in kept.split():
         with pytest.raises(ClmsError):

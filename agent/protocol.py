@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be asked of the agent, and nothing else: one JSON object in a line, of at most 64 KiB.
+
+A request is ``{"verb": …}`` with exactly the fields of its verb; anything unknown, missing or too large is refused. An
+answer is ``{"ok": true, "result": {…}}`` or ``{"ok": false, "error": {"code", "message", "remedy"}}``. A run is
+answered twice: when it begins, and when it has ended (architecture.md, "The web UI holds no power").
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils.backup_manifest import ID_PATTERN
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fields import FieldError, Fields
+from ansible_collections.clms.update.plugins.module_utils.version import Version
+
+MAX_BYTES = 64 * 1024
+RUNS = ("update", "rollback", "restore", "backup", "recover")
+READS = ("status", "check", "list", "events")
+LISTS = ("releases", "backups", "history")
+
+_VERSION = r"[0-9A-Za-z.+-]{1,64}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was understood."""
+
+    verb: str
+    version: str | None = None
+    """for ``update``: of a release that this school has verified; None is the newest"""
+    backup: str | None = None
+    """for ``restore``: the name of a backup"""
+    confirm: str | None = None
+    """for ``rollback`` and ``restore``: the version that a person has typed"""
+    what: str = "releases"
+    """for ``list``: one of :data:`LISTS`"""
+    after: int = 0
+    """for ``events``: those with a higher number"""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The extra variables of the run's playbook."""
+        named = {"clms_version": self.version, "clms_backup_id": self.backup, "clms_confirm": self.confirm}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def parse(line: bytes) -> Request:
+    """Read a request.
+
+    :raises ClmsError: AGENT_REQUEST
+    """
+    try:
+        if len(line) > MAX_BYTES:
+            raise FieldError("it is too large")
+        fields = Fields(json.loads(line))
+        verb = fields.text("verb", limit=20)
+        if verb not in (*RUNS, *READS):
+            raise FieldError(f"verb {verb!r} is not known")
+        request = Request(
+            verb,
+            version=fields.text("version", pattern=_VERSION, default=None) if verb == "update" else None,
+            backup=fields.text("backup", pattern=ID_PATTERN) if verb == "restore" else None,
+            confirm=fields.text("confirm", pattern=_VERSION, default=None) if verb in ("rollback", "restore") else None,
+            what=fields.text("what", pattern="|".join(LISTS), default="releases") if verb == "list" else "releases",
+            after=fields.number("after", default=0) if verb == "events" else 0,
+        )
+        fields.done()
+        if request.version is not None:
+            Version(request.version)
+        return request
+    except (ValueError, RecursionError) as error:  # JSON, texts, versions and fields alike
+        detail = str(error) if isinstance(error, FieldError) else "it is no JSON object as it should be"
+        raise ClmsError("AGENT_REQUEST", detail=detail[:200]) from None
+
+
+def answer(result: dict[str, Any]) -> bytes:
+    """The line that says what came of a request."""
+    return _line({"ok": True, "result": result})
+
+
+def refusal(error: ClmsError) -> bytes:
+    """The line that says why a request is refused."""
+    return _line({"ok": False, "error": error.as_dict()})
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode() + b"\n"

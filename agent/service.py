@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent: ``clms-update-agent`` on a school server, as root. It does what it may be asked on a unix socket.
+
+At its start it puts an interrupted run in order, before anything else is done (architecture.md, decision 11).
+"""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import logging
+import os
+import pwd
+import signal
+import socket
+import socketserver
+import struct
+import sys
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils import overview
+from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import backups_in
+from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+
+from . import config, output, protocol, runs
+from .executor import Executor, Job
+
+_REQUEST_SECONDS = 10
+_CREDENTIALS = struct.Struct("3i")
+"""process, user, group; see unix(7), SO_PEERCRED"""
+
+log = logging.getLogger("clms-update-agent")
+
+
+class Agent:
+    """Answers requests; what changes something goes to the executor."""
+
+    def __init__(self, folder: Path, executor: Executor) -> None:
+        self._folder = folder
+        self._executor = executor
+
+    def answer(self, request: protocol.Request) -> dict[str, Any]:
+        """The answer to a request that only reads.
+
+        :raises ClmsError: why there is none
+        """
+        school = config.load(self._folder).school
+        if request.verb == "status":
+            return overview.status(school.home)
+        if request.verb == "check":
+            return overview.check(school)
+        if request.verb == "list" and request.what == "backups":
+            return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
+        with closing(Journal(school.home)) as journal:
+            if request.verb == "events":
+                return {"events": output.events_for_json(journal.events(after=request.after))}
+            if request.what == "history":
+                return {"history": overview.history(journal)}
+        return {"releases": overview.releases(store_of(school))}
+
+    def begin(self, request: protocol.Request) -> Job:
+        """Start a run.
+
+        :raises ClmsError: why it is refused
+        """
+        school = config.load(self._folder).school
+        if request.version is not None and request.version not in known_versions(school):
+            raise ClmsError("RELEASE_UNKNOWN", version=request.version)
+        return self._executor.begin(runs.Order(request.verb, request.version, request.variables))
+
+
+def known_versions(school: Any) -> set[str]:
+    """The versions whose descriptions this school has verified; it asks the vendor for news first, where it can."""
+    store = store_of(school)
+    with suppress(ClmsError):  # offline: what is known has to do, and a run would say why it cannot be had
+        store.refresh()
+    return {entry.version.text for entry in store.releases()}
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """One connection: one request, its answer, and for a run another one when it has ended."""
+
+    timeout = _REQUEST_SECONDS
+    server: Server
+
+    def handle(self) -> None:
+        """Answer, whatever was sent."""
+        try:
+            self._serve()
+        except ClmsError as error:
+            self._say(protocol.refusal(error))
+        except Exception as error:  # a request that breaks must not end the agent, and its sender has to learn of it
+            log.exception("a request could not be answered")
+            detail = f"{type(error).__name__}: {error}"[:300]
+            self._say(protocol.refusal(ClmsError("INTERNAL", phase="agent", detail=detail)))
+
+    def _serve(self) -> None:
+        self._check_caller()
+        try:
+            line = self.rfile.readline(protocol.MAX_BYTES + 1)
+        except TimeoutError:
+            raise ClmsError("AGENT_REQUEST", detail=f"nothing came within {_REQUEST_SECONDS} seconds") from None
+        request = protocol.parse(line)
+        agent = self.server.agent
+        if request.verb not in protocol.RUNS:
+            self._say(protocol.answer(agent.answer(request)))
+            return
+        job = agent.begin(request)
+        self._say(protocol.answer({"begun": request.verb}))
+        job.ended.wait()
+        self._say(protocol.answer({"run": job.run, "exit_code": job.exit_code}))
+
+    def _check_caller(self) -> None:
+        """:raises ClmsError: AGENT_CALLER"""
+        raw = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, user, group = _CREDENTIALS.unpack(raw)
+        if user == os.geteuid():
+            return
+        try:
+            groups = os.getgrouplist(pwd.getpwuid(user).pw_name, group)
+        except KeyError:
+            groups = [group]
+        if self.server.group is None or self.server.group not in groups:
+            raise ClmsError("AGENT_CALLER")
+
+    def _say(self, line: bytes) -> None:
+        with suppress(OSError):  # whoever asked is gone; a run goes on
+            self.wfile.write(line)
+            self.wfile.flush()
+
+
+class Server(socketserver.ThreadingUnixStreamServer):
+    """The socket: mode 0660, for root and the agent's group. It is gone when the agent was ended in good order."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path, agent: Agent, group: int | None) -> None:
+        self.agent = agent
+        self.group = group
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        before = os.umask(0o117)
+        try:
+            super().__init__(str(path), Handler)
+        finally:
+            os.umask(before)
+        if group is not None:
+            os.chown(path, -1, group)
+
+    def server_close(self) -> None:
+        """Listen no longer."""
+        super().server_close()
+        Path(str(self.server_address)).unlink(missing_ok=True)
+
+
+def main() -> int:
+    """The command line; it goes on until SIGTERM or SIGINT, and then until a run that it does has ended."""
+    parser = argparse.ArgumentParser(prog="clms-update-agent", description="Does the updates of this school server.")
+    parser.add_argument("--config", type=Path, default=config.default_folder(), metavar="DIR")
+    parser.add_argument("--group", help="group whose members may ask the agent, besides root")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        settings = config.load(options.config)
+        group = grp.getgrnam(options.group).gr_gid if options.group else None
+        executor = Executor(options.config)
+        with executor.alone():
+            executor.recover()
+            with Server(settings.school.agent_socket, Agent(options.config, executor), group) as server:
+                _serve(server)
+    except ClmsError as error:
+        print(output.error_text(error.as_dict()), file=sys.stderr)
+        return runs.REFUSED
+    except KeyError:
+        print(f"There is no group {options.group}. Make it, or name another one.", file=sys.stderr)
+        return runs.REFUSED
+    return runs.DONE
+
+
+def _serve(server: Server) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    log.info("listening on %s", server.server_address)
+    server.serve_forever(poll_interval=0.2)
+    log.info("ended")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

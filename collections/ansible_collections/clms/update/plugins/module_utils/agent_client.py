@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asking the agent of this server; what it understands is in ``agent/protocol.py``. The standard library only."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+from pathlib import Path
+from typing import Any
+
+from .errors import ClmsError
+
+_ANSWER_BYTES = 8_000_000
+
+
+class Conversation:
+    """A request to the agent and its answers."""
+
+    def __init__(self, path: Path, request: dict[str, Any]) -> None:
+        """Send a request.
+
+        :param path: the agent's socket; see :func:`is_installed`
+        :param request: ``{"verb": …}`` and the fields of the verb
+        :raises ClmsError: AGENT_SILENT when the agent does not run
+        """
+        self._path = path
+        self._rest = b""
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(str(path))
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            self._socket.close()
+            raise ClmsError("AGENT_SILENT", path=path, detail=error.strerror or error) from None
+
+    def close(self) -> None:
+        """Listen no longer; a run goes on all the same."""
+        self._socket.close()
+
+    def wait(self, seconds: float | None) -> dict[str, Any] | None:
+        """The next answer's ``result``, or None when there was none within ``seconds``.
+
+        :raises ClmsError: AGENT_SILENT when the agent has ended; or the code with which it refuses
+        """
+        while b"\n" not in self._rest:
+            if not select.select([self._socket], [], [], seconds)[0]:
+                return None
+            chunk = self._receive()
+            if not chunk or len(self._rest) > _ANSWER_BYTES:
+                raise ClmsError("AGENT_SILENT", path=self._path, detail="it ended in the middle of its answer")
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        if answer["ok"]:
+            result: dict[str, Any] = answer["result"]
+            return result
+        raise ClmsError.from_dict(answer["error"])
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(65536)
+        except OSError:
+            return b""
+
+
+def is_installed(path: Path) -> bool:
+    """Whether an agent was started on this server at some time: then runs are its business."""
+    return path.exists()

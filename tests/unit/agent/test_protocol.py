@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent understands, and everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.protocol import MAX_BYTES, READS, RUNS, Request, answer, parse, refusal
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+BACKUP = "20261124T020000Z-1.0.0-r3"
+
+
+def line(**fields: Any) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "request_", "variables"),
+    [
+        ({"verb": "status"}, Request("status"), {}),
+        ({"verb": "backup"}, Request("backup"), {}),
+        ({"verb": "update"}, Request("update"), {}),
+        ({"verb": "update", "version": "1.0.1"}, Request("update", version="1.0.1"), {"clms_version": "1.0.1"}),
+        ({"verb": "rollback", "confirm": "1.0.0"}, Request("rollback", confirm="1.0.0"), {"clms_confirm": "1.0.0"}),
+        (
+            {"verb": "restore", "backup": BACKUP, "confirm": "1.0.0"},
+            Request("restore", backup=BACKUP, confirm="1.0.0"),
+            {"clms_backup_id": BACKUP, "clms_confirm": "1.0.0"},
+        ),
+        ({"verb": "list", "what": "history"}, Request("list", what="history"), {}),
+        ({"verb": "events", "after": 7}, Request("events", after=7), {}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_requests(fields: dict[str, Any], request_: Request, variables: dict[str, str]) -> None:
+    assert parse(line(**fields)) == request_
+    assert request_.variables == variables
+
+
+@pytest.mark.parametrize("verb", [*RUNS, *READS])
+def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
+    fields = {"verb": verb, **({"backup": BACKUP} if verb == "restore" else {})}
+    assert parse(line(**fields)).verb == verb
+    with pytest.raises(ClmsError, match="inventory is not known") as caught:
+        parse(line(**fields, inventory="/tmp/mine"))
+    assert caught.value.code == "AGENT_REQUEST"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\n",
+        b"null\n",
+        b"[]\n",
+        b'"update"\n',
+        b'{"verb": "update"',
+        b'{"verb": null}\n',
+        b'{"verb": ["update"]}\n',
+        b'{"verb": "shell"}\n',
+        b'{"verb": "import", "path": "/etc/shadow"}\n',
+        b'{"verb": "update", "version": 1}\n',
+        b'{"verb": "update", "version": "1.0"}\n',
+        b'{"verb": "update", "version": "{{ lookup(1) }}"}\n',
+        b'{"verb": "restore"}\n',
+        b'{"verb": "restore", "backup": "../../etc"}\n',
+        b'{"verb": "events", "after": -1}\n',
+        b'{"verb": "list", "what": "secrets"}\n',
+        b"\xff\xfe\n",
+        b'{"verb":' * 7000,
+        b'{"verb": "status", "x": "' + b"x" * MAX_BYTES + b'"}\n',
+    ],
+    ids=lambda raw: repr(raw[:30]),
+)
+def test_what_is_refused(raw: bytes) -> None:
+    with pytest.raises(ClmsError) as caught:
+        parse(raw)
+    assert caught.value.code == "AGENT_REQUEST"
+
+
+@given(st.one_of(st.binary(max_size=300), st.text(max_size=200).map(str.encode)))
+def test_noise(raw: bytes) -> None:
+    with pytest.raises(ClmsError):
+        parse(raw)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["verb", "version", "backup", "confirm", "what", "after", "x"]),
+        st.one_of(st.sampled_from([*RUNS, *READS, "1.0.1", BACKUP, "history"]), st.integers(), st.none(), st.text()),
+    )
+)
+def test_almost_right(fields: dict[str, Any]) -> None:
+    """It is understood as it stands, or refused."""
+    request = None
+    with contextlib.suppress(ClmsError):
+        request = parse(line(**fields))
+    if request is not None:
+        assert {name for name, value in fields.items() if value is not None} <= {
+            "verb", *(name for name in ("version", "backup", "confirm") if getattr(request, name) is not None),
+            *(["what"] if request.verb == "list" else []), *(["after"] if request.verb == "events" else []),
+        }  # fmt: skip
+
+
+def test_answers_are_one_line_each() -> None:
+    assert answer({"message": "zwei\nZeilen"}).count(b"\n") == 1
+    said = json.loads(refusal(ClmsError("AGENT_CALLER")))
+    assert (said["ok"], said["error"]["code"]) == (False, "AGENT_CALLER")

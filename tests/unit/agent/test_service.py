@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent's socket: who may ask, and what is answered; without a school behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import runs
+from agent.executor import Job
+from agent.protocol import Request
+from agent.service import Server
+from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation, is_installed
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+CLIENT = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(sys.argv[1])
+    connection.sendall(b'{"verb": "status"}' + bytes([10]))
+    print(connection.makefile().readline())
+"""
+
+
+class FakeAgent:
+    """Answers what it is told to, and keeps a job until the test ends it."""
+
+    def __init__(self) -> None:
+        self.job = Job(runs.Order("backup"))
+        self.begun: list[Request] = []
+        self.fails: Exception | None = None
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        if self.fails:
+            raise self.fails
+        return {"verb": request.verb}
+
+    def begin(self, request: Request) -> Job:
+        self.begun.append(request)
+        return self.job
+
+
+@pytest.fixture
+def agent() -> FakeAgent:
+    return FakeAgent()
+
+
+@pytest.fixture
+def serve(agent: FakeAgent) -> Iterator[Callable[..., Path]]:
+    """Starts a server in a folder that everybody can enter; gives its socket."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+
+        def start(group: int | None = None) -> Path:
+            path = folder / "agent.sock"
+            server = stack.enter_context(Server(path, agent, group))  # type: ignore[arg-type]
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return path
+
+        yield start
+
+
+def ask(path: Path, request: dict[str, Any]) -> Any:
+    conversation = Conversation(path, request)
+    try:
+        return conversation.wait(10)
+    finally:
+        conversation.close()
+
+
+def as_nobody(path: Path, *groups: int) -> dict[str, Any]:
+    """What the agent answers to a process of the user ``nobody``."""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", CLIENT, str(path)],
+        cwd="/", user="nobody", group="nogroup", extra_groups=groups, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_its_socket_is_for_root_and_the_group(serve: Callable[..., Path]) -> None:
+    path = serve(grp.getgrnam("nogroup").gr_gid)
+    found = path.stat()
+    assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o660, 0, grp.getgrnam("nogroup").gr_gid)
+
+
+def test_it_is_gone_at_the_end(agent: FakeAgent, tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    with Server(path, agent, None):  # type: ignore[arg-type]
+        assert is_installed(path)
+    assert not is_installed(path)
+
+
+def test_root_is_answered(serve: Callable[..., Path]) -> None:
+    assert ask(serve(), {"verb": "status"}) == {"verb": "status"}
+
+
+@pytest.mark.parametrize("member", [True, False])
+def test_others_have_to_be_in_the_group(serve: Callable[..., Path], member: bool) -> None:
+    group = grp.getgrnam("nogroup" if member else "daemon").gr_gid
+    path = serve(group)
+    path.chmod(0o666)  # somebody has spoilt its mode: the caller is looked at all the same
+    said = as_nobody(path)
+    assert said["ok"] is member
+    if not member:
+        assert said["error"]["code"] == "AGENT_CALLER"
+
+
+def test_without_a_group_it_is_for_root_only(serve: Callable[..., Path]) -> None:
+    path = serve()
+    path.chmod(0o666)
+    assert as_nobody(path)["error"]["code"] == "AGENT_CALLER"
+
+
+def test_a_refusal_keeps_its_words(serve: Callable[..., Path], agent: FakeAgent) -> None:
+    agent.fails = ClmsError("RELEASE_UNKNOWN", version="9.9.9")
+    with pytest.raises(ClmsError) as caught:
+        ask(serve(), {"verb": "status"})
+    assert caught.value.as_dict() == agent.fails.as_dict()  # type: ignore[attr-defined]
+
+
+def test_what_breaks_is_told_and_ends_nothing(serve: Callable[..., Path], agent: FakeAgent) -> None:
+    path = serve()
+    agent.fails = ZeroDivisionError("x")
+    with pytest.raises(ClmsError) as caught:
+        ask(path, {"verb": "status"})
+    assert caught.value.code == "INTERNAL"
+    agent.fails = None
+    assert ask(path, {"verb": "status"}) == {"verb": "status"}
+
+
+def test_a_run_is_answered_twice(serve: Callable[..., Path], agent: FakeAgent) -> None:
+    conversation = Conversation(serve(), {"verb": "backup"})
+    assert conversation.wait(10) == {"begun": "backup"}
+    assert conversation.wait(0.1) is None
+    agent.job.run, agent.job.exit_code = {"id": 7}, 1
+    agent.job.ended.set()
+    assert conversation.wait(10) == {"run": {"id": 7}, "exit_code": 1}
+    conversation.close()
+
+
+def test_nobody_has_to_listen_to_the_end(serve: Callable[..., Path], agent: FakeAgent) -> None:
+    path = serve()
+    conversation = Conversation(path, {"verb": "backup"})
+    assert conversation.wait(10) == {"begun": "backup"}
+    conversation.close()
+    agent.job.ended.set()
+    assert ask(path, {"verb": "status"}) == {"verb": "status"}
+
+
+def test_an_agent_that_does_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    with pytest.raises(ClmsError) as caught:
+        Conversation(path, {"verb": "status"})
+    assert caught.value.code == "AGENT_SILENT"
+    assert "systemctl start clms-update-agent" in caught.value.remedy
+    assert os.path.exists(path)  # noqa: PTH110 - a socket
