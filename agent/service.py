@@ -31,6 +31,7 @@ from . import config, output, protocol, runs
 from .executor import Executor, Job
 
 _REQUEST_SECONDS = 10
+_UNREAD_BYTES = 64 * protocol.MAX_BYTES
 _CREDENTIALS = struct.Struct("3i")
 """process, user, group; see unix(7), SO_PEERCRED"""
 
@@ -98,13 +99,23 @@ class Handler(socketserver.StreamRequestHandler):
             log.exception("a request could not be answered")
             detail = f"{type(error).__name__}: {error}"[:300]
             self._say(protocol.refusal(ClmsError("INTERNAL", phase="agent", detail=detail)))
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Let the other side read the answer: a socket that is closed while something is unread loses what was sent."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            unread = 0
+            while unread < _UNREAD_BYTES and (chunk := self.rfile.read1()):
+                unread += len(chunk)
 
     def _serve(self) -> None:
-        self._check_caller()
         try:
             line = self.rfile.readline(protocol.MAX_BYTES + 1)
         except TimeoutError:
             raise ClmsError("AGENT_REQUEST", detail=f"nothing came within {_REQUEST_SECONDS} seconds") from None
+        self._check_caller()
         request = protocol.parse(line)
         agent = self.server.agent
         if request.verb not in protocol.RUNS:

@@ -93,7 +93,7 @@ def types() -> Count:
 
 def unit() -> Count:
     """Everything that needs no Docker engine."""
-    return pytest("unit", "-m", "not engine")
+    return pytest("unit", "-n", "2", "-m", "not engine")
 
 
 def sanity() -> Count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,6 +265,24 @@ def test_recover_puts_an_interrupted_run_back(
     assert steps.changed == CHANGES
     assert (steps.run["outcome"], steps.run_again["outcome"]) == ("REFUSED", None)
     assert containers(engine, stand) == before
+
+
+@pytest.mark.usefixtures("untouched")
+def test_hand_over_where_there_is_no_agent(four_steps: Run, tmp_path: Path) -> None:
+    steps = four_steps("hand_over", home="{{ clms_home }}", kind="backup", socket=str(tmp_path / "nobody.sock"))
+    assert steps.changed == READS
+    assert [result["handed"] for result in steps] == [False] * 4
+
+
+@pytest.mark.usefixtures("untouched")
+def test_hand_over_where_the_agent_has_ended(four_steps: Run, tmp_path: Path) -> None:
+    """Its runs are not done without it: it was killed, and has to put the school in order first."""
+    path = tmp_path / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    steps = four_steps("hand_over", home="{{ clms_home }}", kind="backup", socket=str(path))
+    assert {steps.run["code"], steps.run_again["code"]} == {"AGENT_SILENT"}
+    assert (steps.check["handed"], steps.check_again["handed"]) == (False, False)
 
 
 def test_backup_info(four_steps: Run, stand: Stand, tmp_path: Path) -> None:

@@ -180,6 +180,10 @@ CATALOGUE: dict[str, ErrorText] = {
         "There is no open run, so step '{phase}' may not change anything.",
         "Start the whole update, or open a run with the role preflight first, as the guide for roles says.",
     ),
+    "RUN_LOOPS": ErrorText(
+        "Run number {run} does the same over and over ({count} records).",
+        "It is put back; send the output of 'clms-update doctor' to the vendor.",
+    ),
     "JOURNAL_UNREADABLE": ErrorText(
         "The journal {path} cannot be read: {detail}.",
         "Do not delete it; call support with the output of 'clms-update doctor'.",

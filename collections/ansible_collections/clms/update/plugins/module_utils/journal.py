@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import reserve
 from .errors import ClmsError
 from .plan import kind_word, next_phase
 from .slots import Slot
@@ -71,6 +72,10 @@ CREATE TABLE events (
 """
 
 
+_MOST_RECORDS = 2000
+"""of a run; one that writes more goes round in circles"""
+_NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+
 _RUN_COLUMNS = "id, kind, phases, school, version, from_version, opened_at, closed_at, outcome, error"
 
 
@@ -103,6 +108,22 @@ class RunRow:
     error: dict[str, str] | None
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that takes the space that was set aside when the disk is full."""
+
+    home: Path
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        try:
+            return super().execute(*arguments)
+        except sqlite3.OperationalError as error:
+            # a statement within a transaction cannot simply be repeated: the transaction may be gone
+            if self.in_transaction or (error.sqlite_errorcode & 0xFF) not in _NO_SPACE:
+                raise
+            reserve.give_back(self.home)
+            return super().execute(*arguments)
+
+
 class Journal:
     """The journal of one school, in ``home/journal.db``."""
 
@@ -119,7 +140,8 @@ class Journal:
         elif not self.exists(home):
             raise ClmsError("NOT_INSTALLED")
         try:
-            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, factory=_Connection)
+            self._db.home = home
             self._use_wal()
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
@@ -305,7 +327,14 @@ class Run:
         self.id = row.id
 
     def record(self, phase: str, step: str, event: str, **names: Any) -> None:
-        """Write one record; it is on disk when this returns."""
+        """Write one record; it is on disk when this returns.
+
+        :raises ClmsError: RUN_LOOPS when there are too many; putting the run back has as many again
+        """
+        most = _MOST_RECORDS * (2 if phase == "rollback" else 1)
+        (count,) = self.journal._db.execute("SELECT COUNT(*) FROM records WHERE run = ?", (self.id,)).fetchone()
+        if count >= most:
+            raise ClmsError("RUN_LOOPS", run=self.id, count=count)
         self.journal._db.execute(
             "INSERT INTO records (run, at, phase, step, event, names) VALUES (?, ?, ?, ?, ?, ?)",
             (self.id, time.time(), phase, step, event, json.dumps(names)),

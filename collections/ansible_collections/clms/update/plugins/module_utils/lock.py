@@ -184,7 +184,7 @@ def release(home: Path) -> None:
         return
     os.kill(pid, signal.SIGTERM)
     # the next run may start as soon as this one has said that it ended
-    for _ in range(100):
+    for _ in range(500):
         if not is_held(home):
             return
         time.sleep(0.02)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+_END_CHARACTERS = 20_000
 # a database does not escape the quotes in what it quotes
 _VALUE = re.compile(r"(?im)\b(entry|value:?|data:?) '.*'(?= for (?:key|column)\b)")
 # an apostrophe inside a word begins no quotation and ends none
@@ -18,6 +19,7 @@ _QUOTED = re.compile(
 
 def last_words(output: str) -> str:
     """The last three lines of an output, at most 500 characters, for messages and the journal."""
-    shown = _QUOTED.sub(lambda match: match[0] if match["named"] else "'…'", _VALUE.sub(r"\1 '…'", output))
+    end = output[-_END_CHARACTERS:]
+    shown = _QUOTED.sub(lambda match: match[0] if match["named"] else "'…'", _VALUE.sub(r"\1 '…'", end))
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
     return " ".join(lines[-3:])[-500:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 try:
@@ -90,11 +90,13 @@ def converge(school: School, engine: Engine, *, present: bool, check_mode: bool)
                 _install(control, slot)
         else:
             engine.remove(control.gate.container)
+            engine.remove(_before(control))
             engine.remove_unused_network(outside_network(school))
     return found
 
 
 def _install(control: GateControl, slot: Slot | None) -> None:
+    outdated = bool(control.outdated(slot))  # also a file that somebody has changed by hand, and had read
     control.write_files(slot)
     if control.engine.state(control.gate.container) is None:
         _create(control, slot)
@@ -104,7 +106,7 @@ def _install(control: GateControl, slot: Slot | None) -> None:
     else:
         _connect(control, slot)
         if control.engine.is_running(control.gate.container):
-            if control.is_up() and not control.has_read_all():
+            if control.is_up() and (outdated or not control.has_read_all()):
                 control.reload()
         else:
             _start(control)
@@ -123,7 +125,8 @@ def _replace(control: GateControl, slot: Slot | None) -> None:
     except ClmsError:
         engine.remove(name)
         engine.rename(before, name)
-        engine.start(name)
+        with suppress(docker.errors.APIError):  # the cause counts
+            engine.start(name)
         raise
     engine.remove(before)
 

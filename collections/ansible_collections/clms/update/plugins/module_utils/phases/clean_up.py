@@ -37,7 +37,7 @@ def tidy(context: Context) -> tuple[list[str], list[str]]:
         backups, problems = remove_old_backups(context)
         for package in context.folder.glob("*.zip*"):
             package.unlink()
-        folders = {int(path.name): path for path in runs.iterdir() if path.name.isdigit()}
+        folders = {int(path.name): path for path in runs.iterdir() if path.name.isdecimal()}
         for number in sorted(folders)[:-_KEPT_RUNS]:
             shutil.rmtree(folders[number], ignore_errors=True)
     return backups, problems

@@ -10,17 +10,22 @@ from ..adapters.database import Database, database_of
 from ..adapters.engine import Engine, engine_errors
 from ..adapters.files import write_atomically
 from ..adapters.gate import GateControl
+from ..adapters.probe import wait_healthy
 from ..containers import outside_network
 from ..run import Context
 from ..school import School
 from ..slots import Slot
+from .health_check import place_of
 from .prepare import event_switch
+
+_START_SECONDS = 300
 
 
 def work(context: Context) -> dict[str, Any]:
     """Do the phase; returns whether CLMS has a place for its version and it was written."""
     slot = context.new
     again = context.run.intended("gate_open")  # after a crash: users may have been in since then
+    bring_up(context, slot)
     database = database_of(context, slot, wait_seconds=10)
     # what a rollback asked for later is compared with: the rows as they are before anybody is let in
     database.begin_snapshot()
@@ -41,6 +46,24 @@ def work(context: Context) -> dict[str, Any]:
     finally:
         database.close()
     return {"version_row": written, "rows": {} if again else rows, "rows_at": None if again else outcome["opened_at"]}
+
+
+def bring_up(context: Context, slot: Slot) -> None:
+    """Start what does not run of a slot, and wait until it is healthy: after a power cut, nothing does.
+
+    :raises ClmsError: CONTAINER_FAILED, HEALTH_FAILED or a DATABASE_ code
+    """
+    engine, school = context.engine, context.school
+    stopped = [name for name, service in slot.services.items() if not engine.is_running(service.container)]
+    if not stopped:
+        return
+    with context.step("bring_up", services=stopped), engine_errors("CONTAINER_FAILED"):
+        engine.start(slot.services[school.database.service].container)
+        database_of(context, slot, wait_seconds=_START_SECONDS).close()
+        for service in school.application:
+            engine.start(slot.services[service.name].container)
+    for name, health in slot.parsed_release().health.items():
+        wait_healthy(engine, place_of(slot), name, health)
 
 
 def allow_egress(engine: Engine, school: School, slot: Slot) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .. import lock
+from .. import lock, reserve
 from ..adapters.backup_store import check_place, find_backup
 from ..adapters.database import database_of
 from ..adapters.engine import Engine
@@ -19,7 +19,7 @@ from ..adapters.gate import GateControl
 from ..adapters.gate_container import needs_new_container
 from ..adapters.probe import run_smoke
 from ..adapters.vendor import wanted_release
-from ..disk import Mount, Need, check_space
+from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
 from ..journal import Journal, Run, RunRow
 from ..plan import KINDS, kind_word
@@ -84,6 +84,7 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
             if descriptor is not None:
                 os.close(descriptor)
             raise journal.in_the_way("RUN_INTERRUPTED")
+        _set_space_aside(school)
         run = journal.begin(
             request.kind, phases=KINDS[request.kind], school=description, version=request.version, from_version=None
         )
@@ -113,6 +114,15 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
         raise
     finally:
         journal.close()
+
+
+def _set_space_aside(school: School) -> None:
+    """:raises ClmsError: DISK_TOO_SMALL when not even that much is free"""
+    try:
+        reserve.set_aside(school.home)
+    except OSError as error:
+        needed = f"{school.home} needs {human(reserve.BYTES)} for the journal ({error.strerror})"
+        raise ClmsError("DISK_TOO_SMALL", detail=needed) from None
 
 
 def look(description: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import lock
+from .. import lock, reserve
 from ..adapters.database import database_of
 from ..adapters.engine import Engine, wait_until
 from ..adapters.files import write_atomically
@@ -48,6 +48,7 @@ def put_back(journal: Journal, run_id: int) -> dict[str, Any]:
     if run.row.outcome is not None:
         return {"outcome": run.row.outcome, "error": run.failure(), "changed": False}
     home = journal.path.parent
+    reserve.give_back(home)  # whatever has filled the disk, the little that is written from here on has room
     if run.committed():
         return _finish(journal, home, run)
     with lock.at_work(home, LINGER_SECONDS) as alone:

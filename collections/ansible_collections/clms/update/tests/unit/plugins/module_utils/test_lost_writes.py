@@ -185,6 +185,7 @@ def gate(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[Exception]
 
 def test_the_rows_are_those_before_users_are_let_in(begin: Begin, database: Database, gate: Any, new: Slot) -> None:
     context = begin(phase="open")
+    context.engine.set_up(new, "linden")  # type: ignore[attr-defined]
     context.run.commit(new)
     result = open_phase.work(context)
     assert result["rows"] == BEFORE
@@ -197,6 +198,7 @@ def test_after_a_crash_in_open_nobody_knows_the_rows_before(
     begin: Begin, database: Database, gate: list[Exception], new: Slot, old: Slot
 ) -> None:
     context = begin(phase="open")
+    context.engine.set_up(new, "linden")  # type: ignore[attr-defined]
     context.run.commit(new)
     gate.append(ClmsError("GATE_UNREACHABLE", detail="x", container="y"))
     with pytest.raises(ClmsError):
