@@ -25,7 +25,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store 
 )
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_in
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import MANIFEST, SIGNATURE
-from ansible_collections.clms.update.plugins.module_utils.phases import backup, restore
+from ansible_collections.clms.update.plugins.module_utils.phases import backup
 from ansible_collections.clms.update.plugins.module_utils.phases.rehearse import (
     rehearsal_container,
     rehearsal_network,
@@ -151,7 +151,7 @@ def test_a_second_copy_is_made_on_another_disk(
     # a restore finds the copy when the first is gone
     shutil.rmtree(made["path"])
     school = stage.open(external_path=str(other_disk)).school
-    assert restore.slot_of_backup(school, made["backup"]).run == 1
+    assert find_backup(school, made["backup"])[1].slot.run == 1
 
 
 @pytest.mark.parametrize(

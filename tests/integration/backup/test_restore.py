@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils.adapters.accounts import read_accounts
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import (
     backups_in,
+    find_backup,
 )
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_of
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import MANIFEST, SIGNATURE
@@ -113,14 +114,14 @@ def test_an_older_backup_cannot_pass_for_a_newer_one(stage: Stage, made: dict[st
     newer = "20990101T000000Z-1.0.0-r9"
     stage.take_over(made, newer)
     with pytest.raises(ClmsError, match="it was written as"):
-        restore.slot_of_backup(stage.open().school, newer)
+        find_backup(stage.open().school, newer)
     assert backups_in(stage.backups) == []
 
 
 @pytest.mark.parametrize("name", ["", "..", "../../etc", "20990101T000000Z-1.0.0-r9", "images"])
 def test_a_backup_that_is_not_there_is_named(stage: Stage, name: str) -> None:
     with pytest.raises(ClmsError) as caught:
-        restore.slot_of_backup(stage.open().school, name)
+        find_backup(stage.open().school, name)
     assert caught.value.code == "BACKUP_UNKNOWN"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 _END_CHARACTERS = 20_000
+# the database's own words, as drivers for Python and others hand them on: a number and a quoted sentence
+_DRIVER = re.compile(r"""\((\d+), (['"])(.*)\2\)""")
 # a database does not escape the quotes in what it quotes
 _VALUE = re.compile(r"(?im)\b(entry|value:?|data:?) '.*'(?= for (?:key|column)\b)")
 # an apostrophe inside a word begins no quotation and ends none
@@ -19,7 +21,7 @@ _QUOTED = re.compile(
 
 def last_words(output: str) -> str:
     """The last three lines of an output, at most 500 characters, for messages and the journal."""
-    end = output[-_END_CHARACTERS:]
+    end = _DRIVER.sub(lambda match: f"({match[1]}) {match[3]}".replace("\\'", "'"), output[-_END_CHARACTERS:])
     shown = _QUOTED.sub(lambda match: match[0] if match["named"] else "'…'", _VALUE.sub(r"\1 '…'", end))
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
     return " ".join(lines[-3:])[-500:]

@@ -134,6 +134,30 @@ def test_no_part_of_a_value_is_shown(said: str) -> None:
     assert "Muster" not in last_words(said)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        pytest.param(
+            """(4025, 'CONSTRAINT `accession_no_free` failed for `clms`.`books`')""",
+            "(4025) CONSTRAINT `accession_no_free` failed for `clms`.`books`",
+            id="without quotes inside",
+        ),
+        pytest.param(
+            """(1062, "Duplicate entry 'O'Brien' for key 'name'")""",
+            "(1062) Duplicate entry '…' for key 'name'",
+            id="with quotes inside",
+        ),
+        pytest.param(
+            """(1062, 'Duplicate entry \\'Anna "Mausi" Muster\\' for key \\'name\\'')""",
+            "(1062) Duplicate entry '…' for key 'name'",
+            id="with both inside",
+        ),
+    ],
+)
+def test_what_a_driver_hands_on_is_no_value(said: str, shown: str) -> None:
+    assert last_words(said) == shown
+
+
 def test_a_service_that_ends_at_once_says_nothing_of_people(engine: Any) -> None:
     engine.add("linden-backend-r2", running=False, labels={})
     engine.outputs["linden-backend-r2"] = (
