@@ -103,7 +103,7 @@ def sanity() -> Count:
 
 def integration() -> Count:
     """Modules and adapters against real containers."""
-    return pytest("integration", "-m", "engine", "--ignore=tests/e2e")
+    return pytest("integration", "-m", "engine", "tests/integration", "tests/sample_clms")
 
 
 def molecule() -> Count:
