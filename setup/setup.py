@@ -38,8 +38,10 @@ PACKAGES = {
     "gnupg": "signs releases",
     "hyperfine": "times commands in the benchmark",
     "iproute2": "makes networks for tests",
+    "openssh-client": "reaches the hosts in tests",
     "procps": "watches processes in tests",
     "rsync": "copies uploads to a new slot",
+    "xfsprogs": "makes the file system that hosts in tests have their disks on",
     "zstd": "compresses backups",
 }
 

@@ -27,7 +27,7 @@ from tests.base_images.docker_cli import BuildError, docker
 HERE = Path(__file__).resolve().parent
 SUITE = "bookworm"
 ROOT_IMAGE = f"clms-base:{SUITE}"
-NAMES = ("python", "nginx", "mariadb", "haproxy", "registry")
+NAMES = ("python", "nginx", "mariadb", "haproxy", "registry", "host")
 HASH_LABEL = "clms.base.hash"
 
 # Small files that make a Debian tree behave in a container.

@@ -49,7 +49,8 @@ class Finished:
         return decoded
 
 
-def _free_port(address: str) -> int:
+def free_port(address: str) -> int:
+    """A port of this machine that nobody listens on right now."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
@@ -93,14 +94,14 @@ class Stand:
             "vendor": {
                 "folder": str(vendor),
                 "address": address,
-                "registry": f"{address}:{_free_port(address)}",
-                "releases": f"{address}:{_free_port(address)}",
+                "registry": f"{address}:{free_port(address)}",
+                "releases": f"{address}:{free_port(address)}",
             },
             "schools": {
                 name: {
                     "folder": str(folder / "schools" / name),
-                    "http_port": _free_port("127.0.0.1"),
-                    "database_port": _free_port("127.0.0.1"),
+                    "http_port": free_port("127.0.0.1"),
+                    "database_port": free_port("127.0.0.1"),
                     "recovery_recipient": "",
                 }
                 for name in schools
