@@ -116,23 +116,28 @@ def _doctor(options: argparse.Namespace) -> Answer:
     return data, output.doctor_text(data), DONE if data["ok"] else FAILED
 
 
-def _update(options: argparse.Namespace) -> Answer:
+def _version(text: str) -> str:
+    """The text if it is a version, else an empty one."""
     from ansible_collections.clms.update.plugins.module_utils.version import Version
 
+    try:
+        return Version(text).text
+    except ValueError:
+        return ""
+
+
+def _update(options: argparse.Namespace) -> Answer:
     if options.version is None:
         return _run(options, "update", {})
-    try:
-        version = Version(options.version).text
-    except ValueError:
-        version = ""
+    version = _version(options.version)
     # Ansible would take a text with braces for a template, so only what can be a version goes there
     return _run(options, "update", {"clms_version": version}, version=options.version, known=bool(version))
 
 
 def _confirmation(options: argparse.Namespace) -> dict[str, str]:
-    confirm = options.confirm or ""
-    # a confirmation that is no version confirms nothing
-    return {"clms_confirm": confirm} if re.fullmatch(_BACKUP, confirm) else {}
+    version = _version(options.confirm or "")
+    # a confirmation that is no version confirms nothing; the agent would not even understand it
+    return {"clms_confirm": version} if version else {}
 
 
 def _rollback(options: argparse.Namespace) -> Answer:

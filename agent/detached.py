@@ -81,7 +81,10 @@ def main(what: Play, pipe: int, held: int | None, group: Group | None) -> None:
         os.set_inheritable(held, False)
         lock.sign(held)
     if group is not None:
-        group.join()
+        try:
+            group.join()
+        except OSError as error:  # as where there are no groups: a recovery waits for what it cannot end
+            print(f"This run is in no control group: {error}", file=sys.stderr, flush=True)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     try:

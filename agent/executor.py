@@ -7,12 +7,12 @@ One run at a time. Whatever becomes of a playbook, at the end of its run the sch
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,16 @@ from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
-from . import config, runs
+from . import config, notify, runs
 from .cgroup import Group
 from .detached import Driver
+from .inhibitor import Inhibitor, WhileClosed
 from .progress import Silent
+from .runner import Play
+
+_POLL_SECONDS = 1.0
+
+log = logging.getLogger("clms-update-agent")
 
 
 @dataclass
@@ -40,13 +46,27 @@ class Job:
 class Executor:
     """Does the runs of one school."""
 
-    def __init__(self, folder: Path, start: Callable[..., runs.Running] = Driver) -> None:
-        """:param folder: the configuration folder, read anew for each run"""
+    def __init__(
+        self,
+        folder: Path,
+        start: Callable[..., runs.Running] = Driver,
+        *,
+        group: Callable[[str], Group | None] = Group.beside,
+        inhibitor: Inhibitor | None = None,
+    ) -> None:
+        """:param folder: the configuration folder, read anew for each run
+        :param group: gives the control group of a name
+        """
         self._folder = folder
         self._start = start
         settings = config.load(folder)
         self._home = settings.school.home
-        self._group = Group.beside(f"{settings.school.project}-run")
+        self._group = _usable(group(f"{settings.school.project}-run"))
+        self._inhibitor = inhibitor or Inhibitor()
+        self._beginning = threading.Lock()
+        self._job: Job | None = None
+        self.stopping = threading.Event()
+        """set by :meth:`stop`"""
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -65,59 +85,180 @@ class Executor:
     def recover(self) -> Job | None:
         """At the start: end what an earlier agent has left behind, and put an interrupted run in order.
 
-        :returns: the run that does so, or None where there is nothing to put in order
-        :raises ClmsError: RUN_ACTIVE while a run goes on that was started without the agent
+        It waits for the end of a run that goes on without the agent; nothing can be asked of an agent that waits.
+
+        :returns: the run that does so, or None where there is nothing to put in order or the agent is to end
         """
-        self._end_processes()
-        if not Journal.exists(self._home):
-            return None
-        with closing(Journal(self._home)) as journal:
-            if journal.open_run() is None:
-                return None
-        return self.begin(runs.Order("recover"))
+        try:
+            self._end_processes()
+            self._wait_for_others()
+            while not self.stopping.is_set() and self._left_open() is not None:
+                try:
+                    return self.begin(runs.Order("recover"))
+                except ClmsError as error:
+                    if error.code != "RUN_ACTIVE":  # else somebody was faster
+                        raise
+                self._wait_for_others()
+        except ClmsError:
+            if not self.stopping.is_set():
+                raise
+        return None
 
     def begin(self, order: runs.Order) -> Job:
         """Start a run.
 
-        :raises ClmsError: RUN_ACTIVE while another one goes on, SCHOOL_INCOMPLETE
+        :raises ClmsError: RUN_ACTIVE while another one goes on, SCHOOL_INCOMPLETE, AGENT_SILENT after :meth:`stop`
         """
         settings = config.load(self._folder)
-        held = lock.acquire(self._home)
-        if held is None:
-            with closing(Journal(self._home)) as journal:
-                raise journal.in_the_way()
-        job = Job(order)
-        threading.Thread(target=self._do, args=(job, settings, held), name=f"run {order.kind}").start()
+        with self._beginning:
+            if self.stopping.is_set():
+                raise _ending(settings)
+            held = lock.acquire(self._home)
+            if held is None:
+                raise self._in_the_way()
+            job = Job(order)
+            try:
+                threading.Thread(target=self._do, args=(job, settings, held), name=f"run {order.kind}").start()
+            except RuntimeError:  # no room for another thread
+                os.close(held)
+                raise
+            self._job = job
         return job
 
-    def _do(self, job: Job, settings: config.Config, held: int) -> None:
-        start = partial(self._start, held=held, group=self._group)
+    def stop(self) -> None:
+        """Begin nothing any more, no recovery either. A playbook that goes on is carried to its end."""
+        with self._beginning:
+            self.stopping.set()
+        notify.tell(notify.STOPPING, notify.PATIENCE)
+
+    def wait_for_end(self) -> None:
+        """After :meth:`stop`: wait until the run that goes on has ended."""
+        job = self._job
+        if job is None or job.ended.is_set():
+            return
+        words = f"waiting for {self._name(job)} to end"
+        log.info("%s", words)
+        notify.tell(notify.PATIENCE, notify.status(words))
+        while not job.ended.wait(_POLL_SECONDS):
+            notify.tell(notify.PATIENCE)
+
+    def _name(self, job: Job) -> str:
         try:
-            job.run, job.exit_code = self._carry_out(job.order, settings, start)
+            number = self._left_open()
+        except ClmsError:
+            number = None
+        return f"the {job.order.kind}" if number is None else f"run {number} ({job.order.kind})"
+
+    def _do(self, job: Job, settings: config.Config, held: int) -> None:
+        notify.tell(notify.status(f"a run goes on: {job.order.kind}"))
+        try:
+            job.run, job.exit_code = self._carry_out(job.order, settings, held)
         except ClmsError as error:
             job.run, job.exit_code = runs.without_run(job.order, error.as_dict()), runs.REFUSED
         except Exception as error:  # whoever waits has to learn of it
+            log.exception("a run broke: %s", job.order.kind)
             wrapped = ClmsError("INTERNAL", phase=job.order.kind, detail=f"{type(error).__name__}: {error}"[:300])
             job.run = runs.without_run(job.order, wrapped.as_dict())
         finally:
             os.close(held)
             job.ended.set()
+            notify.tell(notify.status("no run goes on"))
 
-    def _carry_out(
-        self, order: runs.Order, settings: config.Config, start: Callable[..., runs.Running]
-    ) -> tuple[dict[str, Any], int]:
-        if order.kind == "recover":
-            return runs.recover(settings, Silent(), start)
-        run, code = runs.carry_out(settings, order, Silent(), start, locked=True)
+    def _carry_out(self, order: runs.Order, settings: config.Config, held: int) -> tuple[dict[str, Any], int]:
+        started: list[Play] = []
+
+        def start(what: Play) -> runs.Running:
+            if self.stopping.is_set():
+                raise _ending(settings)
+            started.append(what)
+            return self._start(what, held=held, group=self._group)
+
+        try:
+            if order.kind == "recover":
+                return self._put_in_order(settings, start)
+            run, code = runs.carry_out(settings, order, WhileClosed(self._inhibitor), start, locked=True)
+            self._end_processes()
+            if self._left_open() is None:
+                return run, code
+            # its playbook was killed, or could not put it in order
+            self._put_in_order(settings, start)
+            return (run, code) if run["id"] is None else runs.judged(settings, run["id"])
+        except ClmsError as error:
+            left = self._left_open() if started else None
+            if left is None:
+                raise
+            run, code = runs.judged(settings, left)
+            return {**run, "error_code": error.code, "message": error.happened, "remedy": error.remedy}, code
+        finally:
+            self._inhibitor.release()
+
+    def _put_in_order(self, settings: config.Config, start: runs.Start) -> tuple[dict[str, Any], int]:
+        self._inhibitor.hold()
         self._end_processes()
-        with closing(Journal(self._home)) as journal:
-            left_open = journal.open_run() is not None
-        if left_open:  # its playbook was killed, or could not put it in order
-            runs.recover(settings, Silent(), start)
-            if run["id"] is not None:
-                return runs.judged(settings, run["id"])
-        return run, code
+        run = runs.recover(settings, Silent(), start)
+        self._end_processes()
+        return run
 
     def _end_processes(self) -> None:
-        if self._group is not None:
-            self._group.end()
+        """End what a playbook has left behind; nothing is begun before it is gone.
+
+        :raises ClmsError: PROCESSES_STAY when the agent is to end meanwhile
+        """
+        while self._group is not None:
+            notify.tell(notify.PATIENCE)
+            try:
+                if self._group.end():
+                    log.info("ended processes that a run had left behind")
+                return
+            except ClmsError as error:
+                log.error("%s %s", error.happened, error.remedy)
+                notify.tell(notify.status(error.happened))
+                if self.stopping.is_set():
+                    raise
+
+    def _wait_for_others(self) -> None:
+        """Wait until nobody else does a run, or the agent is to end."""
+        said = False
+        while not self.stopping.is_set() and lock.is_held(self._home):
+            if not said:
+                said = True
+                words = "waiting for the end of a run that goes on without the agent"
+                log.info("%s. %s", words, self._in_the_way().happened)
+                notify.tell(notify.status(words))
+            notify.tell(notify.PATIENCE)
+            self.stopping.wait(_POLL_SECONDS)
+
+    def _in_the_way(self) -> ClmsError:
+        """The refusal while somebody else holds the lock."""
+        if not Journal.exists(self._home):  # it is about to be made
+            return ClmsError("RUN_ACTIVE", kind="run", run="?", phase="preflight")
+        with closing(Journal(self._home)) as journal:
+            return journal.in_the_way()
+
+    def _left_open(self) -> int | None:
+        """The number of the run that has not ended."""
+        if not Journal.exists(self._home):
+            return None
+        with closing(Journal(self._home)) as journal:
+            row = journal.open_run()
+        return row.id if row else None
+
+
+def _ending(settings: config.Config) -> ClmsError:
+    return ClmsError("AGENT_SILENT", path=settings.school.agent_socket, detail="it has been told to end")
+
+
+def _usable(group: Group | None) -> Group | None:
+    """The group if it can be made; else the log says what is not promised."""
+    reason = "the kernel has no control groups of version 2"
+    if group is not None:
+        try:
+            group.make()
+            return group
+        except OSError as error:
+            reason = f"{group.path} cannot be made ({error.strerror})"
+    log.warning(
+        "%s: what a killed run has started is not ended, and putting CLMS in order waits until it has ended by itself",
+        reason,
+    )
+    return None

@@ -27,7 +27,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
-from . import config, output, protocol, runs
+from . import config, notify, output, protocol, runs
 from .executor import Executor, Job
 
 _REQUEST_SECONDS = 10
@@ -180,10 +180,18 @@ def main() -> int:
         settings = config.load(options.config)
         group = grp.getgrnam(options.group).gr_gid if options.group else None
         executor = Executor(options.config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # in a thread: what the signal interrupts may hold the locks that stop() needs
+            signal.signal(number, lambda *_: threading.Thread(target=executor.stop).start())
         with executor.alone():
-            executor.recover()
-            with Server(settings.school.agent_socket, Agent(options.config, executor), group) as server:
-                _serve(server)
+            try:
+                executor.recover()
+                if not executor.stopping.is_set():
+                    with Server(settings.school.agent_socket, Agent(options.config, executor), group) as server:
+                        _serve(server, executor.stopping)
+            finally:
+                executor.stop()
+                executor.wait_for_end()
     except ClmsError as error:
         print(output.error_text(error.as_dict()), file=sys.stderr)
         return runs.REFUSED
@@ -193,12 +201,18 @@ def main() -> int:
     return runs.DONE
 
 
-def _serve(server: Server) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+def _serve(server: Server, stopping: threading.Event) -> None:
+    """Answer until ``stopping`` is set."""
+
+    def end() -> None:
+        stopping.wait()
+        server.shutdown()
+
+    threading.Thread(target=end, daemon=True).start()
     log.info("listening on %s", server.server_address)
+    notify.tell(notify.READY)
     server.serve_forever(poll_interval=0.2)
-    log.info("ended")
+    log.info("listening no longer")
 
 
 if __name__ == "__main__":

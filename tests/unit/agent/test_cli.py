@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent import cli, runs
+from agent.protocol import parse
 from agent.runner import Play
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
@@ -45,6 +47,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Play]:
         (["rollback"], "rollback", {}),
         (["rollback", "--confirm", "1.0.0"], "rollback", {"clms_confirm": "1.0.0"}),
         (["rollback", "--confirm", "{{ x }}"], "rollback", {}),
+        (["rollback", "--confirm", "yes"], "rollback", {}),
+        (["rollback", "--confirm", f"1.0.0-{'x' * 60}"], "rollback", {}),
         (["backup"], "backup", {}),
         (["restore", BACKUP], "restore", {"clms_backup_id": BACKUP}),
         (["restore", BACKUP, "--confirm", "1.0.0"], "restore", {"clms_backup_id": BACKUP, "clms_confirm": "1.0.0"}),
@@ -74,6 +78,16 @@ def test_commands_that_run_a_playbook(
     data = json.loads(capsys.readouterr().out)
     assert set(data) >= RUN_KEYS
     assert data["error_code"] == "RUN_ACTIVE"
+
+
+@pytest.mark.parametrize(
+    "confirm", ["1.0.0", f"1.0.0-{'x' * 58}", f"1.0.0-{'x' * 59}", "yes", "1.0.0+x", "{{ x }}", ""]
+)
+def test_the_agent_understands_every_confirmation_that_is_passed_on(confirm: str) -> None:
+    """What is no version is left out, so that the answer is the same with an agent and without one."""
+    variables = cli._confirmation(argparse.Namespace(confirm=confirm))
+    request = {"verb": "rollback", **({"confirm": variables["clms_confirm"]} if variables else {})}
+    assert parse(json.dumps(request).encode()).variables == variables
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,11 @@ CATALOGUE: dict[str, ErrorText] = {
         "Another agent of this school is running already.",
         "Use that one; to start it anew: 'systemctl restart clms-update-agent'.",
     ),
+    "PROCESSES_STAY": ErrorText(
+        "Processes of an interrupted run cannot be ended: {processes}. CLMS is not put back before they are gone.",
+        "The agent goes on trying. See what they wait for ('ps -o pid,stat,wchan:30,args -p {processes}'), often a "
+        "disk that does not answer; if they stay, restart this server.",
+    ),
     "AGENT_CALLER": ErrorText(
         "This user may not ask the agent for anything.",
         "Ask as root, or as a member of the agent's group.",
