@@ -20,7 +20,6 @@ from tests.base_images import build as base_images
 from tests.base_images.docker_cli import DOCKER, BuildError, docker
 
 ROOT = Path(__file__).resolve().parents[2]
-SITE_PACKAGES = next(Path(path) for path in sys.path if path.endswith("site-packages") and path.startswith(sys.prefix))
 POOL_BYTES = 60 * 1024**3
 DISK_BYTES = 6 * 1024**3
 """both sparse: only what is written takes space"""

@@ -154,6 +154,7 @@ class Fleet:
         key = f"{self._key}.pub:/root/.ssh/authorized_keys:ro"
         host = Host(self.pool, f"{self.stand.prefix}-{name}", ports, extra_mounts=(key, *extra_mounts))
         self._made.append(host)
+        host.remove()  # what a run that was killed has left
         if disk is None:
             host.make_disk()
         else:
@@ -161,16 +162,21 @@ class Fleet:
         host.create(image)
         return Hosted(host, ports)
 
-    def reset(self, school: Hosted) -> None:
-        """Bring a school back to the state of the template; it serves."""
+    def reset(self, school: Hosted, disk: Path) -> None:
+        """Bring a school to the state of another disk; it serves."""
         school.host.kill()
-        school.host.change_disk(self.template)
+        school.host.change_disk(disk)
         school.host.boot()
         school.wait_serving()
 
-    def remove(self) -> None:
-        """All hosts and their disks."""
+    def remove_hosts(self) -> None:
+        """All hosts that were made; the template stays."""
         for host in self._made:
             host.remove()
+        self._made.clear()
+
+    def remove(self) -> None:
+        """Everything."""
+        self.remove_hosts()
         self.pool.remove()
         subprocess.run(["docker", "image", "rm", "--force", self._image], capture_output=True, check=False)
