@@ -19,7 +19,8 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.gate import G
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import registry_of, store_of
 from ansible_collections.clms.update.plugins.module_utils.disk import check_space
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run, RunRow
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.lock import is_held
 from ansible_collections.clms.update.plugins.module_utils.phases.preflight import check_secrets, space_needed
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS

@@ -21,7 +21,8 @@ from ..adapters.probe import run_smoke
 from ..adapters.vendor import wanted_release
 from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
-from ..journal import Journal, Run, RunRow
+from ..journal import Journal, RunRow
+from ..journal_run import Run
 from ..plan import KINDS, kind_word
 from ..release import Release
 from ..run import Context, failures_recorded, read_env_file

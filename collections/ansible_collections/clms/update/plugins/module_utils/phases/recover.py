@@ -9,8 +9,9 @@ from typing import Any
 
 from .. import lock
 from ..journal import Journal, RunRow
+from ..restart import Restart
 from .forward import finish
-from .rollback import LINGER_SECONDS, put_back
+from .rollback import LINGER_SECONDS, put_back, restart_of
 
 
 def unfinished(journal: Journal) -> RunRow | None:
@@ -56,9 +57,10 @@ def recover(home: Path) -> dict[str, Any]:
                 return {"outcome": None, "changed": False}
             run = journal.run(row.id)
             run.reopen()
-            if not run.committed():
+            if restart_of(run) is not Restart.FORWARD:
                 return {"outcome": put_back(journal, row.id)["outcome"], "changed": True}
-            return {"outcome": finish(journal, home, row.id, wait_seconds=LINGER_SECONDS), "changed": True}
+            run.take_over()
+            return {"outcome": finish(run, wait_seconds=LINGER_SECONDS), "changed": True}
         finally:
             if descriptor is not None:
                 os.close(descriptor)
