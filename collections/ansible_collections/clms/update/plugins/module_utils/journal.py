@@ -94,9 +94,11 @@ class Journal:
         school: dict[str, Any],
         version: str | None = None,
         from_version: str | None = None,
+        number: int | None = None,
     ) -> Run:
         """Open a run.
 
+        :param number: of the run; by default the next one
         :raises ClmsError: RUN_ACTIVE when one is open
         """
 
@@ -104,8 +106,9 @@ class Journal:
             if self.open_run():
                 raise self.in_the_way()
             cursor = self.file.execute(
-                "INSERT INTO runs (kind, phases, school, version, from_version, opened_at) VALUES (?, ?, ?, ?, ?, ?)",
-                *(kind, json.dumps(phases), json.dumps(school), version, from_version, time.time()),
+                "INSERT INTO runs (id, kind, phases, school, version, from_version, opened_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                *(number, kind, json.dumps(phases), json.dumps(school), version, from_version, time.time()),
             )
             return int(cursor.lastrowid or 0)
 
@@ -188,12 +191,15 @@ class Journal:
         ((run,),) = self.file.select("SELECT MAX(run) FROM commits WHERE slot = ?", slot.name)
         return int(run or slot.run)
 
-    def set_slot(self, slot: Slot, state: str) -> None:
-        """Record ``slot`` with ``state``."""
+    def set_slot(self, slot: Slot, state: str, *, run: int | None = None) -> None:
+        """Record ``slot`` with ``state``.
+
+        :param run: that stands for the one that made the slot, where this journal does not know that one
+        """
         self.file.execute(
             "INSERT INTO slots (name, run, state, content) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (name) DO UPDATE SET state = excluded.state, content = excluded.content",
-            *(slot.name, slot.run, state, json.dumps(slot.as_dict())),
+            *(slot.name, slot.run if run is None else run, state, json.dumps(slot.as_dict())),
         )
 
     # events

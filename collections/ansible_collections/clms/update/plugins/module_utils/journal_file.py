@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from . import reserve
 from .adapters.files import sync_folder
+from .adapters.slot_files import kept_slots
 from .errors import ClmsError
 
 FORMAT = 2
@@ -67,9 +68,8 @@ _TABLES = {"runs", "records", "slots", "commits", "events"}
 _MIGRATIONS = {1: "ALTER TABLE runs ADD COLUMN fence INTEGER NOT NULL DEFAULT 0"}
 """Format -> the statement that makes the next one of it."""
 
-GONE = "it is gone"
-EMPTY = "there is nothing in it"
-"""Problems of a journal that are none where nothing was installed."""
+_GONE = "it is gone"
+_EMPTY = "there is nothing in it"
 
 _NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -172,7 +172,12 @@ class JournalFile:
                 raise
 
     def write(self, action: Callable[[], T]) -> T:
-        """Do ``action`` as one transaction; once more with the space that was set aside, where the disk is full."""
+        """Do ``action`` as one transaction, or as part of the one that is going on.
+
+        Where the disk is full, it is done once more, with the space that was set aside.
+        """
+        if self.db.in_transaction:
+            return action()
         try:
             with self.transaction():
                 return action()
@@ -218,9 +223,14 @@ def problem(home: Path) -> str | None:
 
     :raises ClmsError: JOURNAL_NEWER; JOURNAL_UNREADABLE where the file itself need not be spoilt
     """
-    path = path_in(home)
+    found = _look(path_in(home))
+    # before the first installation that is as it should be
+    return None if found in (_GONE, _EMPTY) and not kept_slots(home) else found
+
+
+def _look(path: Path) -> str | None:
     if not path.exists():
-        return GONE
+        return _GONE
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS)) as db:
             found = int(db.execute("PRAGMA user_version").fetchone()[0])
@@ -231,10 +241,10 @@ def problem(home: Path) -> str | None:
                 return answer.replace("\n", " ")
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not found and not tables:  # somebody is about to fill it, or has emptied it
-                return EMPTY
+                return _EMPTY
             if missing := sorted(_TABLES - tables):
                 return f"it has no table {missing[0]}"
-            return None if db.execute("SELECT 1 FROM runs LIMIT 1").fetchone() else EMPTY
+            return None if db.execute("SELECT 1 FROM runs LIMIT 1").fetchone() else _EMPTY
     except sqlite3.Error as error:
         if is_broken(error):
             return str(error)

@@ -17,6 +17,7 @@ from ..adapters.engine import Engine, wait_until
 from ..adapters.files import write_atomically
 from ..adapters.gate import GateControl
 from ..adapters.probe import run_smoke, wait_healthy
+from ..adapters.slot_files import keep_serving, keep_slot
 from ..errors import ClmsError
 from ..journal import Journal
 from ..journal_run import LEFT_BEHIND, Run
@@ -181,6 +182,9 @@ def _serve_old(context: Context) -> None:
     except (SmokeError, ClmsError) as error:
         # it is the version that served before, on its own data: better open with a remark than closed
         context.note("smoke_failed", detail=str(error)[:300])
+    events = context.run.result("preflight").get("event_scheduler", "OFF")
+    keep_slot(school.home, slot, school=context.run.row.school, event_scheduler=events)
+    keep_serving(school.home, slot)
     with context.step("gate_open", slot=slot.name) as outcome:
         allow_egress(engine, school, slot)
         GateControl(school, engine).open(slot)
