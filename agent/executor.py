@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clms.update.plugins.module_utils import lock
+from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
@@ -69,12 +69,16 @@ class Executor:
         :raises ClmsError: RUN_ACTIVE while a run goes on that was started without the agent
         """
         self._end_processes()
+        return self.begin(runs.Order("recover")) if self._is_out_of_order() else None
+
+    def _is_out_of_order(self) -> bool:
+        """Whether a run was interrupted, or the journal has to be replaced."""
+        if journal_file.problem(self._home) is not None:
+            return True
         if not Journal.exists(self._home):
-            return None
+            return False
         with closing(Journal(self._home)) as journal:
-            if journal.open_run() is None:
-                return None
-        return self.begin(runs.Order("recover"))
+            return journal.open_run() is not None
 
     def begin(self, order: runs.Order) -> Job:
         """Start a run.
