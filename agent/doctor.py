@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.clms.update.plugins.module_utils import journal_file
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import backups_in, check_place
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_of
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
@@ -19,7 +20,8 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.gate import G
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import registry_of, store_of
 from ansible_collections.clms.update.plugins.module_utils.disk import check_space
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run, RunRow
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.lock import is_held
 from ansible_collections.clms.update.plugins.module_utils.phases.preflight import check_secrets, space_needed
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
@@ -135,6 +137,8 @@ class _Patient:
         return "The files with secrets can be read by their owner only."
 
     def _journal(self) -> str:
+        if problem := journal_file.problem(self._school.home):
+            raise ClmsError("JOURNAL_UNREADABLE", path=journal_file.path_in(self._school.home), detail=problem)
         journal = Journal(self._school.home)
         try:
             row = journal.open_run()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clms.update.plugins.module_utils import lock
+from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
@@ -92,7 +92,7 @@ class Executor:
         try:
             self._end_processes()
             self._wait_for_others()
-            while not self.stopping.is_set() and self._left_open() is not None:
+            while not self.stopping.is_set() and self._is_out_of_order():
                 try:
                     return self.begin(runs.Order("recover"))
                 except ClmsError as error:
@@ -103,6 +103,10 @@ class Executor:
             if not self.stopping.is_set():
                 raise
         return None
+
+    def _is_out_of_order(self) -> bool:
+        """Whether a run was interrupted, or the journal has to be replaced."""
+        return journal_file.problem(self._home) is not None or self._left_open() is not None
 
     def begin(self, order: runs.Order) -> Job:
         """Start a run.

@@ -78,7 +78,7 @@ def outcome_text(run: dict[str, Any]) -> str:
 
 def recovery_text(run: dict[str, Any]) -> str:
     """How putting the school back in order ended."""
-    if run["id"] is None:
+    if run["id"] is None or run["kind"] == "recover":
         return str(run["message"])
     ended = "was finished" if run["outcome"] == "COMPLETED" else "was undone"
     return f"{_kind(run)} had been interrupted; it {ended}. CLMS is in order again."

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from ansible_collections.clms.update.plugins.module_utils import lock
+from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
@@ -16,7 +18,7 @@ from ansible_collections.clms.update.plugins.module_utils.status import EXIT_COD
 
 from .config import Config
 from .detached import Driver
-from .progress import Display, view_of
+from .progress import Display, View, view_of
 from .runner import Ending, Play
 
 DONE, FAILED, REFUSED, NEEDS_OPERATOR = 0, 1, 2, 3
@@ -32,6 +34,9 @@ _FIELDS = {"clms_version": "version", "clms_backup_id": "backup", "clms_confirm"
 """extra variable of a playbook -> field of a request to the agent"""
 _WITHOUT_RUN = ("RUN_ACTIVE", "RUN_INTERRUPTED", "SCHOOL_INCOMPLETE", "NOT_INSTALLED")
 """Refusals that come before a run is opened."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,12 @@ def carry_out(
     journal = Journal(config.school.home)
     try:
         before = _newest(journal)
-        ending = _follow(config, order, journal, lambda: _after(journal, before), display, start)
+
+        def look() -> View | None:
+            row = _after(journal, before)
+            return view_of(journal, row) if row else None
+
+        ending = _follow(config, order, look, display, start)
         row = None if ending and _code(ending) in _WITHOUT_RUN else _after(journal, before)
         if row is None and ending is not None and ending.exit_code == 0:
             current = journal.slot("current")
@@ -86,8 +96,7 @@ def carry_out(
             display.say("Putting the school back in order …")
             if not locked:
                 _wait_for_lock(config)
-            recovery = Order("recover")
-            _follow(config, recovery, journal, lambda: None, display, start)
+            _follow(config, Order("recover"), lambda: None, display, start)
         return _judge(journal, journal.row(row.id))
     finally:
         journal.close()
@@ -99,48 +108,62 @@ def recover(config: Config, display: Display, start: Start = Driver) -> tuple[di
     from ansible_collections.clms.update.plugins.module_utils.phases.recover import unfinished  # brings the engine in
 
     order = Order("recover")
-    journal = Journal(config.school.home)
+    home = config.school.home
     try:
-        row = unfinished(journal)
-        ending = _follow(config, order, journal, lambda: None, display, start)
+        broken = journal_file.problem(home) is not None  # another journal will have taken its place then
+        before = None if broken else _in(home, unfinished)
+        ending = _follow(config, order, lambda: None, display, start)
         failure = _failure(ending, order) if ending is None or ending.failure else None
         if failure and failure["code"] == "RUN_ACTIVE":
             return without_run(order, failure), REFUSED
+        row = _made_anew(home) if broken else before and _in(home, lambda journal: journal.row(before.id))
         if row is None:
-            if failure:
-                return without_run(order, failure), NEEDS_OPERATOR
+            if failure or broken:
+                return without_run(order, failure or _failure(ending, order)), NEEDS_OPERATOR
             return {**without_run(order, None), "message": "There was nothing to put in order."}, DONE
-        run, code = _judge(journal, journal.row(row.id))
+        run, code = judged(config, row.id)
         # the playbook did not get that far, and says why
-        if failure and (run["outcome"] is None or journal.row(row.id).closed_at == row.closed_at):
+        if failure and (run["outcome"] is None or (before and row.closed_at == before.closed_at)):
             run |= {"error_code": failure["code"], "message": failure["message"], "remedy": failure["remedy"]}
         # the interrupted run did not succeed, but this command did
         return run, code if code == NEEDS_OPERATOR else DONE
     finally:
-        journal.close()
         display.close()
+
+
+def _in(home: Path, ask: Callable[[Journal], T]) -> T:
+    """What ``ask`` finds in the journal."""
+    with closing(Journal(home)) as journal:
+        return ask(journal)
+
+
+def _made_anew(home: Path) -> RunRow | None:
+    """The run with which a journal begins that has taken the place of a broken one; None while it has not."""
+    if journal_file.problem(home) is not None:
+        return None
+    rows = _in(home, lambda journal: journal.rows(limit=1, kinds=("recover",)))
+    return rows[0] if rows else None
 
 
 def _follow(
     config: Config,
     order: Order,
-    journal: Journal,
-    find: Callable[[], RunRow | None],
+    look: Callable[[], View | None],
     display: Display,
     start: Start,
 ) -> Ending | None:
     """Start a playbook and show how it gets on; returns how it ended, None when its process was killed.
 
-    :param find: the run that belongs to it, once there is one
+    :param look: how far its run has come, once there is one
     """
     driver = start(Play(order.kind, str(config.inventory), str(config.school.home / "runner"), order.variables))
     warned = False
     while True:
         try:
             ended = driver.wait(_POLL)
-            row = find()
-            if row is not None:
-                display.show(view_of(journal, row))
+            view = look()
+            if view is not None:
+                display.show(view)
             if ended:
                 return driver.ending()
         except KeyboardInterrupt:
@@ -156,12 +179,14 @@ def through_agent(config: Config, order: Order, display: Display) -> tuple[dict[
     :raises ClmsError: AGENT_SILENT, RUN_ACTIVE, or why the agent refuses
     """
     request = {"verb": order.kind, **{_FIELDS[name]: value for name, value in order.variables.items()}}
-    journal = Journal(config.school.home)
+    # where the journal is what has to be put in order, there is nothing to watch
+    broken = order.kind == "recover" and journal_file.problem(config.school.home) is not None
+    journal = None if broken else Journal(config.school.home)
     conversation = Conversation(config.school.agent_socket, request)
     warned = begun = False
     silent_since: float | None = None
     try:
-        before = _newest(journal)
+        before = _newest(journal) if journal else 0
         while True:
             try:
                 try:
@@ -172,14 +197,16 @@ def through_agent(config: Config, order: Order, display: Display) -> tuple[dict[
                     answer, silent_since = None, time.monotonic()
                     display.say(_AGENT_ENDED)
                 begun = begun or answer is not None
-                row = journal.open_run() if order.kind == "recover" else _after(journal, before)
-                if row is not None:
+                row = None
+                if journal is not None:
+                    row = journal.open_run() if order.kind == "recover" else _after(journal, before)
+                if journal is not None and row is not None:
                     display.show(view_of(journal, row))
                 if answer and "exit_code" in answer:
                     return answer["run"], int(answer["exit_code"])
                 if silent_since is not None:
                     if row is None or row.outcome or time.monotonic() - silent_since > _AGENT_SECONDS:
-                        return _judge(journal, row) if row else (without_run(order, _no_agent(config)), FAILED)
+                        return judged(config, row.id) if row else (without_run(order, _no_agent(config)), FAILED)
                     time.sleep(_POLL)
             except KeyboardInterrupt:
                 if warned:
@@ -188,7 +215,8 @@ def through_agent(config: Config, order: Order, display: Display) -> tuple[dict[
                 display.say(_GOES_ON)
     finally:
         conversation.close()
-        journal.close()
+        if journal is not None:
+            journal.close()
         display.close()
 
 

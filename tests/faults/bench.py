@@ -29,7 +29,7 @@ from tests.stand.hosted import Fleet, Hosted
 SETTLE_SECONDS = 300
 """within which a school is exactly on the old or exactly on the new version again"""
 _UNIT = "clms-update-agent.service"
-_JOURNAL = ROOT / "collections/ansible_collections/clms/update/plugins/module_utils/journal.py"
+_JOURNAL = ROOT / "collections/ansible_collections/clms/update/plugins/module_utils/journal_run.py"
 _WITH_POINTS = """
 import sys
 

@@ -6,6 +6,7 @@ before, in the middle of or after a step, seen by what it writes into the journa
 waits for ``/faults/go``.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -27,7 +28,7 @@ def _take(phase, step, at, number):
         return None
     point = points[0]
     wanted = (point["phase"], point["step"], point["at"])
-    if wanted != (phase, step, at) or (number is not None and point["number"] != number):
+    if wanted != (phase, step, at) or (number and point["number"] != number):
         return None
     _put(POINTS, points[1:])
     return point
@@ -58,38 +59,42 @@ def _freeze(point):
 
 def install(run):
     """Put fault points into the class ``Run`` of the journal."""
-    write, commit = run.record, run.commit
+    enter, leave, intend, step, commit = run.enter, run.leave, run.intend, run.step, run.commit
 
-    def record(self, phase, step, event, **names):
-        if not POINTS.exists():
-            return write(self, phase, step, event, **names)
-        kind = {"enter": "before", "leave": "after", "intent": "before", "done": "after"}.get(event)
-        number = None
-        if step and kind:
-            begun = [r for r in self.journal.records(self.id) if (r.phase, r.step, r.event) == (phase, step, "intent")]
-            number = len(begun) + (event == "intent")
-        if kind == "after":
-            point = _take(phase, step, "after", number)
+    def number_of(self, phase, name):
+        return sum((r.phase, r.step, r.event) == (phase, name, "intent") for r in self.journal.records(self.id))
+
+    def pause(self, phase, name, at):
+        if POINTS.exists():
+            point = _take(phase, name, at, number_of(self, phase, name) if name else None)
             if point:
                 _pause(point)
-        result = write(self, phase, step, event, **names)
-        if kind == "before":
-            point = _take(phase, step, "before", number)
-            if point:
-                _pause(point)
-            point = _take(phase, step, "middle", number)
+
+    def new_enter(self, phase):
+        enter(self, phase)
+        pause(self, phase, "", "before")
+
+    def new_leave(self, phase, **result):
+        pause(self, phase, "", "after")
+        leave(self, phase, **result)
+
+    def new_intend(self, phase, name, **names):
+        intend(self, phase, name, **names)
+        pause(self, phase, name, "before")
+        if POINTS.exists():
+            point = _take(phase, name, "middle", number_of(self, phase, name))
             if point:
                 threading.Thread(target=_freeze, args=(point,), daemon=True).start()
-        return result
 
-    def commit_record(self, slot):
-        point = _take("commit", "record", "before", None)
-        if point:
-            _pause(point)
-        result = commit(self, slot)
-        point = _take("commit", "record", "after", None)
-        if point:
-            _pause(point)
-        return result
+    @contextlib.contextmanager
+    def new_step(self, phase, name, **names):
+        with step(self, phase, name, **names) as outcome:
+            yield outcome
+            pause(self, phase, name, "after")
 
-    run.record, run.commit = record, commit_record
+    def new_commit(self, slot):
+        pause(self, "commit", "record", "before")
+        commit(self, slot)
+        pause(self, "commit", "record", "after")
+
+    run.enter, run.leave, run.intend, run.step, run.commit = new_enter, new_leave, new_intend, new_step, new_commit

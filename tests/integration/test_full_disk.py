@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils import reserve
 from ansible_collections.clms.update.plugins.module_utils.adapters.files import write_atomically
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 
 pytestmark = pytest.mark.engine  # not for an engine: it mounts a file system, as tests of this kind may

@@ -13,7 +13,8 @@ import yaml
 from agent.config import Config, load
 from agent.runner import Ending, Play
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 
 

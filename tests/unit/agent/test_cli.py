@@ -15,7 +15,8 @@ from agent import cli, runs
 from agent.protocol import parse
 from agent.runner import Play
 from ansible_collections.clms.update.plugins.module_utils import lock
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 
 from .conftest import FakeRunner, ended
 

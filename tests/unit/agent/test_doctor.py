@@ -12,7 +12,8 @@ import pytest
 from agent import cli, doctor
 from agent.config import Config
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 
 
 class _NoEngine:

@@ -14,7 +14,8 @@ from agent.progress import Lines, Silent
 from agent.runner import Ending
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 
 from .conftest import FakeRunner, ended

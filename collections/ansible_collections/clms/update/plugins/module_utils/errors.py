@@ -184,9 +184,26 @@ CATALOGUE: dict[str, ErrorText] = {
         "Run number {run} does the same over and over ({count} records).",
         "It is put back; send the output of 'clms-update doctor' to the vendor.",
     ),
+    "RUN_FENCED": ErrorText(
+        "Another process has taken run number {run} over, so this one may not do step '{phase}' any more.",
+        "Nothing needs to be done here; 'clms-update status' shows how the run gets on.",
+    ),
+    "RUN_CANCELLED": ErrorText(
+        "The {kind} (run number {run}) was stopped because somebody asked for it.",
+        "CLMS was not closed and nothing was changed; start it again whenever it suits you.",
+    ),
+    "RUN_CLOSED": ErrorText(
+        "The {kind} (run number {run}) cannot be stopped any more: CLMS is closed for it already, or it is done.",
+        "Wait until it has ended ('clms-update status' shows it); to undo it, use 'clms-update rollback' then.",
+    ),
     "JOURNAL_UNREADABLE": ErrorText(
         "The journal {path} cannot be read: {detail}.",
-        "Do not delete it; call support with the output of 'clms-update doctor'.",
+        "Do not delete it; run 'clms-update recover', which keeps it and goes by what runs on this server.",
+    ),
+    "JOURNAL_BROKEN": ErrorText(
+        "The journal {path} cannot be read ({problem}), and what else is written down does not say which version "
+        "has to serve: {detail}.",
+        "Call support; nothing was changed. Commands: {commands}",
     ),
     "JOURNAL_NEWER": ErrorText(
         "The journal {path} was written by a newer CLMS Update (format {found}, this one knows {known}).",

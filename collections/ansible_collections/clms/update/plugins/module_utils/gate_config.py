@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from html import escape
 
 from .school import Gate
@@ -22,6 +23,9 @@ DEFINITION = "clms.definition"
 """The label of the gate's container that says what it was made of."""
 PARKED = "127.0.0.1 port 1"
 """Where held requests are pointed at: nothing listens there, so each tries again every half second."""
+
+_NOTHING = "nothing.invalid"
+_SERVER = re.compile(r"(?m)^\s*server live (\S+):\d+ resolvers")
 
 _HEAD = """\
 # Written by CLMS Update; changes are overwritten.
@@ -150,7 +154,7 @@ def render(gate: Gate, slot: Slot | None, fingerprint: str) -> str:
     for port in gate.ports:
         tls = " ssl crt /gate/certificate.pem alpn h2,http/1.1" if gate.certificate_file and port.mode == "http" else ""
         # without a slot the name resolves to nothing and the mode is closed anyway
-        server = named.get(port.listen, f"nothing.invalid:{port.port}")
+        server = named.get(port.listen, f"{_NOTHING}:{port.port}")
         template = _HTTP if port.mode == "http" else _TCP
         parts.append(template.format(name=port_name(port.listen), listen=port.listen, tls=tls, server=server))
     return "".join(parts)
@@ -188,6 +192,16 @@ def differences(current: str | None, gate: Gate) -> list[tuple[str, str, str]]:
     found: dict[str, str] = decoded if isinstance(decoded, dict) else {}
     desired = definition(gate)
     return [(name, found.get(name, "unknown"), value) for name, value in desired.items() if found.get(name) != value]
+
+
+def named_containers(config: str) -> frozenset[str]:
+    """The containers that a configuration of :func:`render` sends requests to; empty where it names no slot."""
+    return frozenset(name for name in _SERVER.findall(config) if name != _NOTHING)
+
+
+def is_open(state: str) -> bool:
+    """Whether the file with the mode says that the gate is open."""
+    return any(line.split() == [MODE_KEY, "open"] for line in state.splitlines())
 
 
 def maintenance_files(title: str) -> dict[str, str]:

@@ -76,6 +76,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kind of run -> its phases in order."""
 
+RECOVERY = ("preflight", "open")
+"""The phases of the run of kind ``recover``, with which a journal begins that takes the place of a broken one."""
+
 
 def kind_word(kind: str) -> str:
     """The kind of a run as people know it: that an update needs no slot is no concern of theirs."""

@@ -14,7 +14,8 @@ from . import lock
 from .adapters.engine import Engine
 from .containers import parse_env_file
 from .errors import ClmsError
-from .journal import Journal, Run
+from .journal import Journal
+from .journal_run import Run
 from .release import Release
 from .school import School, Service, parse_school
 from .secret_file import read_secret
@@ -89,7 +90,7 @@ class Context:
         return read_env_file(Path(service.env_file))
 
     def step(self, step: str, **names: Any) -> AbstractContextManager[dict[str, Any]]:
-        """One journalled step of this phase; see :meth:`.journal.Run.step`."""
+        """One journalled step of this phase; see :meth:`.journal_run.Run.step`."""
         return self.run.step(self.phase, step, **names)
 
     def note(self, step: str, **names: Any) -> None:
@@ -112,33 +113,38 @@ def failures_recorded(context: Context) -> Iterator[None]:
 
 
 def do_phase(
-    home: Path, run: int, phase: str, work: Callable[[Context], dict[str, Any]], *, wait_seconds: float = 0
+    home: Path,
+    run: int,
+    phase: str,
+    work: Callable[[Context], dict[str, Any]],
+    *,
+    wait_seconds: float = 0,
+    fence: int = 0,
 ) -> dict[str, Any]:
     """Carry out one phase of an open run.
 
     :param run: number of the run; a process of an older run is refused by it
     :param work: does the phase; what it returns is kept in the journal
     :param wait_seconds: how long another process that is at work on a phase may take to end
-    :raises ClmsError: what ``work`` raises, RUN_NONE, RUN_PHASE, or RUN_ACTIVE when another process does a phase
+    :param fence: under which this process works on the run; a playbook's is 0
+    :raises ClmsError: what ``work`` and :meth:`.journal_run.Run.enter` raise, or RUN_ACTIVE when another process does
+        a phase
     """
     journal = Journal(home)
     try:
         with lock.at_work(home, wait_seconds) as alone:
             if not alone:
                 raise ClmsError("RUN_ACTIVE", kind="process", run=run, phase=phase)
-            return _do(journal, home, run, phase, work)
+            return _do(Context(journal, journal.run(run, fence=fence), phase), work)
     finally:
         journal.close()
 
 
-def _do(
-    journal: Journal, home: Path, run: int, phase: str, work: Callable[[Context], dict[str, Any]]
-) -> dict[str, Any]:
-    context = Context(journal, journal.run(run), phase)
-    context.run.enter(phase)
+def _do(context: Context, work: Callable[[Context], dict[str, Any]]) -> dict[str, Any]:
+    context.run.enter(context.phase)
     with failures_recorded(context):
         result = work(context)
-    context.run.leave(phase, **result)
+    context.run.leave(context.phase, **result)
     if context.run.row.outcome is not None:
-        lock.release(home)
+        lock.release(context.journal.path.parent)
     return result

@@ -90,6 +90,8 @@ def _message(row: RunRow) -> str:
             "rollback": f"CLMS went back to version {row.version}.",
             "restore": "The backup was restored.",
             "backup": "The backup was made and proven.",
+            "recover": f"The journal could not be read, so a new one was begun; CLMS runs version {row.version}. "
+            "Where the old one is kept: clms-update list --events",
         }
         return texts.get(row.kind, "Done.")
     return ""

@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 from ..adapters.files import write_atomically
+from ..adapters.slot_files import forget_slot
 from ..errors import ClmsError
 from ..run import Context
 from ..slots import Slot
@@ -75,4 +76,5 @@ def free_slot(context: Context, slot: Slot) -> None:
             if volume not in volumes:
                 context.engine.remove_volume(volume)
         context.engine.remove_network(slot.network)
+        forget_slot(context.school.home, slot)
     context.journal.set_slot(slot, "freed")

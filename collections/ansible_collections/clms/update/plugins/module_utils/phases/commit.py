@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..adapters.files import sync_file_system
+from ..adapters.slot_files import keep_serving
 from ..run import Context
 
 
@@ -16,4 +17,5 @@ def work(context: Context) -> dict[str, Any]:
         for device in {folder.stat().st_dev: folder for folder in folders if folder}.values():
             sync_file_system(device)
     context.run.commit(context.new)
+    keep_serving(context.school.home, context.new)
     return {"slot": context.new.name}

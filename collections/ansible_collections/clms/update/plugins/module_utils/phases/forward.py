@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ..journal import Journal
+from ..errors import ClmsError
+from ..journal_run import Run
 from ..run import do_phase
 from . import clean_up, open
 
 _FORWARD = {"open": open.work, "clean_up": clean_up.work}
 
 
-def finish(journal: Journal, home: Path, run_id: int, *, wait_seconds: float) -> str | None:
-    """Do what is left of a committed run; returns its outcome.
+def finish(run: Run, *, wait_seconds: float) -> str | None:
+    """Do what is left of a committed run, which this process has taken over; returns its outcome.
 
     :param wait_seconds: how long a phase that is still going on may take
     :raises ClmsError: what keeps the run from being finished; it may be tried again
     """
-    run = journal.run(run_id)
+    journal = run.journal
     if run.phase() == "commit":  # interrupted between the record and the end of its phase
         run.leave("commit")
     while (phase := run.phase()) is not None:
-        do_phase(home, run_id, phase, _FORWARD[phase], wait_seconds=wait_seconds)
-    return journal.row(run_id).outcome
+        if phase not in _FORWARD:
+            raise ClmsError("RUN_PHASE", phase=phase, detail="its run has been committed, and only goes forward")
+        do_phase(journal.path.parent, run.id, phase, _FORWARD[phase], wait_seconds=wait_seconds, fence=run.fence)
+    return journal.row(run.id).outcome

@@ -11,12 +11,14 @@ from ..adapters.engine import Engine, engine_errors
 from ..adapters.files import write_atomically
 from ..adapters.gate import GateControl
 from ..adapters.probe import wait_healthy
+from ..adapters.slot_files import keep_serving
 from ..containers import outside_network
 from ..run import Context
 from ..school import School
 from ..slots import Slot
 from .health_check import place_of
 from .prepare import event_switch
+from .salvage import end_others
 
 _START_SECONDS = 300
 
@@ -24,11 +26,15 @@ _START_SECONDS = 300
 def work(context: Context) -> dict[str, Any]:
     """Do the phase; returns whether CLMS has a place for its version and it was written."""
     slot = context.new
-    again = context.run.intended("gate_open")  # after a crash: users may have been in since then
+    recovering = context.run.row.kind == "recover"
+    again = recovering or context.run.intended("gate_open")  # after a crash: users may have been in since then
+    if recovering:
+        end_others(context, slot)
     bring_up(context, slot)
     database = database_of(context, slot, wait_seconds=10)
     # what a rollback asked for later is compared with: the rows as they are before anybody is let in
     database.begin_snapshot()
+    keep_serving(context.school.home, slot)
     with context.step("gate_open", slot=slot.name) as outcome, engine_errors("CONTAINER_FAILED"):
         allow_egress(context.engine, context.school, slot)
         GateControl(context.school, context.engine).open(slot)

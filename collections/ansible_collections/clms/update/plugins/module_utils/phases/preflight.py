@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .. import lock, reserve
+from .. import journal_file, lock, reserve
 from ..adapters.backup_store import check_place, find_backup
 from ..adapters.database import database_of
 from ..adapters.engine import Engine
@@ -18,10 +18,12 @@ from ..adapters.files import folder_bytes
 from ..adapters.gate import GateControl
 from ..adapters.gate_container import needs_new_container
 from ..adapters.probe import run_smoke
+from ..adapters.slot_files import keep_serving, keep_slot
 from ..adapters.vendor import wanted_release
 from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
-from ..journal import Journal, Run, RunRow
+from ..journal import Journal, RunRow
+from ..journal_run import Run
 from ..plan import KINDS, kind_word
 from ..release import Release
 from ..run import Context, failures_recorded, read_env_file
@@ -74,6 +76,8 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
     """
     school = parse_school(description)
     installing = request.kind == "install"
+    if problem := journal_file.problem(school.home):  # to install would go over what there is
+        raise ClmsError("JOURNAL_UNREADABLE", path=journal_file.path_in(school.home), detail=problem)
     journal = Journal(school.home, create=installing)
     try:
         descriptor = lock.acquire(school.home)
@@ -189,6 +193,10 @@ def _refuse(journal: Journal, error: ClmsError) -> None:
 
 def _settle(context: Context, findings: Findings) -> None:
     """Everything holds: make room and write down what will be done."""
+    if context.slot is not None:
+        home, events = context.school.home, findings.event_scheduler
+        keep_slot(home, context.slot, school=context.run.row.school, event_scheduler=events)
+        keep_serving(home, context.slot)
     for slot in context.journal.slots("candidate", "kept"):
         free_slot(context, slot)
     if findings.kind not in ("rollback", "backup"):

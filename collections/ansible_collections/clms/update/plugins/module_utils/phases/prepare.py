@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..adapters.files import mirror_folder, write_atomically
+from ..adapters.slot_files import keep_slot
 from ..containers import labels, service_spec
 from ..run import Context
 from ..school import Volume
@@ -48,6 +49,8 @@ def prepare(context: Context) -> None:
     """Make slot B's network, volumes and containers, none of them started."""
     engine, school, slot = context.engine, context.school, context.new
     with context.step("prepare", network=slot.network):
+        events = context.run.result("preflight").get("event_scheduler", "OFF")
+        keep_slot(school.home, slot, school=context.run.row.school, event_scheduler=events)
         engine.ensure_network(
             slot.network,
             internal=True,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from .. import lock, reserve
@@ -18,9 +17,12 @@ from ..adapters.engine import Engine, wait_until
 from ..adapters.files import write_atomically
 from ..adapters.gate import GateControl
 from ..adapters.probe import run_smoke, wait_healthy
+from ..adapters.slot_files import keep_serving, keep_slot
 from ..errors import ClmsError
-from ..journal import Journal, Run
+from ..journal import Journal
+from ..journal_run import LEFT_BEHIND, Run
 from ..plan import PHASES, kind_word
+from ..restart import PUTTING_BACK, Restart, decide
 from ..run import Context
 from ..smoke import SmokeError
 from .clean_up import free_slot, tidy
@@ -32,6 +34,8 @@ from .rehearse import remove_rehearsal
 LINGER_SECONDS = 300
 """How long a process of the run that is still at work may take to end."""
 
+_SERVE_OLD = "serve_old"
+"""The step that puts the old version back: once it was begun, it is done whatever the records say."""
 _ATTEMPTS = 3
 _ENGINE_SECONDS = 60
 _REFUSING = ("preflight", "release")
@@ -43,48 +47,71 @@ def put_back(journal: Journal, run_id: int) -> dict[str, Any]:
 
     :returns: ``outcome`` (REFUSED, ABORTED, ROLLED_BACK, NEEDS_OPERATOR, COMPLETED; None where a committed run could
         not be finished yet), ``error``, the cause of the failure, and whether something ``changed``
+    :raises ClmsError: RUN_ACTIVE while a process of the run does not end, RUN_FENCED when another one has taken over
     """
     run = journal.run(run_id)
     if run.row.outcome is not None:
-        return {"outcome": run.row.outcome, "error": run.failure(), "changed": False}
+        return _ended(run)
     home = journal.path.parent
     reserve.give_back(home)  # whatever has filled the disk, the little that is written from here on has room
-    if run.committed():
-        return _finish(journal, home, run)
+    if run.row.fence == 0:
+        run.take_over()  # a playbook that was left behind ends at its next step, and nobody has to wait for it
     with lock.at_work(home, LINGER_SECONDS) as alone:
         if not alone:
             raise ClmsError("RUN_ACTIVE", kind=kind_word(run.row.kind), run=run.id, phase=run.phase())
-        return _put_back(Context(journal, run, "rollback"))
+        run = journal.run(run_id)
+        if run.row.outcome is not None:  # another process was quicker
+            return _ended(run)
+        run.take_over()
+        what = restart_of(run)
+        if what is not Restart.FORWARD:
+            return _put_back(Context(journal, run, PUTTING_BACK), what)
+    return _finish(run)
 
 
-def _finish(journal: Journal, home: Path, run: Run) -> dict[str, Any]:
+def restart_of(run: Run) -> Restart:
+    """What becomes of an unfinished run; see :func:`.restart.decide`."""
+    closed = run.intended("gate_close", _SERVE_OLD)
+    return decide(run.row.phases, run.last_phase(), closed=closed, committed=run.committed())
+
+
+def _ended(run: Run) -> dict[str, Any]:
+    return {"outcome": run.row.outcome, "error": run.failure(), "changed": False}
+
+
+def _finish(run: Run) -> dict[str, Any]:
     """Try a few times to finish a committed run."""
     error = run.failure()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            outcome = finish(journal, home, run.id, wait_seconds=LINGER_SECONDS)
-            return {"outcome": outcome, "error": error, "changed": True}
-        except ClmsError:  # the phase has recorded it
+            return {"outcome": finish(run, wait_seconds=LINGER_SECONDS), "error": error, "changed": True}
+        except ClmsError as problem:  # the phase has recorded it
+            if problem.code in LEFT_BEHIND:
+                raise
             time.sleep(attempt)
     return {"outcome": None, "error": error, "changed": True}
 
 
-def _put_back(context: Context) -> dict[str, Any]:
-    run, journal = context.run, context.journal
+def _cause(run: Run) -> dict[str, str]:
+    """Why the run is put back, and in which phase."""
     phase = run.phase() or ""
-    cause = run.failure() or {
-        "phase": phase,
-        **ClmsError("RUN_INTERRUPTED", run=run.id, kind=kind_word(run.row.kind), phase=phase).as_dict(),
-    }
-    closed = run.intended("gate_close")
+    interrupted = ClmsError("RUN_INTERRUPTED", run=run.id, kind=kind_word(run.row.kind), phase=phase)
+    error = run.cancellation() if run.cancelled() else interrupted
+    return run.failure() or {"phase": phase, **error.as_dict()}
+
+
+def _put_back(context: Context, what: Restart) -> dict[str, Any]:
+    run, journal = context.run, context.journal
+    cause = _cause(run)
+    closed = what is Restart.PUT_BACK
     if closed:
-        problem = _attempt(context, "serve_old", _serve_old)
+        problem = _attempt(context, _SERVE_OLD, _serve_old)
         if problem is not None:
             return _needs_operator(context, problem)
     # CLMS serves: what cannot be removed now is removed by the next run
     _attempt(context, "remove_new", lambda context: _remove_new(context, keep_data=cause["phase"] == "migrate"))
     _attempt(context, "tidy", tidy)
-    outcome = "ROLLED_BACK" if closed else outcome_of(cause["phase"])
+    outcome = "ROLLED_BACK" if closed else outcome_of(cause["phase"], cancelled=cause["code"] == "RUN_CANCELLED")
     run.close(outcome, cause)
     event = "ROLLBACK_COMPLETED" if outcome == "ROLLED_BACK" else "UPDATE_FAILED"
     journal.event(event, cause["message"], run=run.id)
@@ -96,14 +123,16 @@ def _attempt(context: Context, what: str, action: Callable[[Context], object]) -
     """Try something a few times; returns the last problem, or None when it was done."""
     problem: Exception | None = None
     for number in range(1, _ATTEMPTS + 1):
-        context.run.record("rollback", what, "intent", number=number)
+        context.run.intend(PUTTING_BACK, what, number=number)
         try:
             wait_until(_engine_answers, seconds=_ENGINE_SECONDS, pause=1)
             action(context)
             return None
         except Exception as error:  # each attempt stands for itself; the last problem is reported
+            if isinstance(error, ClmsError) and error.code in LEFT_BEHIND:
+                raise
             problem = error
-            context.run.record("rollback", what, "note", number=number, detail=str(error)[:500])
+            context.run.record(PUTTING_BACK, what, "note", number=number, detail=str(error)[:500])
             time.sleep(number)
     return problem
 
@@ -116,10 +145,15 @@ def _engine_answers() -> bool:
     return True
 
 
-def outcome_of(phase: str) -> str:
-    """What a run that failed in ``phase`` and was put back has come to; see architecture.md, phase by phase."""
+def outcome_of(phase: str, *, cancelled: bool = False) -> str:
+    """What a run that failed in ``phase`` and was put back has come to; see architecture.md, phase by phase.
+
+    :param cancelled: it was stopped there, which is possible only before CLMS is closed
+    """
     if phase in _REFUSING:
         return "REFUSED"
+    if cancelled:
+        return "ABORTED"
     return "ROLLED_BACK" if phase in PHASES and PHASES[phase].closed else "ABORTED"
 
 
@@ -148,6 +182,9 @@ def _serve_old(context: Context) -> None:
     except (SmokeError, ClmsError) as error:
         # it is the version that served before, on its own data: better open with a remark than closed
         context.note("smoke_failed", detail=str(error)[:300])
+    events = context.run.result("preflight").get("event_scheduler", "OFF")
+    keep_slot(school.home, slot, school=context.run.row.school, event_scheduler=events)
+    keep_serving(school.home, slot)
     with context.step("gate_open", slot=slot.name) as outcome:
         allow_egress(engine, school, slot)
         GateControl(school, engine).open(slot)
@@ -199,7 +236,7 @@ def _needs_operator(context: Context, problem: Exception | None) -> dict[str, An
     starts = [f"docker start {slot.services[s.name].container}" for slot in slots for s in context.school.services]
     commands = " && ".join([*starts, "clms-update recover"])
     error = ClmsError("ROLLBACK_FAILED", detail=str(problem)[:300], commands=commands)
-    record = {"phase": "rollback", **error.as_dict()}
+    record = {"phase": PUTTING_BACK, **error.as_dict()}
     context.run.close("NEEDS_OPERATOR", record)
     context.journal.event("UPDATE_FAILED", error.happened, run=context.run.id)
     lock.release(context.school.home)

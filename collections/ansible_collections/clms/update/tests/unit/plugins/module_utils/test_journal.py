@@ -17,7 +17,9 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils import journal as journal_module
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import FORMAT, Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_file import FORMAT
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
 Open = Callable[..., Run]
@@ -334,7 +336,7 @@ def test_going_back_moves_them_again(two_slots: Run, journal: Journal, old: Slot
 
 
 def test_half_a_commit_is_none(two_slots: Run, again: Journal, new: Slot) -> None:
-    two_slots.journal._db.execute(
+    two_slots.journal.file.db.execute(
         "CREATE TRIGGER cut BEFORE UPDATE ON slots WHEN NEW.state = 'current' BEGIN SELECT RAISE(ABORT, 'cut'); END"
     )
     with pytest.raises(sqlite3.Error, match="cut"):
@@ -350,7 +352,7 @@ def test_a_run_commits_once(two_slots: Run, new: Slot) -> None:
 
 
 def test_a_slot_that_the_journal_does_not_know_cannot_serve(two_slots: Run, again: Journal, new: Slot) -> None:
-    two_slots.journal._db.execute("DELETE FROM slots WHERE name = 'r2'")
+    two_slots.journal.file.db.execute("DELETE FROM slots WHERE name = 'r2'")
     with pytest.raises(sqlite3.IntegrityError):
         two_slots.commit(new)
     assert states(again) == {"r1": "current"}
@@ -377,8 +379,8 @@ def test_events_newest_first(journal: Journal, open_run: Open) -> None:
 
 
 def test_the_journal_is_safe_from_a_power_cut_and_from_other_users(journal: Journal) -> None:
-    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert journal.file.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert journal.file.db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     assert journal.path.parent.stat().st_mode & 0o777 == 0o700
 
 
@@ -405,7 +407,7 @@ def test_opening_it_again_keeps_everything(journal: Journal, open_run: Open) -> 
 
 
 def test_a_journal_of_a_newer_version(journal: Journal) -> None:
-    journal._db.execute(f"PRAGMA user_version={FORMAT + 1}")
+    journal.file.db.execute(f"PRAGMA user_version={FORMAT + 1}")
     with pytest.raises(ClmsError) as caught:
         Journal(journal.path.parent)
     assert caught.value.code == "JOURNAL_NEWER"

@@ -12,7 +12,8 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.phases import forward
 from ansible_collections.clms.update.plugins.module_utils.phases import recover as module
 from ansible_collections.clms.update.plugins.module_utils.phases.recover import is_needed, recover, unfinished

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.clms.update.plugins.module_utils import journal as journal_module
+from ansible_collections.clms.update.plugins.module_utils import journal_run as journal_module
 from ansible_collections.clms.update.plugins.module_utils import reserve
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.run import Context
