@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ from .detached import Driver
 from .inhibitor import Inhibitor, WhileClosed
 from .progress import Silent
 from .runner import Play
+from .watchdog import Watchdog
 
 _POLL_SECONDS = 1.0
+_ATTEMPTS = 3
+"""at putting a run in order; a person is needed then"""
 
 log = logging.getLogger("clms-update-agent")
 
@@ -169,6 +172,10 @@ class Executor:
             notify.tell(notify.status("no run goes on"))
 
     def _carry_out(self, order: runs.Order, settings: config.Config, held: int) -> tuple[dict[str, Any], int]:
+        with Watchdog(self._home, self._end_processes).on() if self._group else nullcontext():
+            return self._do_run(order, settings, held)
+
+    def _do_run(self, order: runs.Order, settings: config.Config, held: int) -> tuple[dict[str, Any], int]:
         started: list[Play] = []
 
         def start(what: Play) -> runs.Running:
@@ -198,9 +205,13 @@ class Executor:
 
     def _put_in_order(self, settings: config.Config, start: runs.Start) -> tuple[dict[str, Any], int]:
         self._inhibitor.hold()
-        self._end_processes()
-        run = runs.recover(settings, Silent(), start)
-        self._end_processes()
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._end_processes()
+            run = runs.recover(settings, Silent(), start)
+            self._end_processes()
+            if attempt == _ATTEMPTS or self.stopping.is_set() or self._left_open() is None:
+                break
+            log.warning("CLMS is not in order yet: %s", run[0]["message"])
         return run
 
     def _end_processes(self) -> None:

@@ -22,6 +22,8 @@ from pathlib import Path
 
 _TRIES = 5
 """of taking the lock: who asks whether it is held has it for a moment"""
+_ASKED_SECONDS = 0.2
+"""for which a lock that is only asked for may look taken"""
 _GUARD = "clms-update-guard"
 # The guard lives longer than the module, whose own files are gone by then: so its program is this text.
 _PROGRAM = """
@@ -97,7 +99,7 @@ def at_work(home: Path, wait_seconds: float) -> Iterator[bool]:
     :returns: whether this process is the only one
     """
     descriptor = os.open(home / "phase.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait_seconds
+    deadline = time.monotonic() + max(wait_seconds, _ASKED_SECONDS)
     try:
         while True:
             try:
@@ -108,15 +110,24 @@ def at_work(home: Path, wait_seconds: float) -> Iterator[bool]:
                 if time.monotonic() >= deadline:
                     yield False
                     return
-            time.sleep(0.1)
+            time.sleep(0.05)
     finally:
         os.close(descriptor)
 
 
 def is_held(home: Path) -> bool:
     """Whether a run holds the lock right now."""
+    return _is_taken(home / "lock")
+
+
+def is_at_work(home: Path) -> bool:
+    """Whether a process carries out a phase right now, or puts a run back; see :func:`at_work`."""
+    return _is_taken(home / "phase.lock")
+
+
+def _is_taken(path: Path) -> bool:
     try:
-        descriptor = os.open(home / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
