@@ -10,6 +10,8 @@ short_description: Put a school back in order after an interrupted run
 version_added: 0.1.0
 description:
   - A run that was interrupted before its commit record is put back; after it, the run is finished.
+  - A journal that cannot be read is kept aside, in a folder of its own beside it. The slot that the gate's file names
+    serves then, or the one of the last commit, and a new journal begins with it.
   - Does nothing where no run was interrupted, and refuses while one is going on.
 author:
   - CLMS Update maintainers (@clms-update)
@@ -49,6 +51,10 @@ outcome:
   returned: success
   type: str
   sample: ROLLED_BACK
+message:
+  description: What was decided and where the old journal is kept, where the journal could not be read.
+  returned: when the journal could not be read
+  type: str
 """
 
 from pathlib import Path

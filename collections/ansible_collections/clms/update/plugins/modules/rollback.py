@@ -11,6 +11,7 @@ version_added: 0.1.0
 description:
   - Ends what the run started, starts the old containers on their untouched slot, tests them and opens the gate.
   - A run that has been committed is never put back; it only goes forward.
+  - Takes the run over, so that a process of it that was left behind is refused from then on.
   - May be repeated, also after a crash of its own.
 author:
   - CLMS Update maintainers (@clms-update)
