@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -43,6 +44,9 @@ _SCHEMA = (
 _COLUMNS = "id, version, due_at, missed, state, created_at, tried_at, after_run, run, outcome, code"
 
 log = logging.getLogger("clms-update-agent")
+
+_opening = threading.Lock()
+"""of two threads that find the file broken, the second must not set aside what the first has made"""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Store:
         :raises ClmsError: SCHEDULE_STORE
         """
         self.path = home / "schedule.db"
-        with self._readable():
+        with self._readable(), _opening:
             problem = self._open()
             if problem is None:
                 return
