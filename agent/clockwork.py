@@ -2,8 +2,8 @@
 """The threads of the schedule: they look at the clock, and the planner decides what that means.
 
 APScheduler keeps the next moments in memory only; they are set anew from the planner's table at the start and after
-every change. It reckons with the server's clock alone, and would sleep on when that is put back by a year. So a thread
-of its own looks every minute, by a clock that nobody can change, and sets the moments anew after a jump or a suspension.
+every change. It reckons with the server's clock alone, and would sleep on when that is put back by a year. So another
+thread looks every minute, by a clock that nobody can change, and sets the moments anew after a jump or a suspension.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the schedule does: updates are scheduled and cancelled, begun when they are due, and the vendor is asked for news.
+"""What the schedule does: updates are scheduled, cancelled and begun when they are due; the vendor is asked for news.
 
-Nothing here waits or has a clock of its own: :mod:`.clockwork` says when to look. What is due is begun only after STARTED
-is on disk, so that no crash begins it twice; how it ended is then taken from the journal.
+Nothing here waits or has a clock of its own: :mod:`.clockwork` says when to look. What is due is begun only after
+STARTED is on disk, so that no crash begins it twice; how it ended is then taken from the journal.
 """
 
 from __future__ import annotations
@@ -251,15 +251,15 @@ class Planner:
     def check(self) -> bool:
         """Ask the vendor for news; returns whether there was an answer."""
         try:
-            self.checked_by_hand()
+            self.ask_vendor()
             return True
         except ClmsError as error:
             if error.code != "NOT_INSTALLED":
                 self._told_once(error)
             return False
 
-    def checked_by_hand(self) -> dict[str, Any]:
-        """Ask the vendor for news because a person wants to know; returns and raises as :func:`.overview.check`."""
+    def ask_vendor(self) -> dict[str, Any]:
+        """Ask the vendor for news, and note when that was; returns and raises as :func:`.overview.check`."""
         answer = self._check(config.load(self._folder).school)
         with closing(Store(self._home)) as store:
             store.note("checked_at", self._clock())
