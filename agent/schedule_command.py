@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missed",
         choices=MISSED,
-        help="what to do if the server is off at that time: update when it is on again, on the next night, or not at all "
+        help="if the server is off at that time: update as soon as it is on, on the next night, or not at all "
         "(default: as the school says)",
     )
     parser.set_defaults(usage_error=parser.error)
