@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -72,9 +73,12 @@ class World:
         self.clock = Clock()
         self.executor = FakeExecutor(home)
         self.vendor: list[ClmsError | None] = []
+        self.watchers: list[threading.Thread] = []
+        self.jobs: list[Job] = []
         self.planner = self.reboot()
 
     def reboot(self) -> Planner:
+        self.jobs += self.executor.jobs
         self.executor = FakeExecutor(self.home)
         self.planner = Planner(self.folder, self.executor, clock=self.clock, check=self._check)
         return self.planner
@@ -100,9 +104,10 @@ class World:
 def world(folder: Path, home: Path, journal: Journal) -> Iterator[World]:
     made = World(folder, home, journal)
     yield made
-    for job in made.executor.jobs:
+    for job in made.jobs + made.executor.jobs:
         job.ended.set()
-    made.planner.join()
+    for watcher in [*made.watchers, *made.planner._watchers.values()]:
+        watcher.join()
 
 
 def test_it_is_begun_when_it_is_due_and_watched_to_its_end(world: World) -> None:
@@ -269,8 +274,7 @@ def crashed(world: World) -> None:
     """The agent has begun an update and is gone."""
     world.planner.schedule("2026-11-24T09:00")
     world.planner.tick()
-    world.executor.jobs[0].run = None
-    world.planner._watchers.clear()
+    world.watchers += world.planner._watchers.values()
     world.reboot()
 
 
