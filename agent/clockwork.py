@@ -79,8 +79,8 @@ class Clockwork:
 
     def _set_check(self, *, starting: bool = False, answered: bool = True) -> None:
         def set_it() -> None:
-            now = self._planner.now()
             at = self._planner.next_check(starting=starting)
+            now = self._planner.now()  # later than that one: what is to be done at once is not ahead any more
             if at is not None and not answered:
                 at = max(at, now + RETRY)
             if at is not None and at > now:

@@ -213,6 +213,7 @@ def main() -> int:
     parser.add_argument("--group", help="group whose members may ask the agent, besides root")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)  # it tells of every look at the clock
     try:
         settings = config.load(options.config)
         group = grp.getgrnam(options.group).gr_gid if options.group else None

@@ -23,6 +23,7 @@ class FakePlanner:
         self.ticks = self.checks = 0
         self.due: datetime | None = None
         self.check_at: datetime | None = None
+        self.overdue = False
         self.answers = True
         self.fails = False
         self.starting: list[bool] = []
@@ -46,7 +47,7 @@ class FakePlanner:
         self.starting.append(starting)
         if self.fails:
             raise RuntimeError("boom")
-        return self.check_at
+        return self.now() if self.overdue and not self.checks else self.check_at
 
     def check(self) -> bool:
         self.checks += 1
@@ -112,6 +113,12 @@ def test_a_check_that_is_due_is_made_and_the_next_one_set(planner: FakePlanner) 
         wait_for(lambda: planner.checks == 1 and "check" in moments(work))
         assert planner.check_at <= moments(work)["check"] <= planner.check_at + timedelta(hours=1)
     assert planner.starting == [True, False]
+
+
+def test_a_check_that_is_overdue_is_not_late_at_random(planner: FakePlanner) -> None:
+    planner.overdue = True
+    with start(planner, jitter=3600):
+        wait_for(lambda: planner.checks == 1)
 
 
 def test_without_an_answer_it_asks_again_in_an_hour(planner: FakePlanner) -> None:
