@@ -14,12 +14,15 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from . import config, output
+from . import config, output, schedule_command
 
 # What only some commands need is imported by them: `check` has to answer in half a second.
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
-_REFUSALS = ("SCHOOL_INCOMPLETE", "NOT_INSTALLED", "SECRET_FILE", "CA_FILE", "SERVER_ADDRESS", "TRUST_MISSING")
+_REFUSALS = (
+    *("SCHOOL_INCOMPLETE", "NOT_INSTALLED", "SECRET_FILE", "CA_FILE", "SERVER_ADDRESS", "TRUST_MISSING"),
+    *schedule_command.REFUSALS,
+)
 _BACKUP = r"[A-Za-z0-9.-]{1,120}"
 
 Answer = tuple[dict[str, Any], str, int]
@@ -70,7 +73,8 @@ def _status(options: argparse.Namespace) -> Answer:
 
     school = config.load(options.config).school
     data = overview.status(school.home)
-    return data, output.status_text(data, school.title), DONE
+    lines = [output.status_text(data, school.title), *schedule_command.status_lines(school)]
+    return data, "\n".join(lines), DONE
 
 
 def _check(options: argparse.Namespace) -> Answer:
@@ -91,6 +95,9 @@ def _list(options: argparse.Namespace) -> Answer:
     if options.what == "backups":
         data = {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
         return data, output.list_text(data), DONE
+    if options.what == "schedule":
+        data = schedule_command.listed(school)
+        return data, schedule_command.list_text(data), DONE
     journal = Journal(school.home)
     try:
         if options.what == "history":
@@ -132,6 +139,11 @@ def _update(options: argparse.Namespace) -> Answer:
     version = _version(options.version)
     # Ansible would take a text with braces for a template, so only what can be a version goes there
     return _run(options, "update", {"clms_version": version}, version=options.version, known=bool(version))
+
+
+def _schedule(options: argparse.Namespace) -> Answer:
+    data, text = schedule_command.answer(options, config.load(options.config).school)
+    return data, text, DONE
 
 
 def _confirmation(options: argparse.Namespace) -> dict[str, str]:
@@ -223,16 +235,19 @@ def _parser() -> argparse.ArgumentParser:
 
     add("status", _status, "Show which version runs, whether an update is going on, and how the last one ended.")
     add("check", _check, "Ask the vendor for a newer version and show what is new in it.")
-    listed = add("list", _list, "List the versions the vendor offers, or backups, past updates, or events.")
+    listed = add("list", _list, "List the versions the vendor offers, backups, past or scheduled updates, or events.")
     which = listed.add_mutually_exclusive_group()
     for what, text in (
         ("backups", "the backups on this server"),
         ("history", "what was done on this server, and how it ended"),
+        ("schedule", "what is scheduled on this server, and what became of it"),
         ("events", "everything that happened, in order"),
     ):
         which.add_argument(f"--{what}", dest="what", action="store_const", const=what, help=text)
     update = add("update", _update, "Install the newest version. If it does not work here, the old one stays.")
     update.add_argument("--version", metavar="V", help="this version instead of the newest, for example 1.0.2")
+    later = add("schedule", _schedule, "Have the update done later: tonight, at the weekend, or at another time.")
+    schedule_command.add_arguments(later)
     rollback = add("rollback", _rollback, "Go back to the version before the last update, with the data of that time.")
     rollback.add_argument(
         "--confirm", metavar="V", help="the version to go back to; asked for when work since the update would be lost"

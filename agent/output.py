@@ -139,21 +139,21 @@ def list_text(answer: dict[str, Any]) -> str:
             (b["id"], moment(b["created"]), b["version"], human(b["bytes"]), moment(b["proven"]))
             for b in answer["backups"]
         ]
-        return _table(("backup", "made", "version", "size", "proven"), rows) or "There is no backup yet."
+        return table(("backup", "made", "version", "size", "proven"), rows) or "There is no backup yet."
     if "history" in answer:
         rows = [
             (str(r["id"]), moment(r["started_at"]), r["kind"], r["version"] or "", _STATES[r["status"]], r["message"])
             for r in answer["history"]
         ]
-        return _table(("run", "started", "kind", "version", "ended", ""), rows) or "Nothing has been done here yet."
+        return table(("run", "started", "kind", "version", "ended", ""), rows) or "Nothing has been done here yet."
     if "events" in answer:
         rows = [(moment(e["at"]), e["type"], e["message"]) for e in answer["events"]]
-        return _table(("when", "event", ""), rows) or "Nothing has happened here yet."
+        return table(("when", "event", ""), rows) or "Nothing has happened here yet."
     rows = [
         (r["version"], r["channel"], "runs here" if r["version"] == answer["current_version"] else "")
         for r in answer["releases"]
     ]
-    return _table(("version", "channel", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
+    return table(("version", "channel", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
 
 
 def events_for_json(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ def events_for_json(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**event, "at": iso(event["at"])} for event in events]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns side by side, or nothing when there are no rows."""
     if not rows:
         return ""

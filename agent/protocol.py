@@ -3,7 +3,27 @@
 
 A request is ``{"verb": …}`` with exactly the fields of its verb; anything unknown, missing or too large is refused. An
 answer is ``{"ok": true, "result": {…}}`` or ``{"ok": false, "error": {"code", "message", "remedy"}}``. A run is
-answered twice: when it begins, and when it has ended (architecture.md, "The web UI holds no power").
+answered twice: when it begins, and when it has ended (architecture.md, "The web UI holds no power"). Events that are
+followed are answered at once and then again whenever there are new ones, until the other side closes its direction.
+
+==========  ==========================================  ============================================================
+verb        fields                                      result
+==========  ==========================================  ============================================================
+status                                                  see :func:`.overview.status`
+check                                                   see :func:`.overview.check`
+list        what: one of :data:`LISTS`                  ``releases``, ``backups`` or ``history``; for ``schedule`` the
+                                                        keys ``schedules``, ``time_zone`` and ``checked_at``
+events      after: number, follow: true or false        ``events``, the newest first
+schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:`.schedule.Entry.as_dict`) and
+            version, missed: may be left out            ``warnings`` (``code``, ``message``)
+cancel      schedule: number                            ``schedule``
+cancel      run: number                                 ``run``; it stops when it comes to a point where it can
+update      version: may be left out                    ``begun``; at the end ``run`` and ``exit_code``, like all below
+rollback    confirm: may be left out
+restore     backup; confirm: may be left out
+backup
+recover
+==========  ==========================================  ============================================================
 """
 
 from __future__ import annotations
@@ -13,6 +33,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import ID_PATTERN
+from ansible_collections.clms.update.plugins.module_utils.calendar_rules import MISSED
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fields import FieldError, Fields
 from ansible_collections.clms.update.plugins.module_utils.version import Version
@@ -20,7 +41,8 @@ from ansible_collections.clms.update.plugins.module_utils.version import Version
 MAX_BYTES = 64 * 1024
 RUNS = ("update", "rollback", "restore", "backup", "recover")
 READS = ("status", "check", "list", "events")
-LISTS = ("releases", "backups", "history")
+CHANGES = ("schedule", "cancel")
+LISTS = ("releases", "backups", "history", "schedule")
 
 _VERSION = r"[0-9A-Za-z.+-]{1,64}"
 
@@ -31,7 +53,7 @@ class Request:
 
     verb: str
     version: str | None = None
-    """for ``update``: of a release that this school has verified; None is the newest"""
+    """for ``update`` and ``schedule``: of a release that this school has verified; None is the newest"""
     backup: str | None = None
     """for ``restore``: the name of a backup"""
     confirm: str | None = None
@@ -40,6 +62,16 @@ class Request:
     """for ``list``: one of :data:`LISTS`"""
     after: int = 0
     """for ``events``: those with a higher number"""
+    follow: bool = False
+    """for ``events``: whether to send those that are yet to come"""
+    at: str | None = None
+    """for ``schedule``: the time as a person gives it"""
+    missed: str | None = None
+    """for ``schedule``: what becomes of it when the server is off; None is the school's own rule"""
+    schedule: int | None = None
+    """for ``cancel``: number of a scheduled update"""
+    run: int | None = None
+    """for ``cancel``: number of a run that goes on"""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -58,17 +90,25 @@ def parse(line: bytes) -> Request:
             raise FieldError("it is too large")
         fields = Fields(json.loads(line))
         verb = fields.text("verb", limit=20)
-        if verb not in (*RUNS, *READS):
+        if verb not in (*RUNS, *READS, *CHANGES):
             raise FieldError(f"verb {verb!r} is not known")
+        versioned = verb in ("update", "schedule")
         request = Request(
             verb,
-            version=fields.text("version", pattern=_VERSION, default=None) if verb == "update" else None,
+            version=fields.text("version", pattern=_VERSION, default=None) if versioned else None,
             backup=fields.text("backup", pattern=ID_PATTERN) if verb == "restore" else None,
             confirm=fields.text("confirm", pattern=_VERSION, default=None) if verb in ("rollback", "restore") else None,
             what=fields.text("what", pattern="|".join(LISTS), default="releases") if verb == "list" else "releases",
             after=fields.number("after", default=0) if verb == "events" else 0,
+            follow=fields.get("follow", bool, False) if verb == "events" else False,
+            at=fields.text("at", pattern="[ -~]+", limit=64) if verb == "schedule" else None,
+            missed=fields.text("missed", pattern="|".join(MISSED), default=None) if verb == "schedule" else None,
+            schedule=fields.number("schedule", low=1, default=None) if verb == "cancel" else None,
+            run=fields.number("run", low=1, default=None) if verb == "cancel" else None,
         )
         fields.done()
+        if verb == "cancel" and (request.schedule is None) == (request.run is None):
+            raise FieldError("either schedule or run must say what to cancel")
         if request.version is not None:
             Version(request.version)
         return request

@@ -27,8 +27,11 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
-from . import config, notify, output, protocol, runs
+from . import config, notify, output, protocol, runs, schedule
+from .clockwork import Clockwork
 from .executor import Executor, Job
+from .followers import Followers
+from .planner import Planner
 
 _REQUEST_SECONDS = 10
 _UNREAD_BYTES = 64 * protocol.MAX_BYTES
@@ -39,14 +42,15 @@ log = logging.getLogger("clms-update-agent")
 
 
 class Agent:
-    """Answers requests; what changes something goes to the executor."""
+    """Answers requests; runs go to the executor, and what is to be done later to the planner."""
 
-    def __init__(self, folder: Path, executor: Executor) -> None:
+    def __init__(self, folder: Path, executor: Executor, planner: Planner) -> None:
         self._folder = folder
         self._executor = executor
+        self._planner = planner
 
     def answer(self, request: protocol.Request) -> dict[str, Any]:
-        """The answer to a request that only reads.
+        """The answer to a request that is no run.
 
         :raises ClmsError: why there is none
         """
@@ -54,10 +58,21 @@ class Agent:
         if request.verb == "status":
             return overview.status(school.home)
         if request.verb == "check":
-            return overview.check(school)
+            return self._planner.ask_vendor()
+        if request.verb == "schedule":
+            check_version(school, request.version)
+            return self._planner.schedule(str(request.at), version=request.version, missed=request.missed)
+        if request.verb == "cancel" and request.schedule is not None:
+            return self._planner.cancel(request.schedule)
+        if request.verb == "list" and request.what == "schedule":
+            return schedule.described(*schedule.read(school.home), school.schedule)
         if request.verb == "list" and request.what == "backups":
             return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
         with closing(Journal(school.home)) as journal:
+            if request.run is not None:
+                run: Any = journal.run(request.run)
+                run.ask_to_cancel()  # the playbook looks for it where it can still go back
+                return {"run": request.run}
             if request.verb == "events":
                 return {"events": output.events_for_json(journal.events(after=request.after))}
             if request.what == "history":
@@ -69,10 +84,21 @@ class Agent:
 
         :raises ClmsError: why it is refused
         """
-        school = config.load(self._folder).school
-        if request.version is not None and request.version not in known_versions(school):
-            raise ClmsError("RELEASE_UNKNOWN", version=request.version)
+        check_version(config.load(self._folder).school, request.version)
         return self._executor.begin(runs.Order(request.verb, request.version, request.variables))
+
+    def home(self) -> Path:
+        """Where the journal lies.
+
+        :raises ClmsError: SCHOOL_INCOMPLETE
+        """
+        return config.load(self._folder).school.home
+
+
+def check_version(school: Any, version: str | None) -> None:
+    """:raises ClmsError: RELEASE_UNKNOWN for a version that is named and not known"""
+    if version is not None and version not in known_versions(school):
+        raise ClmsError("RELEASE_UNKNOWN", version=version)
 
 
 def known_versions(school: Any) -> set[str]:
@@ -84,7 +110,7 @@ def known_versions(school: Any) -> set[str]:
 
 
 class Handler(socketserver.StreamRequestHandler):
-    """One connection: one request, its answer, and for a run another one when it has ended."""
+    """One connection: one request, its answer, and further ones for a run that ends and events that are followed."""
 
     timeout = _REQUEST_SECONDS
     server: Server
@@ -118,6 +144,9 @@ class Handler(socketserver.StreamRequestHandler):
         self._check_caller()
         request = protocol.parse(line)
         agent = self.server.agent
+        if request.follow:
+            self._follow(agent, request.after)
+            return
         if request.verb not in protocol.RUNS:
             self._say(protocol.answer(agent.answer(request)))
             return
@@ -125,6 +154,13 @@ class Handler(socketserver.StreamRequestHandler):
         self._say(protocol.answer({"begun": request.verb}))
         job.ended.wait()
         self._say(protocol.answer({"run": job.run, "exit_code": job.exit_code}))
+
+    def _follow(self, agent: Agent, after: int) -> None:
+        def say(result: dict[str, Any]) -> None:
+            self.wfile.write(protocol.answer(result))
+
+        with suppress(OSError):  # whoever followed is gone
+            self.server.followers.serve(self.connection, agent.home(), after, say)
 
     def _check_caller(self) -> None:
         """:raises ClmsError: AGENT_CALLER"""
@@ -152,6 +188,7 @@ class Server(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, path: Path, agent: Agent, group: int | None) -> None:
         self.agent = agent
+        self.followers = Followers()
         self.group = group
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -176,6 +213,7 @@ def main() -> int:
     parser.add_argument("--group", help="group whose members may ask the agent, besides root")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)  # it tells of every look at the clock
     try:
         settings = config.load(options.config)
         group = grp.getgrnam(options.group).gr_gid if options.group else None
@@ -187,7 +225,9 @@ def main() -> int:
             try:
                 executor.recover()
                 if not executor.stopping.is_set():
-                    with Server(settings.school.agent_socket, Agent(options.config, executor), group) as server:
+                    planner = Planner(options.config, executor)
+                    agent = Agent(options.config, executor, planner)
+                    with Clockwork(planner), Server(settings.school.agent_socket, agent, group) as server:
                         _serve(server, executor.stopping)
             finally:
                 executor.stop()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.protocol import MAX_BYTES, READS, RUNS, Request, answer, parse, refusal
+from agent.protocol import CHANGES, MAX_BYTES, READS, RUNS, Request, answer, parse, refusal
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 BACKUP = "20261124T020000Z-1.0.0-r3"
@@ -35,7 +35,17 @@ def line(**fields: Any) -> bytes:
             {"clms_backup_id": BACKUP, "clms_confirm": "1.0.0"},
         ),
         ({"verb": "list", "what": "history"}, Request("list", what="history"), {}),
+        ({"verb": "list", "what": "schedule"}, Request("list", what="schedule"), {}),
         ({"verb": "events", "after": 7}, Request("events", after=7), {}),
+        ({"verb": "events", "follow": True}, Request("events", follow=True), {}),
+        ({"verb": "schedule", "at": "tonight"}, Request("schedule", at="tonight"), {}),
+        (
+            {"verb": "schedule", "at": "2026-11-24T22:00", "version": "1.0.1", "missed": "skip"},
+            Request("schedule", at="2026-11-24T22:00", version="1.0.1", missed="skip"),
+            {"clms_version": "1.0.1"},
+        ),
+        ({"verb": "cancel", "schedule": 3}, Request("cancel", schedule=3), {}),
+        ({"verb": "cancel", "run": 7, "schedule": None}, Request("cancel", run=7), {}),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -44,9 +54,14 @@ def test_requests(fields: dict[str, Any], request_: Request, variables: dict[str
     assert request_.variables == variables
 
 
-@pytest.mark.parametrize("verb", [*RUNS, *READS])
+NEEDED: dict[str, dict[str, Any]] = {
+    "restore": {"backup": BACKUP}, "schedule": {"at": "tonight"}, "cancel": {"schedule": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", [*RUNS, *READS, *CHANGES])
 def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
-    fields = {"verb": verb, **({"backup": BACKUP} if verb == "restore" else {})}
+    fields = {"verb": verb, **NEEDED.get(verb, {})}
     assert parse(line(**fields)).verb == verb
     with pytest.raises(ClmsError, match="inventory is not known") as caught:
         parse(line(**fields, inventory="/tmp/mine"))
@@ -73,6 +88,24 @@ def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
         b'{"verb": "restore", "backup": "../../etc"}\n',
         b'{"verb": "events", "after": -1}\n',
         b'{"verb": "list", "what": "secrets"}\n',
+        b'{"verb": "events", "follow": 1}\n',
+        b'{"verb": "events", "follow": "yes"}\n',
+        b'{"verb": "status", "follow": true}\n',
+        b'{"verb": "schedule"}\n',
+        b'{"verb": "schedule", "at": ""}\n',
+        b'{"verb": "schedule", "at": 22}\n',
+        b'{"verb": "schedule", "at": "to\\nnight"}\n',
+        b'{"verb": "schedule", "at": "' + b"9" * 65 + b'"}\n',
+        b'{"verb": "schedule", "at": "tonight", "missed": "later"}\n',
+        b'{"verb": "schedule", "at": "tonight", "version": "1.0"}\n',
+        b'{"verb": "schedule", "at": "tonight", "confirm": "1.0.0"}\n',
+        b'{"verb": "cancel"}\n',
+        b'{"verb": "cancel", "schedule": 1, "run": 1}\n',
+        b'{"verb": "cancel", "schedule": 0}\n',
+        b'{"verb": "cancel", "schedule": 1.5}\n',
+        b'{"verb": "cancel", "schedule": true}\n',
+        b'{"verb": "cancel", "run": 1e400}\n',
+        b'{"verb": "cancel", "run": 99999999999999999999}\n',
         b"\xff\xfe\n",
         b'{"verb":' * 7000,
         b'{"verb": "status", "x": "' + b"x" * MAX_BYTES + b'"}\n',
@@ -91,22 +124,37 @@ def test_noise(raw: bytes) -> None:
         parse(raw)
 
 
+FIELDS = ["version", "backup", "confirm", "what", "after", "follow", "at", "missed", "schedule", "run"]
+VALUES = ["1.0.1", BACKUP, "history", "schedule", "tonight", "skip", "2026-11-24T22:00"]
+
+
 @given(
     st.dictionaries(
-        st.sampled_from(["verb", "version", "backup", "confirm", "what", "after", "x"]),
-        st.one_of(st.sampled_from([*RUNS, *READS, "1.0.1", BACKUP, "history"]), st.integers(), st.none(), st.text()),
+        st.sampled_from(["verb", *FIELDS, "x"]),
+        st.one_of(
+            st.sampled_from([*RUNS, *READS, *CHANGES, *VALUES]),
+            st.integers(), st.floats(), st.booleans(), st.none(), st.text(), st.lists(st.none()),
+        ),
     )
-)
+)  # fmt: skip
 def test_almost_right(fields: dict[str, Any]) -> None:
     """It is understood as it stands, or refused."""
     request = None
     with contextlib.suppress(ClmsError):
         request = parse(line(**fields))
     if request is not None:
-        assert {name for name, value in fields.items() if value is not None} <= {
-            "verb", *(name for name in ("version", "backup", "confirm") if getattr(request, name) is not None),
-            *(["what"] if request.verb == "list" else []), *(["after"] if request.verb == "events" else []),
-        }  # fmt: skip
+        given_ = {name: value for name, value in fields.items() if value is not None}
+        assert {name: getattr(request, name) for name in given_} == given_
+
+
+@given(st.sampled_from([*RUNS, *READS, *CHANGES]), st.sampled_from(FIELDS), st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+    max_leaves=8,
+))  # fmt: skip
+def test_any_value_in_any_field(verb: str, name: str, value: Any) -> None:
+    with contextlib.suppress(ClmsError):
+        parse(line(verb=verb, **{**NEEDED.get(verb, {}), name: value}))
 
 
 def test_answers_are_one_line_each() -> None:

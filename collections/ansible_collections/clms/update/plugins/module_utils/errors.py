@@ -235,6 +235,39 @@ CATALOGUE: dict[str, ErrorText] = {
         "This user may not ask the agent for anything.",
         "Ask as root, or as a member of the agent's group.",
     ),
+    "AGENT_MISSING": ErrorText(
+        "There is no agent on this server that could begin an update later.",
+        "Start it ('systemctl enable --now clms-update-agent'), or update right now with 'clms-update update'.",
+    ),
+    "AGENT_BUSY": ErrorText(
+        "Already {limit} programs follow what happens on this server, and there cannot be more.",
+        "Close one of the pages or programs that watch, then try again.",
+    ),
+    # the schedule
+    "SCHEDULE_TIME": ErrorText(
+        "The time {at} cannot be used: {detail}.",
+        "Choose 'tonight', 'weekend', or a time within the next year, written as 2026-11-24T22:00.",
+    ),
+    "SCHEDULE_PAST": ErrorText(
+        "The time {at} has passed already.",
+        "Choose a later time; to update right now, use 'clms-update update'.",
+    ),
+    "SCHEDULE_TWICE": ErrorText(
+        "An update is scheduled already: number {schedule}, for {at}.",
+        "Leave it at that, or cancel it with 'clms-update schedule --cancel {schedule}' and schedule another one.",
+    ),
+    "SCHEDULE_UNKNOWN": ErrorText(
+        "There is no scheduled update number {schedule} that could be cancelled.",
+        "Run 'clms-update list --schedule' to see what is scheduled.",
+    ),
+    "SCHEDULE_MISSED": ErrorText(
+        "The update that was scheduled for {at} did not begin: {detail}.",
+        "Schedule it again, or update right now with 'clms-update update'.",
+    ),
+    "SCHEDULE_STORE": ErrorText(
+        "The schedule {path} cannot be read or written: {detail}.",
+        "Check that the disk is neither full nor broken, then try again.",
+    ),
     # phases
     "BACKUP_FAILED": ErrorText(
         "The backup could not be made: {detail}.",

@@ -210,6 +210,14 @@ class Journal:
             "INSERT INTO events (at, type, run, message) VALUES (?, ?, ?, ?)", time.time(), kind, run, message
         )
 
+    def event_once(self, kind: str, message: str) -> None:
+        """Record an event, unless the very same one was recorded at any time before."""
+        self.file.execute(
+            "INSERT INTO events (at, type, run, message) SELECT ?, ?, NULL, ? "
+            "WHERE NOT EXISTS (SELECT 1 FROM events WHERE type = ? AND message = ?)",
+            *(time.time(), kind, message, kind, message),
+        )
+
     def events(self, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
         """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``.
 

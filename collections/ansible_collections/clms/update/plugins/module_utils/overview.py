@@ -109,7 +109,7 @@ def check(school: School) -> dict[str, Any]:
                 message = f"Version {current} is newer than what the vendor offers."
                 return _answer(False, current, entry.version.text, None, message, None)
             blocked = error.as_dict()
-        journal.event("UPDATE_AVAILABLE", f"Version {release.version} is available.")
+        journal.event_once("UPDATE_AVAILABLE", f"Version {release.version} is available.")
         runs = f"version {current} is running" if current else "CLMS is not installed yet"
         message = f"Version {release.version} is available; {runs}."
         return _answer(True, current, release.version.text, update_info(release), message, blocked)

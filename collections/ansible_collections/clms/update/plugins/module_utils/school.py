@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .calendar_rules import Schedule, parse_schedule
 from .errors import ClmsError
 from .fields import FieldError, Fields
 from .release import SmokeStep, parse_step
@@ -157,6 +158,7 @@ class School:
     that write after CLMS was closed"""
     agent_socket: Path
     """where the agent of this server listens, if there is one"""
+    schedule: Schedule
     reserve_bytes: int
     """space that stays free on every mount, whatever an update needs"""
     raw: dict[str, Any] = field(repr=False, compare=False)
@@ -297,6 +299,7 @@ def parse_school(data: object) -> School:
             agent_socket=Path(
                 fields.text("agent_socket", pattern=_PATH, default="/run/clms-update/agent.sock", limit=107)
             ),
+            schedule=parse_schedule(fields.sub("schedule", {})),
             reserve_bytes=fields.number("reserve_bytes", default=512 * 1024 * 1024),
             raw=data,  # type: ignore[arg-type]
         )

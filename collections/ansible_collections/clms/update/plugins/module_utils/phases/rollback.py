@@ -7,6 +7,7 @@ and does what is missing, so that it can be repeated after a crash of its own.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,8 @@ LINGER_SECONDS = 300
 _SERVE_OLD = "serve_old"
 """The step that puts the old version back: once it was begun, it is done whatever the records say."""
 _ATTEMPTS = 3
+_START_BYTES = 256 * 1024 * 1024
+"""free space with which a database surely starts"""
 _ENGINE_SECONDS = 60
 _REFUSING = ("preflight", "release")
 """A run that fails in these phases has touched nothing."""
@@ -162,6 +165,7 @@ def _serve_old(context: Context) -> None:
     engine, school, slot = context.engine, context.school, context.old
     began = time.monotonic()
     _end_new(context)
+    _make_room(context)
     with context.step("start_old", slot=slot.name):
         database = slot.services[school.database.service].container
         engine.start(database)
@@ -191,6 +195,16 @@ def _serve_old(context: Context) -> None:
         outcome["opened_at"] = time.time()
         outcome["seconds"] = round(time.monotonic() - began, 3)
     restore_restart(engine, school, slot)
+
+
+def _make_room(context: Context) -> None:
+    """Where the disk has filled up, slot B goes first: a database that starts has to write a little."""
+    volumes = (context.engine.volume_path(name) for name in context.old.volumes.values())
+    free = min((shutil.disk_usage(path).free for path in volumes if path is not None), default=_START_BYTES)
+    if free < _START_BYTES:
+        context.note("disk_full", free=free)
+        for slot in context.journal.slots("candidate"):
+            free_slot(context, slot)
 
 
 def _end_new(context: Context) -> None:

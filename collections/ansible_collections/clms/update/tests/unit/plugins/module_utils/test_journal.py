@@ -485,3 +485,14 @@ def test_an_error_survives_the_journal(again: Journal, open_run: Open) -> None:
     assert again.row(run.id).error == {"phase": "backup", **error.as_dict()}
     assert error.code in CATALOGUE
     assert json.dumps(again.row(run.id).error)
+
+
+def test_an_event_that_is_told_once(journal: Journal) -> None:
+    for message in ("Version 1.0.1 is available.", "Version 1.0.2 is available.", "Version 1.0.1 is available."):
+        journal.event_once("UPDATE_AVAILABLE", message)
+    journal.event_once("UPDATE_CHECKED", "Version 1.0.1 is available.")
+    assert [(event["type"], event["message"][8:13]) for event in reversed(journal.events())] == [
+        ("UPDATE_AVAILABLE", "1.0.1"),
+        ("UPDATE_AVAILABLE", "1.0.2"),
+        ("UPDATE_CHECKED", "1.0.1"),
+    ]

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the schedule does: updates are scheduled, cancelled and begun when they are due; the vendor is asked for news.
+
+Nothing here waits or has a clock of its own: :mod:`.clockwork` says when to look. What is due is begun only after
+STARTED is on disk, so that no crash begins it twice; how it ended is then taken from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from ansible_collections.clms.update.plugins.module_utils import lock, overview
+from ansible_collections.clms.update.plugins.module_utils.calendar_rules import (
+    check_due,
+    chosen_time,
+    late_by,
+    local_text,
+)
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.school import School
+
+from . import config, runs
+from .executor import Job
+from .schedule import Entry, Store, tell, when
+
+_KINDS = ("install", "update", "update_images")
+
+log = logging.getLogger("clms-update-agent")
+
+
+class Begins(Protocol):
+    """Who does runs; see :class:`.executor.Executor`."""
+
+    def begin(self, order: runs.Order) -> Job:
+        """Start a run."""
+
+
+class Planner:
+    """The schedule of one school. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        folder: Path,
+        executor: Begins,
+        *,
+        clock: Callable[[], float] = time.time,
+        check: Callable[[School], dict[str, Any]] = overview.check,
+    ) -> None:
+        """
+        :param folder: the configuration folder, read anew each time
+        :param clock: seconds since 1970
+        :raises ClmsError: SCHOOL_INCOMPLETE
+        """
+        self.changed: Callable[[], None] = lambda: None
+        """called when another time has become the next one"""
+        self._folder = folder
+        self._home = config.load(folder).school.home
+        self._executor = executor
+        self._clock = clock
+        self._check = check
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._watchers: dict[int, threading.Thread] = {}
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def stop(self) -> None:
+        """Begin nothing any more; what goes on is still watched to its end."""
+        with self._lock:
+            self._stopped = True
+
+    def join(self) -> None:
+        """Wait until everything that was begun has ended."""
+        for watcher in list(self._watchers.values()):
+            watcher.join()
+
+    # what people ask for
+
+    def schedule(self, at: str, *, version: str | None = None, missed: str | None = None) -> dict[str, Any]:
+        """Schedule an update.
+
+        :param at: see :func:`.calendar_rules.chosen_time`
+        :returns: ``schedule`` and ``warnings``
+        :raises ClmsError: SCHEDULE_TIME, SCHEDULE_PAST, SCHEDULE_TWICE, SCHEDULE_STORE, NOT_INSTALLED
+        """
+        school = config.load(self._folder).school
+        if not Journal.exists(self._home):
+            raise ClmsError("NOT_INSTALLED")
+        now = self.now()
+        due, cautions = chosen_time(school.schedule, at, now)
+        with self._lock, closing(Store(self._home)) as store:
+            entry = store.add(
+                version=version,
+                due_at=due.timestamp(),
+                missed=missed or school.schedule.missed,
+                now=now.timestamp(),
+            )
+            if entry is None:
+                other = store.scheduled()
+                at = when(other, school.schedule) if other else "?"
+                raise ClmsError("SCHEDULE_TWICE", schedule=other.id if other else "?", at=at)
+        message = f"{_name(entry)} is scheduled for {when(entry, school.schedule)}."
+        tell(self._home, "UPDATE_SCHEDULED", message)
+        self.changed()
+        return {
+            "schedule": entry.as_dict(school.schedule),
+            "warnings": [caution.as_dict() for caution in cautions],
+        }
+
+    def cancel(self, number: int) -> dict[str, Any]:
+        """Cancel an update that has yet to begin.
+
+        :returns: ``schedule``
+        :raises ClmsError: SCHEDULE_UNKNOWN, SCHEDULE_STORE
+        """
+        schedule = config.load(self._folder).school.schedule
+        with self._lock, closing(Store(self._home)) as store:
+            entry = store.entry(number)
+            if entry is None or entry.state != "SCHEDULED" or not store.end(entry, "CANCELLED"):
+                raise ClmsError("SCHEDULE_UNKNOWN", schedule=number)
+            entry = store.entry(number) or entry
+        message = f"{_name(entry)} that was scheduled for {when(entry, schedule)} was cancelled."
+        tell(self._home, "UPDATE_CANCELLED", message)
+        self.changed()
+        return {"schedule": entry.as_dict(schedule)}
+
+    # what the clock brings
+
+    def next_due(self) -> datetime | None:
+        """When the scheduled update is to begin."""
+        with closing(Store(self._home)) as store:
+            entry = store.scheduled()
+        return entry.due if entry else None
+
+    def tick(self) -> None:
+        """Compare the schedule with the clock, and begin what is due."""
+        with self._lock, closing(Store(self._home)) as store:
+            for entry in store.started():
+                if entry.id not in self._watchers:
+                    self._resolve(store, entry)
+            scheduled = store.scheduled()
+            if scheduled and not self._stopped and self.now() >= scheduled.due:
+                self._is_due(store, scheduled)
+
+    def _is_due(self, store: Store, entry: Entry) -> None:
+        now = self.now()
+        # while it waits for another run it is not late, but the server may have been off since
+        since = max(entry.due, datetime.fromtimestamp(entry.tried_at or 0, UTC))
+        schedule = config.load(self._folder).school.schedule
+        at = late_by(schedule, entry.missed, since, now)
+        if at is None:
+            self._missed(store, entry, "the server or its agent was off at that time")
+        elif at > now:
+            store.move(entry, at.timestamp())
+            put_off = f"{_name(entry)} was missed at {when(entry, schedule)} and is put off to"
+            tell(self._home, "UPDATE_SCHEDULED", f"{put_off} {local_text(schedule, at)}.")
+            self.changed()
+        else:
+            self._begin(store, entry, now)
+
+    def _begin(self, store: Store, entry: Entry, now: datetime) -> None:
+        variables = {"clms_version": entry.version} if entry.version else {}
+        try:
+            if not store.start(entry, after_run=self._newest_run()):
+                return
+            job = self._executor.begin(runs.Order("update", entry.version, variables))
+        except Exception as error:  # whatever it is, the next minute must not bring it again
+            self._not_begun(store, entry, error, now)
+            return
+        watcher = threading.Thread(target=self._watch, args=(entry, job), name=f"schedule {entry.id}")
+        self._watchers[entry.id] = watcher
+        watcher.start()
+
+    def _not_begun(self, store: Store, entry: Entry, error: Exception, now: datetime) -> None:
+        if not isinstance(error, ClmsError):
+            log.exception("a scheduled update could not be begun")
+            error = ClmsError("INTERNAL", phase="schedule", detail=f"{type(error).__name__}: {error}"[:300])
+        if error.code == "SCHEDULE_STORE":  # nothing was begun; as long as nothing can be noted, nothing will be
+            raise error
+        if error.code == "RUN_ACTIVE":
+            store.wait(entry, now.timestamp())
+            if entry.tried_at is None:
+                tell(self._home, "UPDATE_WAITING", f"{_name(entry)} is due and waits. {error.happened}")
+            return
+        store.end(entry, "DONE", outcome="REFUSED", code=error.code)
+        tell(self._home, "UPDATE_FAILED", f"{_name(entry)} could not begin. {error}")
+
+    def _watch(self, entry: Entry, job: Job) -> None:
+        job.ended.wait()
+        run = job.run or {}
+        try:
+            with closing(Store(self._home)) as store:
+                store.end(
+                    entry, "DONE", run=run.get("id"), outcome=run.get("outcome"), code=run.get("error_code")
+                )  # fmt: skip
+            if run.get("id") is None and run.get("error_code"):  # else the run itself has told it
+                tell(self._home, "UPDATE_FAILED", f"{_name(entry)} did not succeed. {run['message']}")
+        except ClmsError as error:  # the next look resolves it from the journal
+            log.error("%s", error)
+        finally:
+            self._watchers.pop(entry.id, None)
+
+    def _newest_run(self) -> int:
+        with closing(Journal(self._home)) as journal:
+            rows = journal.rows(limit=1)
+            return rows[0].id if rows else 0
+
+    def _resolve(self, store: Store, entry: Entry) -> None:
+        """An earlier agent has started this update: see what the journal says of it."""
+        with closing(Journal(self._home)) as journal:
+            later = [row for row in journal.rows(kinds=_KINDS) if row.id > (entry.after_run or 0)]
+        if later:
+            row = later[-1]
+            if row.outcome is not None:  # else it is being put in order
+                store.end(entry, "DONE", run=row.id, outcome=row.outcome, code=(row.error or {}).get("code"))
+        elif not lock.is_held(self._home):
+            self._missed(store, entry, "the server or its agent went down as it was about to begin")
+
+    def _missed(self, store: Store, entry: Entry, why: str) -> None:
+        at = when(entry, config.load(self._folder).school.schedule)
+        error = ClmsError("SCHEDULE_MISSED", at=at, detail=why)
+        store.end(entry, "MISSED", code=error.code)
+        tell(self._home, "UPDATE_MISSED", str(error))
+        self.changed()
+
+    # news from the vendor
+
+    def next_check(self, *, starting: bool = False) -> datetime | None:
+        """When to ask the vendor for news by itself; None is never.
+
+        :param starting: whether the agent has just started
+        """
+        schedule = config.load(self._folder).school.schedule
+        if starting and schedule.check_on_startup:
+            return self.now()
+        with closing(Store(self._home)) as store:
+            checked = store.fact("checked_at")
+        last = datetime.fromtimestamp(checked, UTC) if checked is not None else None
+        return check_due(schedule, last, self.now())
+
+    def check(self) -> bool:
+        """Ask the vendor for news; returns whether there was an answer."""
+        try:
+            self.ask_vendor()
+            return True
+        except ClmsError as error:
+            if error.code != "NOT_INSTALLED":
+                self._told_once(error)
+            return False
+
+    def ask_vendor(self) -> dict[str, Any]:
+        """Ask the vendor for news, and note when that was; returns and raises as :func:`.overview.check`."""
+        answer = self._check(config.load(self._folder).school)
+        with closing(Store(self._home)) as store:
+            store.note("checked_at", self._clock())
+            store.note("check_code", None)
+        return answer
+
+    def _told_once(self, error: ClmsError) -> None:
+        """A server that is offline for weeks says so once, not every hour."""
+        with closing(Store(self._home)) as store:
+            if store.fact("check_code") == error.code:
+                return
+            store.note("check_code", error.code)
+        tell(self._home, "CHECK_FAILED", f"The vendor could not be asked for news. {error}")
+
+
+def _name(entry: Entry) -> str:
+    return f"The update to version {entry.version}" if entry.version else "The update to the newest version"
