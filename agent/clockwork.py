@@ -70,6 +70,7 @@ class Clockwork:
     ) -> None:
         self._planner.stop()
         self._end.set()
+        self._scheduler.remove_all_jobs()  # its thread would stumble over one that is just being begun
         self._scheduler.shutdown(wait=False)  # a check that goes on ends by itself
         self._thread.join()
 
