@@ -94,11 +94,12 @@ class _Connection(sqlite3.Connection):
     home: Path
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        alone = not self.in_transaction  # asked before: SQLite may give a whole transaction up
         try:
             return super().execute(*arguments)
         except sqlite3.OperationalError as error:
-            # a statement within a transaction cannot simply be repeated: the transaction may be gone
-            if self.in_transaction or (error.sqlite_errorcode & 0xFF) not in _NO_SPACE:
+            # one within a transaction is not repeated alone; see `JournalFile.write`
+            if not alone or (error.sqlite_errorcode & 0xFF) not in _NO_SPACE:
                 raise
             reserve.give_back(self.home)
             return super().execute(*arguments)

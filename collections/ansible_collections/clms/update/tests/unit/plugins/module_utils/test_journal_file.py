@@ -184,3 +184,25 @@ def test_what_is_part_of_a_transaction_ends_with_it(journal: Journal) -> None:
     with pytest.raises(KeyboardInterrupt):
         journal.file.write(write)
     assert journal.rows() == []
+
+
+def test_a_disk_that_fills_up_within_a_transaction(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = journal.begin("backup", phases=("preflight", "backup"), school={})
+    db = journal.file.db
+    given_back: list[Path] = []
+
+    def give_back(home: Path) -> None:
+        given_back.append(home)
+        db.execute("PRAGMA max_page_count=1000000")
+
+    monkeypatch.setattr(journal_file.reserve, "give_back", give_back)
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count={pages}")
+    run.enter("preflight")
+    run.leave("preflight", detail="x" * 100_000)
+    assert given_back == [journal.path.parent]
+    assert [(record.phase, record.event) for record in journal.records(run.id)] == [
+        ("preflight", "enter"),
+        ("preflight", "leave"),
+    ]
+    assert run.phase() == "backup"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils import run as run_module
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
@@ -197,6 +198,29 @@ def test_once_it_was_begun_the_old_version_is_put_back_whatever_the_records_say(
         put_back(context.journal, context.run.id)
     assert put_back(context.journal, context.run.id)["outcome"] == "ROLLED_BACK"
     assert served == ["old", "old"]
+
+
+@pytest.mark.parametrize("kind", ["update", "committed"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(0, 1, id="a playbook is at work: it ends at its next step"),
+        pytest.param(1, 1, id="a recovery is at work: it is waited for"),
+    ],
+)
+def test_who_comes_while_another_process_is_at_work(
+    begin: Begin, new: Slot, monkeypatch: pytest.MonkeyPatch, kind: str, before: int, after: int
+) -> None:
+    monkeypatch.setattr(rollback, "LINGER_SECONDS", 0)
+    context = begin(phase="open")
+    if kind == "committed":
+        context.run.commit(new)
+    if before:
+        context.run.take_over()
+    with lock.at_work(context.journal.path.parent, 0) as alone:
+        assert alone
+        assert code(lambda: put_back(context.journal, context.run.id)) == "RUN_ACTIVE"
+    assert context.journal.row(context.run.id).fence == after
 
 
 # a person wants it to stop
