@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.disk import human
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
-from ansible_collections.clms.update.plugins.module_utils.status import iso
+from ansible_collections.clms.update.plugins.module_utils.status import duration, iso
 
 _STATES = {
     "COMPLETED": "completed",
@@ -26,19 +26,6 @@ _KINDS = {
     "backup": "The backup",
     "recover": "Putting CLMS back in order",
 }
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24} days"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def age(seconds: float) -> str:

@@ -9,12 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
+from ansible_collections.clms.update.plugins.module_utils.following import failed_line, phase_line
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
 from ansible_collections.clms.update.plugins.module_utils.overview import last_durations
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
-from ansible_collections.clms.update.plugins.module_utils.status import done_phases, progress_of
-
-from .output import duration
+from ansible_collections.clms.update.plugins.module_utils.status import done_phases, duration, progress_of
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,10 @@ class Lines:
         for phase, seconds in view.done.items():
             if phase not in self._shown:
                 self._shown.add(phase)
-                self.say(f"{phase:<18} {duration(seconds):>10}  {PHASES[phase].text}")
+                self.say(phase_line(phase, seconds))
         if view.failure is not None and not self._failed:
             self._failed = True
-            self.say(f"{view.phase or '':<18} {'failed':>10}  {view.failure}")
+            self.say(failed_line(view.phase or "", view.failure))
 
     def say(self, text: str) -> None:
         """Write a line."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
+from ansible_collections.clms.update.plugins.module_utils import journal_file, lock, status
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
-from ansible_collections.clms.update.plugins.module_utils.status import EXIT_CODES, describe_run
 
 from .config import Config
 from .detached import Driver
@@ -25,7 +24,6 @@ DONE, FAILED, REFUSED, NEEDS_OPERATOR = 0, 1, 2, 3
 
 _POLL = 0.3
 _LOCK_SECONDS = 10
-_NOTHING = "Version {} is already running; there was nothing to do."
 _GOES_ON = "This goes on by itself, whatever happens to this window. Press Ctrl-C again to stop watching."
 _AGENT_ENDED = "The agent has ended. At its next start it puts CLMS in order …"
 _AGENT_SECONDS = 300
@@ -88,7 +86,7 @@ def carry_out(
         row = None if ending and _code(ending) in _WITHOUT_RUN else _after(journal, before)
         if row is None and ending is not None and ending.exit_code == 0:
             current = journal.slot("current")
-            return {**without_run(order, None), "message": _NOTHING.format(current.version if current else "?")}, DONE
+            return status.nothing_to_do(order.kind, order.version, current.version if current else None), DONE
         if row is None:
             return without_run(order, _failure(ending, order)), _exit_without_run(ending)
         if row.outcome is None and ending is not None and ending.exit_code is not None:
@@ -270,28 +268,9 @@ def judged(config: Config, run: int) -> tuple[dict[str, Any], int]:
 
 def _judge(journal: Journal, row: RunRow) -> tuple[dict[str, Any], int]:
     """What a run has come to, and the exit code that says so."""
-    run = describe_run(row, journal.records(row.id))
-    if row.outcome is None:
-        error = ClmsError("RUN_INTERRUPTED", run=row.id, kind=row.kind, phase=journal.run(row.id).phase())
-        return {**run, "error_code": error.code, "message": error.happened, "remedy": error.remedy}, NEEDS_OPERATOR
-    return run, EXIT_CODES[row.outcome]
+    return status.judge(row, journal.records(row.id))
 
 
 def without_run(order: Order, failure: dict[str, str] | None) -> dict[str, Any]:
-    """The answer in the shape of :func:`~.status.describe_run` where no run was opened."""
-    return {
-        "id": None,
-        "kind": order.kind,
-        "version": order.version,
-        "from_version": None,
-        "status": "FAILED" if failure else "COMPLETED",
-        "outcome": "REFUSED" if failure else "COMPLETED",
-        "started_at": None,
-        "finished_at": None,
-        "closed_seconds": None,
-        "error_code": failure["code"] if failure else None,
-        "message": failure["message"] if failure else "",
-        "remedy": failure["remedy"] if failure else None,
-        "failed_phase": None,
-        "phases": [],
-    }
+    """The answer where no run was opened."""
+    return status.without_run(order.kind, order.version, failure)

@@ -177,9 +177,21 @@ def virtual_environment(say: Narrator) -> None:
     same = python.exists() and run([python, "--version"]).stdout.split()[-1] == sys.version.split()[0]
     install_step(sys.executable, "-m", "venv", *([] if same else ["--clear"]), VENV)
     pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    # Ansible sends its thousands of modules as source: compiling them all first would only cost time.
+    # pip would compile Ansible's thousands of modules, which are sent as source
     install_step(*pip, "--no-compile", "--require-hashes", "--requirement", LOCK_FILE)
     install_step(*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    # what is imported is compiled now: with PYTHONDONTWRITEBYTECODE, or from a read-only mount, nobody does it later
+    libraries = [
+        python,
+        "-m",
+        "compileall",
+        "-q",
+        "-j",
+        "0",
+        "-x",
+        r"ansible_collections/(?!community/(docker|crypto))",
+    ]
+    run([*libraries, *VENV.glob("lib/python*/site-packages")])  # some packages bring files that are no Python
     STAMP.write_text(stamp)
 
 

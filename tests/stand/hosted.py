@@ -109,6 +109,9 @@ class Fleet:
         if self.template.exists():
             return
         self.pool.create()
+        # a host sees the repository read-only, and would compile it at each start of a program
+        folders = [hosts.ROOT / name for name in ("agent", "collections")]
+        subprocess.run([BIN / "python", "-m", "compileall", "-q", *folders], check=True)
         self._key.parent.mkdir(mode=0o700, exist_ok=True)
         if not self._key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self._key], check=True)

@@ -17,7 +17,8 @@ import pytest
 from agent.config import Config
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 
 from .conftest import description, write_config
 

@@ -26,7 +26,8 @@ from agent.inhibitor import Inhibitor
 from agent.runner import Ending, Play
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 
 from .conftest import FakeRunner, ended
 

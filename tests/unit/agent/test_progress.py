@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.output import age, duration, moment, outcome_text
+from agent.output import age, moment, outcome_text
 from agent.progress import Bar, Lines, Silent, View, display_for, view_of
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
+from ansible_collections.clms.update.plugins.module_utils.status import duration
 
 WORKING = View({"preflight": 1.2, "release": 0.4}, "image_pull", 9, 83, None)
 FAILED = View({"preflight": 1.2}, "release", 3, None, "The release server cannot be reached.")

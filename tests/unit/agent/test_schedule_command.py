@@ -19,7 +19,8 @@ from agent.schedule import Store
 from agent.service import Agent, Server
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Run
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 
 from .conftest import description, write_config
 

@@ -222,6 +222,10 @@ CATALOGUE: dict[str, ErrorText] = {
         "The agent of this server does not answer at {path}: {detail}.",
         "Start it ('systemctl start clms-update-agent') and try again.",
     ),
+    "RUN_UNSEEN": ErrorText(
+        "Run number {run} goes on at the school, but cannot be followed from here: {detail}.",
+        "Do not start it again; once the server can be reached, 'clms-update status' there says how it ended.",
+    ),
     "AGENT_TWICE": ErrorText(
         "Another agent of this school is running already.",
         "Use that one; to start it anew: 'systemctl restart clms-update-agent'.",

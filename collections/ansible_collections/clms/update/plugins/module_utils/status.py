@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from .errors import ClmsError
 from .journal import Record, RunRow
 from .plan import PHASES, Progress, kind_word, next_phase, progress
 
@@ -31,6 +32,19 @@ def iso(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def done_phases(records: Sequence[Record]) -> dict[str, float]:
@@ -95,6 +109,43 @@ def _message(row: RunRow) -> str:
         }
         return texts.get(row.kind, "Done.")
     return ""
+
+
+def judge(row: RunRow, records: Sequence[Record]) -> tuple[dict[str, Any], int]:
+    """What a run has come to that nobody works at any more, and the exit code that says so."""
+    run = describe_run(row, records)
+    if row.outcome is not None:
+        return run, EXIT_CODES[row.outcome]
+    phase = next_phase(row.phases, set(done_phases(records)))
+    error = ClmsError("RUN_INTERRUPTED", run=row.id, kind=row.kind, phase=phase)
+    interrupted = {"error_code": error.code, "message": error.happened, "remedy": error.remedy}
+    return {**run, **interrupted}, EXIT_CODES["NEEDS_OPERATOR"]
+
+
+def without_run(kind: str, version: str | None, failure: dict[str, str] | None) -> dict[str, Any]:
+    """The answer in the shape of :func:`describe_run` where no run was opened."""
+    return {
+        "id": None,
+        "kind": kind,
+        "version": version,
+        "from_version": None,
+        "status": "FAILED" if failure else "COMPLETED",
+        "outcome": "REFUSED" if failure else "COMPLETED",
+        "started_at": None,
+        "finished_at": None,
+        "closed_seconds": None,
+        "error_code": failure["code"] if failure else None,
+        "message": failure["message"] if failure else "",
+        "remedy": failure["remedy"] if failure else None,
+        "failed_phase": None,
+        "phases": [],
+    }
+
+
+def nothing_to_do(kind: str, version: str | None, current: str | None) -> dict[str, Any]:
+    """The answer in the shape of :func:`describe_run` where version ``current`` is what was asked for."""
+    message = f"Version {current or '?'} is already running; there was nothing to do."
+    return {**without_run(kind, version, None), "message": message}
 
 
 def progress_of(
