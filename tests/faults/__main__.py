@@ -119,7 +119,7 @@ class Matrix:
                 break
             folder = self._folder / re.sub(r"[^A-Za-z0-9.]+", "-", case.name)
             folder.mkdir(parents=True)
-            result = self._try(case, bench, folder, fresh=usable != case.base)
+            result = self._try(case, bench, folder, fresh=case.needs_fresh or usable != case.base)
             # where the old version serves as before, the next case is one more try of the same update
             unchanged = result.passed and result.end_state == OLD and not (case.again or case.arrange or case.act)
             usable = case.base if unchanged else ""

@@ -43,6 +43,11 @@ class Case:
     gives_up_writes: bool = False
     """the run takes the school to an earlier state of its data, as somebody confirmed"""
 
+    @property
+    def needs_fresh(self) -> bool:
+        """Whether a school on which the same update was tried before does not come to the fault."""
+        return any(point.phase == "image_pull" for point, _ in self.faults)
+
 
 @dataclass
 class Result:

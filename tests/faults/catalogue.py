@@ -7,6 +7,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
+
 from . import arrangements, injections
 from .bench import Point
 from .cases import NEW, OLD, Case
@@ -79,7 +81,8 @@ def other_faults(steps: list[Step]) -> Iterator[Case]:
     for step in by_phase.values():
         middle = step.point("middle")
         yield _at(middle, injections.cut_power, "power cut: the disk as it was at that instant, everything else gone")
-        yield _at(middle, injections.kill_host, "the whole host killed and started")
+        if PHASES[step.phase].closed:
+            yield _at(middle, injections.kill_host, "the whole host killed and started")
         yield _at(middle, injections.kill_agent, "kill -9 of the agent alone, its playbook and a child still at work")
         yield _at(step.point("before"), injections.kill_worker, "kill -9 of the process that does the step")
     for phase, step, at in (
