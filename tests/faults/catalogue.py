@@ -239,7 +239,8 @@ def other_runs(images: list[Step], rollback: list[Step], restore: list[Step]) ->
         ("restore", restore, ("restore", arrangements.NEWEST_BACKUP, "--confirm", "1.0.0"), "1.0.0", True),
     )
     for kind, steps, command, target, gives_up in kinds:
-        for step, inject in zip(_one_of_each(steps), cycle((injections.cut_power, injections.kill_everything))):
+        for number, step in enumerate(_one_of_each(steps)):
+            inject = (injections.cut_power, injections.kill_everything)[number % 2]
             case = _at(step.point("middle"), inject, f"{inject.__doc__} In a {kind}.")
             yield replace(
                 case, name=f"{kind}, {case.name}", command=command, base="1.0.1", target=target,
