@@ -183,7 +183,8 @@ def clocks() -> Iterator[Case]:
 
 def double_faults(steps: list[Step]) -> Iterator[Case]:
     """While the first fault is being put in order, the second one strikes, and a third."""
-    first = Point("migrate", "migrate", "before")
+    # what a migration has done to slot B is kept for diagnosis, so that nothing is freed
+    migrating, starting = Point("migrate", "migrate", "before"), Point("container_replace", "start", "before")
     rollback = (
         ("serve_old", "before"), ("start_old", "before"), ("start_old", "after"), ("gate_open", "before"),
         ("gate_open", "after"), ("remove_new", "before"), ("free_slot", "before"), ("free_slot", "after"),
@@ -191,10 +192,10 @@ def double_faults(steps: list[Step]) -> Iterator[Case]:
     )  # fmt: skip
     for inject, words in ((injections.kill_everything, "killed"), (injections.cut_power, "without power")):
         for step, at in rollback:
-            second = Point("rollback", step, at)
+            first, second = starting if step == "free_slot" else migrating, Point("rollback", step, at)
             yield Case(
-                f"twice {words}: migrate, then {second.name}",
-                f"the host was {words} during the migration, and again while the old version was put back",
+                f"twice {words}: {first.phase}, then {second.name}",
+                f"killed in {first.phase}, and the host {words} while the old version was put back",
                 ((first, injections.kill_everything), (second, inject)),
             )
     thrice = Point("rollback", "start_old", "before")
@@ -202,7 +203,7 @@ def double_faults(steps: list[Step]) -> Iterator[Case]:
         "three times killed: migrate, then rollback/start_old twice",
         "killed during the migration, and twice while the old version was put back",
         (
-            (first, injections.kill_everything),
+            (migrating, injections.kill_everything),
             (thrice, injections.kill_everything),
             (replace(thrice, number=2), injections.kill_everything),
         ),
