@@ -294,15 +294,14 @@ class Bench:
         with self.database() as connection:
             return judge(log, connection)
 
-    def outcome(self) -> dict[str, Any]:
-        """The last run as ``clms-update status`` shows it."""
-        _, status = self.school.command("status")
-        return status["last_update"] or {}
-
     def diagnosis(self) -> str:
         """What the host says, for a case that failed."""
+        try:
+            runs = self._ask_journal("SELECT id, outcome, error FROM runs ORDER BY id DESC LIMIT 2")
+        except sqlite3.Error as error:
+            runs = [str(error)]
         script = f"journalctl --unit={_UNIT} --lines=15 --output=cat --no-pager | cut -c1-300; docker ps --all"
         try:
-            return self.host.run("sh", "-c", script)[-3000:]
+            return f"{runs}\n{self.host.run('sh', '-c', script)[-3000:]}"
         except BuildError as error:
-            return str(error)
+            return f"{runs}\n{error}"

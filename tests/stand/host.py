@@ -180,10 +180,19 @@ class Host:
     def cut_power(self) -> None:
         """Everything stops at this instant, and what was not written to the disk is lost."""
         kept = self.disk.with_suffix(".cut")
+        # nobody is told anything any more that is not on the disk at the instant of the copy
+        _run("ip", "link", "set", "dev", self._interface(), "down")
         self.save_disk(kept)
         docker("kill", self.name)
         self._unmount()
         kept.rename(self.disk)
+
+    def _interface(self) -> str:
+        """This machine's end of the cable to the host."""
+        number = self.run("cat", "/sys/class/net/eth0/iflink")
+        return next(
+            path.parent.name for path in Path("/sys/class/net").glob("*/ifindex") if path.read_text().strip() == number
+        )
 
     def kill(self) -> None:
         """Everything stops at this instant; the disk keeps what was written to the page cache."""
