@@ -7,9 +7,10 @@ errors.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from ..errors import ClmsError
 
 _OUTPUT_LINES = 10_000
 """of a container that runs once"""
+_LAST_WORDS_SECONDS = 10
+"""for which what a stopped container has written may be on its way"""
 _LOG_LIMIT = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
 
 
@@ -155,6 +158,29 @@ class Engine:
         except docker.errors.APIError:
             return ""
         return output.decode(errors="replace") if isinstance(output, bytes) else str(output)
+
+    @contextmanager
+    def listening(self, name: str) -> Iterator[list[bytes]]:
+        """What a container writes while the body runs; complete at the end of a body that stops it.
+
+        Unlike :meth:`logs` it does not come from the engine's log file, which cannot be read any more behind what a power
+        cut has left unfinished in it, and which other log drivers do not have.
+        """
+        heard: list[bytes] = []
+        try:
+            stream = self.api.attach(name, stdout=True, stderr=True, stream=True, logs=False)
+        except docker.errors.APIError:  # it does not run
+            yield heard
+            return
+
+        def listen() -> None:
+            with suppress(OSError, docker.errors.DockerException):  # the engine is gone
+                heard.extend(stream)
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        yield heard
+        listener.join(_LAST_WORDS_SECONDS)
 
     def by_label(self, **wanted: str) -> list[str]:
         """Names of the containers, running or not, with all the labels ``clms.<key>=<value>``."""

@@ -52,11 +52,16 @@ def stop_database(context: Context) -> None:
     service = context.school.service(context.school.database.service)
     name = context.old.services[service.name].container
     began = time.time()
-    with context.step("stop", container=name), engine_errors("DATABASE_UNCLEAN"):
+    with (
+        context.engine.listening(name) as heard,
+        context.step("stop", container=name),
+        engine_errors("DATABASE_UNCLEAN"),
+    ):
         state = context.engine.stop(name, service.stop_grace)
     if state is None or state.exit_code != 0 or state.out_of_memory:
         raise ClmsError("DATABASE_UNCLEAN", detail=f"it ended with code {state.exit_code if state else 'unknown'}")
-    if "shutdown complete" not in context.engine.logs(name, lines=50, since=began - 1).lower():
+    said = b"".join(heard).decode(errors="replace") + context.engine.logs(name, lines=50, since=began - 1)
+    if "shutdown complete" not in said.lower():
         raise ClmsError("DATABASE_UNCLEAN", detail="its log has no 'Shutdown complete'")
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ class FakeEngine:
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     """container -> what it has said"""
+    heard: dict[str, list[bytes]] = field(default_factory=dict)
+    """container -> what it says while somebody listens"""
     fails: dict[tuple[str, str], Exception] = field(default_factory=dict)
     """call and its first argument -> what it raises"""
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -135,6 +139,10 @@ class FakeEngine:
 
     def logs(self, name: str, *, lines: int = 200, since: float | None = None) -> str:
         return "\n".join(self.outputs.get(name, "").splitlines()[-lines:])
+
+    @contextmanager
+    def listening(self, name: str) -> Iterator[list[bytes]]:
+        yield self.heard.get(name, [])
 
     def _labelled(self, names: Any, wanted: dict[str, str]) -> list[str]:
         asked = {f"clms.{key}": value for key, value in wanted.items()}.items()

@@ -188,6 +188,13 @@ def test_a_database_that_says_so_was_shut_down(begin: Begin, engine: Any, log: s
     assert engine.did("stop") == [("stop", "linden-mysql-r1", "300")]
 
 
+def test_its_last_words_are_heard_where_the_log_cannot_be_read(begin: Begin, engine: Any) -> None:
+    """After a power cut, the engine's file may end in the middle of a line, and is not read behind it."""
+    context = begin(phase="slot")
+    engine.heard["linden-mysql-r1"] = [b"InnoDB: Starting shut", b"down...\n", MARIADB.encode()]
+    slot.stop_database(context)
+
+
 @pytest.mark.parametrize(
     ("after", "log", "detail"),
     [
