@@ -163,8 +163,8 @@ class Engine:
     def listening(self, name: str) -> Iterator[list[bytes]]:
         """What a container writes while the body runs; complete at the end of a body that stops it.
 
-        Unlike :meth:`logs` it does not come from the engine's log file, which cannot be read any more behind what a power
-        cut has left unfinished in it, and which other log drivers do not have.
+        Unlike :meth:`logs` it does not come from the engine's log file, which cannot be read any more behind what a
+        power cut has left unfinished in it, and which other log drivers do not have.
         """
         heard: list[bytes] = []
         try:
