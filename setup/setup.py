@@ -181,17 +181,10 @@ def virtual_environment(say: Narrator) -> None:
     install_step(*pip, "--no-compile", "--require-hashes", "--requirement", LOCK_FILE)
     install_step(*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT)
     # what is imported is compiled now: with PYTHONDONTWRITEBYTECODE, or from a read-only mount, nobody does it later
-    libraries = [
-        python,
-        "-m",
-        "compileall",
-        "-q",
-        "-j",
-        "0",
-        "-x",
-        r"ansible_collections/(?!community/(docker|crypto))",
-    ]
-    run([*libraries, *VENV.glob("lib/python*/site-packages")])  # some packages bring files that are no Python
+    left_out = r"ansible_collections/(?!community/(docker|crypto))"
+    compile_all: list[str | Path] = [python, "-m", "compileall", "-q", "-j", "0", "-x", left_out]
+    compile_all += VENV.glob("lib/python*/site-packages")
+    run(compile_all)  # some packages bring files that are no Python
     STAMP.write_text(stamp)
 
 
