@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -29,6 +31,8 @@ NEWEST_BACKUP = "NEWEST"
 """stands for the newest backup in a command"""
 
 _BEGIN_SECONDS = 60
+_AHEAD_SECONDS = 8
+_UNIT = "clms-update-agent.service"
 _STARTS = {"command": 8, "playbook": 4, "socket": 8}
 _ASK = """
 import json, socket, sys
@@ -197,6 +201,65 @@ def at_moment(seconds: float, inject: Injection) -> Act:
         time.sleep(seconds)
         struck = time.monotonic()
         inject(bench, 0)
+        return struck
+
+    return act
+
+
+def journal_spoilt(bench: Bench, folder: Path) -> float:
+    """While nothing goes on, the journal is no database any more; the agent keeps it aside, and updates go on."""
+    struck = time.monotonic()
+    injections.spoil_journal(bench, 0)
+    bench.wait_settled(since=struck)
+    code, answer = bench.school.command("update", "--version", "1.0.1")
+    assert code == 0, answer
+    assert list((bench.school.folder / "state").glob("journal-broken-*")), "it was not kept"
+    return struck
+
+
+def journal_newer(bench: Bench, folder: Path) -> float:
+    """The journal is of a newer program: nothing is done and nothing is changed."""
+    path = bench.school.folder / "state/journal.db"
+    bench.host.run("systemctl", "stop", _UNIT)
+    known = _format(path, 99)
+    struck = time.monotonic()
+    bench.quietly("systemctl", "start", _UNIT)
+    _, answer = bench.school.command("update", "--version", "1.0.1")
+    assert answer["error_code"] == "JOURNAL_NEWER", answer
+    bench.quietly("systemctl", "stop", _UNIT)
+    _format(path, known)
+    bench.host.run("systemctl", "start", _UNIT)
+    return struck
+
+
+def _format(path: Path, number: int) -> int:
+    """Give the journal another format; the one it had."""
+    with closing(sqlite3.connect(path)) as journal:
+        found = int(journal.execute("PRAGMA user_version").fetchone()[0])
+        journal.execute(f"PRAGMA user_version={number}")
+    return found
+
+
+def missed(policy: str) -> Act:
+    """The server has no power at the time for which an update is scheduled.
+
+    :param policy: what the admin has chosen for that
+    """
+
+    def act(bench: Bench, folder: Path) -> float:
+        due = time.time() + _AHEAD_SECONDS
+        at = datetime.fromtimestamp(due, UTC).isoformat(timespec="seconds")
+        code, answer = bench.school.command("schedule", "--at", at, "--version", "1.0.1", "--missed", policy)
+        assert code == 0, answer
+        run = bench.newest_run() + 1
+        bench.host.cut_power()
+        time.sleep(max(0.0, due - time.time()) + 1)
+        bench.host.boot()
+        struck = time.monotonic()
+        while bench.newest_run() < run:
+            if time.monotonic() - struck > _BEGIN_SECONDS:
+                raise AssertionError("the missed update did not begin")
+            time.sleep(0.1)
         return struck
 
     return act

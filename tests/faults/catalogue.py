@@ -181,6 +181,25 @@ def clocks() -> Iterator[Case]:
         )  # fmt: skip
 
 
+def journals() -> Iterator[Case]:
+    """A journal that cannot be read."""
+    yield Case(
+        "journal spoilt", "the journal is no database any more, while nothing goes on", expected=frozenset({NEW}),
+        act=arrangements.journal_spoilt,
+    )  # fmt: skip
+    yield Case("journal newer", "the journal is of a newer program", act=arrangements.journal_newer)
+    for point in (Point("slot", "copy", "before"), Point("open", "gate_open", "after")):
+        yield _at(point, injections.spoil_journal, "everything killed, and the journal no database any more")
+
+
+def schedules() -> Iterator[Case]:
+    """An update whose time has passed while the server was off."""
+    yield Case(
+        "missed schedule: run", "no power at the time of a scheduled update, which is to run at the next start then",
+        expected=frozenset({NEW}), act=arrangements.missed("run"),
+    )  # fmt: skip
+
+
 def double_faults(steps: list[Step]) -> Iterator[Case]:
     """While the first fault is being put in order, the second one strikes, and a third."""
     # what a migration has done to slot B is kept for diagnosis, so that nothing is freed
@@ -264,6 +283,8 @@ def named(measured: dict[str, list[Step]]) -> list[Case]:
         *controllers(phases),
         *around_the_vendor(),
         *clocks(),
+        *journals(),
+        *schedules(),
         *kill_at_every_step(update),
     ]
     assert len({case.name for case in cases}) == len(cases), "two cases have the same name"

@@ -112,6 +112,15 @@ def mend_network(bench: Bench) -> None:
         pass  # nothing was redirected
 
 
+def spoil_journal(bench: Bench, pid: int) -> None:
+    """Everything is killed, and the journal is no database any more."""
+    bench.host.run("systemctl", "stop", "--no-block", _UNIT)
+    kill_everything(bench, pid)
+    for path in (bench.school.folder / "state").glob("journal.db*"):
+        path.write_bytes(b"this was a journal once\n" * 400)
+    bench.host.run("systemctl", "start", _UNIT)
+
+
 def prune(bench: Bench, pid: int) -> None:
     """Somebody runs ``docker image prune --all``."""
     bench.host.run("docker", "image", "prune", "--all", "--force")
