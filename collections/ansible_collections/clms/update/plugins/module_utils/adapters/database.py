@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,15 +110,25 @@ class Database:
         self._open: Any = None
 
     @classmethod
-    def connect(cls, host: str, port: int, credentials_file: Path, name: str, *, wait_seconds: float = 0) -> Database:
+    def connect(
+        cls,
+        host: str,
+        port: int,
+        credentials_file: Path,
+        name: str,
+        *,
+        wait_seconds: float = 0,
+        has_ended: Callable[[], bool] = lambda: False,
+    ) -> Database:
         """A connected database.
 
         :param credentials_file: see :func:`read_login`
         :param wait_seconds: how long a database that is just starting may take
+        :param has_ended: see :meth:`wait_ready`
         :raises ClmsError: SECRET_FILE, DATABASE_LOGIN or DATABASE_UNREACHABLE
         """
         database = cls(host, port, read_login(credentials_file), name)
-        database.wait_ready(wait_seconds)
+        database.wait_ready(wait_seconds, has_ended)
         return database
 
     def another(self) -> Database:
@@ -139,10 +150,11 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def wait_ready(self, seconds: float) -> None:
+    def wait_ready(self, seconds: float, has_ended: Callable[[], bool] = lambda: False) -> None:
         """Wait until the database takes our login.
 
-        :raises ClmsError: DATABASE_LOGIN, or DATABASE_UNREACHABLE after ``seconds``
+        :param has_ended: whether there is nothing to wait for any more
+        :raises ClmsError: DATABASE_LOGIN, or DATABASE_UNREACHABLE after ``seconds``, or when it has ended
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -151,7 +163,7 @@ class Database:
                 self.query("SELECT 1")
                 return
             except ClmsError as error:
-                if error.code != "DATABASE_UNREACHABLE" or time.monotonic() >= deadline:
+                if error.code != "DATABASE_UNREACHABLE" or time.monotonic() >= deadline or has_ended():
                     raise
             time.sleep(0.1)
 
@@ -336,5 +348,10 @@ def database_in(context: Context, container: str, network: str, *, wait_seconds:
     if address is None:
         raise ClmsError("DATABASE_UNREACHABLE", detail=f"the container {container} is not running")
     return Database.connect(
-        address, settings.port, Path(settings.credentials_file), settings.name, wait_seconds=wait_seconds
+        address,
+        settings.port,
+        Path(settings.credentials_file),
+        settings.name,
+        wait_seconds=wait_seconds,
+        has_ended=lambda: context.engine.has_ended(container),
     )

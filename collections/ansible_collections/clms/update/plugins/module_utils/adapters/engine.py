@@ -100,6 +100,13 @@ class Engine:
         state = self.state(name)
         return state is not None and state.running
 
+    def has_ended(self, name: str) -> bool:
+        """Whether a container is known not to run; an engine that does not answer may come back, and it with it."""
+        try:
+            return not self.is_running(name)
+        except (docker.errors.DockerException, requests.exceptions.RequestException):
+            return False
+
     def create(self, spec: ContainerSpec) -> None:
         """Create a container, not started and without restart policy."""
         if self.state(spec.name):

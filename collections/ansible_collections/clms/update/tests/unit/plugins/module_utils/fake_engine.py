@@ -97,6 +97,9 @@ class FakeEngine:
     def state(self, name: str) -> ContainerState | None:
         return self.containers.get(name)
 
+    def has_ended(self, name: str) -> bool:
+        return not self.is_running(name)
+
     def is_running(self, name: str) -> bool:
         return name in self.running()
 

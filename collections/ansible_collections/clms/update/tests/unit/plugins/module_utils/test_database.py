@@ -108,6 +108,16 @@ def test_a_database_that_does_not_come_up_is_given_up(monkeypatch: pytest.Monkey
     assert 2 <= len(tries) <= 4
 
 
+def test_a_database_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise pymysql.err.OperationalError(2003, "refused")
+
+    monkeypatch.setattr(pymysql, "connect", refuse)
+    ends = iter([False, True])
+    with pytest.raises(ClmsError, match="does not answer"):
+        Database("127.0.0.1", 3306, Login("root", "x"), "clms").wait_ready(3600, lambda: next(ends))
+
+
 def test_a_name_cannot_end_its_quotes() -> None:
     assert quoted("a`b; DROP TABLE c") == "`a``b; DROP TABLE c`"
 
