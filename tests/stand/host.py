@@ -99,7 +99,8 @@ class Host:
         """An empty disk."""
         with self.disk.open("wb") as file:
             file.truncate(DISK_BYTES)
-        _run("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", self.disk)
+        # no blocks for root alone: whatever is freed on a full disk, a database can use
+        _run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=1,nodiscard", self.disk)
 
     def copy_disk(self, source: Path) -> None:
         """The content of another disk, as it is at this instant."""

@@ -24,7 +24,8 @@ from .rehearse import rehearsal_container, rehearsal_network
 
 HOW = "restored into a throwaway database of the same image; rows of every table and the schema compared"
 
-_START_SECONDS = 300
+_START_SECONDS = 120
+"""for an empty database; on a disk that is full it waits for space without end"""
 
 
 def live_image(context: Context) -> str:
