@@ -51,7 +51,7 @@ class Case:
     @property
     def needs_fresh(self) -> bool:
         """Whether a school on which the same update was tried before does not come to the fault."""
-        return any(point.phase == "image_pull" for point, _ in self.faults)
+        return any(point.phase in ("preflight", "image_pull") for point, _ in self.faults)
 
 
 @dataclass
@@ -103,7 +103,11 @@ def _attempt(case: Case, bench: Bench, folder: Path, result: Result) -> None:
         arranged.close()
         said = bench.wait_commands()
         bench.wait_settled(since=time.monotonic())
-        wait_acknowledged(writer)
+        if not case.gives_up_writes:
+            wait_acknowledged(writer)
+    if case.gives_up_writes:  # who wrote before may write of what is not there any more
+        with bench.writing(folder / "afterwards.log") as writer:
+            wait_acknowledged(writer)
     bench.disarm()
     _judge(case, bench, log, before, result)
     if case.says not in said:
