@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .arrangements import filled_in
+from .arrangements import NEWEST_BACKUP, filled_in
 from .bench import Bench, NoFault, Picture, Point
 from .injections import Injection
 
@@ -50,8 +50,9 @@ class Case:
 
     @property
     def needs_fresh(self) -> bool:
-        """Whether a school on which the same update was tried before does not come to the fault."""
-        return any(point.phase in ("preflight", "image_pull") for point, _ in self.faults)
+        """Whether a school on which another case was tried does not come to the fault, or to another backup."""
+        once = any(point.phase in ("preflight", "image_pull") for point, _ in self.faults)
+        return once or NEWEST_BACKUP in self.command
 
 
 @dataclass
