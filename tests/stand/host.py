@@ -104,6 +104,8 @@ class Host:
 
     def copy_disk(self, source: Path) -> None:
         """The content of another disk, as it is at this instant."""
+        # another file: what still holds the old one mounted for a moment must not write into this one
+        self.disk.unlink(missing_ok=True)
         _run("cp", "--reflink=always", source, self.disk)
 
     def change_disk(self, source: Path) -> None:
@@ -131,6 +133,16 @@ class Host:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+        # unmounted here, the file system may still be there for a container that is just starting or ending
+        while self._is_attached() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _is_attached(self) -> bool:
+        """Whether a file system on the disk is mounted anywhere."""
+        if not self.disk.exists():
+            return False
+        found = subprocess.run(["losetup", "--associated", self.disk], capture_output=True, text=True, check=False)
+        return bool(found.stdout.strip())
 
     # its power
 
