@@ -70,8 +70,7 @@ class Agent:
             return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
         with closing(Journal(school.home)) as journal:
             if request.run is not None:
-                run: Any = journal.run(request.run)
-                run.ask_to_cancel()  # the playbook looks for it where it can still go back
+                journal.run(request.run).ask_to_cancel()  # the playbook looks for it where it can still go back
                 return {"run": request.run}
             if request.verb == "events":
                 return {"events": output.events_for_json(journal.events(after=request.after))}

@@ -16,7 +16,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
 SECONDS = 30
@@ -50,8 +49,8 @@ class Watchdog:
                     if self.stands_still():
                         log.error("nobody works on the run any more: its playbook is ended, and CLMS put in order")
                         self._end()
-                except ClmsError as error:  # the next look may find more
-                    log.warning("%s", error.happened)
+                except Exception as error:  # a disk that is full, for one; the next look may find more
+                    log.warning("%s", error)
 
         thread = threading.Thread(target=watch, name="watchdog", daemon=True)
         thread.start()
