@@ -50,16 +50,29 @@ def _pause(point):
         time.sleep(0.002)
 
 
-def _freeze(point):
-    """In the middle of a step, whose child processes go on."""
-    time.sleep(point["delay"])
-    _hit(point)
-    os.kill(os.getpid(), signal.SIGSTOP)
+class _Freeze(threading.Thread):
+    """Stops the process in the middle of a step, whose child processes go on."""
+
+    def __init__(self, point):
+        super().__init__(daemon=True)
+        self._point = point
+        self._over = threading.Event()
+
+    def run(self):
+        self._over.wait(self._point["delay"])
+        _hit(self._point)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def step_is_over(self):
+        """A step that is shorter than it was when it was measured is stopped at its end."""
+        self._over.set()
+        self.join()
 
 
 def install(run):
     """Put fault points into the class ``Run`` of the journal."""
     enter, leave, intend, step, commit = run.enter, run.leave, run.intend, run.step, run.commit
+    freezing = []
 
     def number_of(self, phase, name):
         return sum((r.phase, r.step, r.event) == (phase, name, "intent") for r in self.journal.records(self.id))
@@ -84,12 +97,15 @@ def install(run):
         if POINTS.exists():
             point = _take(phase, name, "middle", number_of(self, phase, name))
             if point:
-                threading.Thread(target=_freeze, args=(point,), daemon=True).start()
+                freezing.append(_Freeze(point))
+                freezing[-1].start()
 
     @contextlib.contextmanager
     def new_step(self, phase, name, **names):
         with step(self, phase, name, **names) as outcome:
             yield outcome
+            while freezing:
+                freezing.pop().step_is_over()
             pause(self, phase, name, "after")
 
     def new_commit(self, slot):
