@@ -11,6 +11,7 @@ import json
 import queue
 import re
 import secrets
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -101,7 +102,9 @@ class Matrix:
 
     def run(self, schools: int) -> list[Result]:
         """Try them all; the results in the order of the cases."""
-        workers = [threading.Thread(target=self._work, args=(f"school{number}",)) for number in range(1, schools + 1)]
+        # daemons: when this process is told to end, it does not wait for their cases
+        names = [f"school{number}" for number in range(1, schools + 1)]
+        workers = [threading.Thread(target=self._work, args=(name,), daemon=True) for name in names]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -170,6 +173,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="say what would be tried")
     parser.add_argument("--folder", type=Path, help="keep stand and logs in this folder")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is removed on the way out
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
     began = time.monotonic()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="clms-faults-"))

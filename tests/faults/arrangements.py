@@ -14,13 +14,14 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import requests
 import yaml
 
 from tests.stand.hosted import NAME
 from tests.stand.stand import BIN
 
 from . import injections
-from .bench import Bench, NoFault
+from .bench import Bench, NoFault, Point
 from .injections import Injection
 from .vendor_proxy import VendorProxy
 
@@ -229,6 +230,30 @@ def journal_newer(bench: Bench, folder: Path) -> float:
     bench.quietly("systemctl", "stop", _UNIT)
     _format(path, known)
     bench.host.run("systemctl", "start", _UNIT)
+    return struck
+
+
+def needs_operator(bench: Bench, folder: Path) -> float:
+    """The old version cannot be started: the gate shows what to do, and once the cause is mended that is enough."""
+    (backend,) = [name for name in bench.picture().running if "backend" in name]
+    point = Point("migrate", "migrate", "before")
+    bench.arm(point)
+    process = bench.start("update", "--version", "1.0.1")
+    pid = bench.wait_hit(point)
+    bench.host.run("docker", "rename", backend, "elsewhere")
+    injections.kill_everything(bench, pid)
+    answer = json.loads(bench.wait_commands())
+    assert process.returncode == 3, answer
+    assert answer["error_code"] == "ROLLBACK_FAILED", answer
+    with requests.Session() as session:
+        session.trust_env = False
+        page = session.get(bench.school.url, timeout=10)
+    assert page.status_code == 503
+    assert f"docker start {backend}" in page.text, page.text
+    bench.host.run("docker", "rename", "elsewhere", backend)
+    struck = time.monotonic()
+    code, answer = bench.school.command("recover")
+    assert code == 0, answer
     return struck
 
 

@@ -114,8 +114,11 @@ def other_faults(steps: list[Step]) -> Iterator[Case]:
     for phase in ("backup", "slot", "container_replace", "open"):
         case = _at(by_phase[phase].point("before"), injections.cut_network, "no way to the vendor any more")
         yield replace(case, expected=frozenset({NEW}), arrange=arrangements.network_mended)
-    for phase in ("slot", "migrate", "open"):
+    for phase in ("backup", "rehearse", "drain", "slot", "migrate", "open"):
         case = _at(by_phase[phase].point("before"), injections.prune, "somebody runs `docker image prune --all`")
+        yield replace(case, expected=frozenset({NEW}))
+    for phase in ("drain", "migrate", "commit"):
+        case = _at(by_phase[phase].point("before"), injections.ask_for_shutdown, "somebody switches the host off")
         yield replace(case, expected=frozenset({NEW}))
     for inject, words in (
         (injections.corrupt_backup, "a bit of the backup turned over before it was proved"),
@@ -227,6 +230,10 @@ def double_faults(steps: list[Step]) -> Iterator[Case]:
             (replace(thrice, number=2), injections.kill_everything),
         ),
     )
+    yield Case(
+        "old version cannot be started", "killed in the migration, and the old version's backend is not there any more",
+        act=arrangements.needs_operator,
+    )  # fmt: skip
     for step, at in (("gate_open", "before"), ("restart_policy", "before"), ("version_row", "before")):
         point = Point("open", step, at)
         yield Case(
@@ -276,15 +283,15 @@ def named(measured: dict[str, list[Step]]) -> list[Case]:
     update = measured["update"]
     phases = tuple(dict.fromkeys(step.phase for step in update))
     cases = [
+        *clocks(),
+        *journals(),
+        *schedules(),
+        *around_the_vendor(),
+        *controllers(phases),
         *double_faults(update),
         *other_faults(update),
         *other_runs(measured["update_images"], measured["rollback"], measured["restore"]),
         *broken_releases(),
-        *controllers(phases),
-        *around_the_vendor(),
-        *clocks(),
-        *journals(),
-        *schedules(),
         *kill_at_every_step(update),
     ]
     assert len({case.name for case in cases}) == len(cases), "two cases have the same name"

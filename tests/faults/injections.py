@@ -127,6 +127,18 @@ def prune(bench: Bench, pid: int) -> None:
     bench.let_go(pid)
 
 
+def ask_for_shutdown(bench: Bench, pid: int) -> None:
+    """Somebody switches the host off, which it refuses while CLMS is closed.
+
+    :raises AssertionError: when it would have gone down
+    """
+    held = bench.host.run("systemd-inhibit", "--list", "--no-pager")
+    assert "CLMS Update" in held, held
+    refused = bench.host.run("sh", "-c", "systemctl poweroff --check-inhibitors=yes 2>&1 || true")
+    assert "inhibit" in refused.lower(), refused
+    bench.let_go(pid)
+
+
 def corrupt_backup(bench: Bench, pid: int) -> None:
     """A bit of the dump turns over on the disk."""
     path = _newest_dump(bench)

@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import re
-from html import escape
 
 from .school import Gate
 from .slots import Slot
@@ -104,33 +103,6 @@ backend live_{name}
     server live {server} resolvers engine resolve-prefer ipv4 init-addr last,libc,127.0.0.1
 """
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="10">
-<title>{title}: back in a few minutes</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1.1rem/1.6 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0; }}
-main {{ max-width: 34rem; padding: 1.5rem; }}
-h1 {{ font-size: 1.6rem; }}
-</style>
-</head>
-<body>
-<main>
-<h1>The library system is being updated</h1>
-<p>The library system of {title} will be back in a few minutes. Nothing that you have saved is lost.</p>
-<p>This page looks again by itself every ten seconds.</p>
-</main>
-</body>
-</html>
-"""
-
-_JSON = '{"success":false,"error":"The library system is being updated. Please try again in a minute."}\n'
-
 
 def port_name(listen: int) -> str:
     """The name of the frontend for a port."""
@@ -202,11 +174,6 @@ def named_containers(config: str) -> frozenset[str]:
 def is_open(state: str) -> bool:
     """Whether the file with the mode says that the gate is open."""
     return any(line.split() == [MODE_KEY, "open"] for line in state.splitlines())
-
-
-def maintenance_files(title: str) -> dict[str, str]:
-    """File name -> content of what the closed gate answers, for people and for programs."""
-    return {"maintenance.html": _PAGE.format(title=escape(title)), "maintenance.json": _JSON}
 
 
 def sessions(statistics: str, *, backend: str) -> int:

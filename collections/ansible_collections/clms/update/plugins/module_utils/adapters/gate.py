@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from .. import gate_config
+from .. import gate_config, maintenance
 from ..errors import ClmsError
 from ..school import School
 from ..slots import Slot
@@ -48,22 +48,23 @@ class GateControl:
 
     # the files
 
-    def _files(self, slot: Slot | None) -> dict[str, bytes]:
+    def _files(self, slot: Slot | None, commands: str = "") -> dict[str, bytes]:
         """Name -> content of every file but the mode, as it has to be for ``slot``."""
-        texts = gate_config.maintenance_files(self.school.title)
+        texts = maintenance.files(self.school.title, commands)
         files = {name: text.encode() for name, text in texts.items()}
         if self.gate.certificate_file:
             files["certificate.pem"] = Path(self.gate.certificate_file).read_bytes()
         config = gate_config.render(self.gate, slot, gate_config.fingerprint(self.gate, files))
         return {**files, "haproxy.cfg": config.encode()}
 
-    def outdated(self, slot: Slot | None) -> dict[str, bytes]:
+    def outdated(self, slot: Slot | None, commands: str = "") -> dict[str, bytes]:
         """Name -> content of the files that are not on the disk as they have to be for ``slot``."""
 
         def on_disk(path: Path) -> bytes | None:
             return path.read_bytes() if path.exists() else None
 
-        return {name: content for name, content in self._files(slot).items() if on_disk(self.folder / name) != content}
+        files = self._files(slot, commands)
+        return {name: content for name, content in files.items() if on_disk(self.folder / name) != content}
 
     def write_files(self, slot: Slot | None) -> None:
         """Write everything but the mode, which a new gate has on ``closed``."""
@@ -134,6 +135,19 @@ class GateControl:
         """New requests get the maintenance page, connections to other ports are refused."""
         self._write_mode("closed")
         self._set_mode("closed")
+
+    def call_operator(self, slot: Slot | None, commands: str) -> None:
+        """Stay closed, with a page that says what has to be done by hand; :meth:`open` puts the usual one back.
+
+        :raises ClmsError: GATE_UNREACHABLE
+        """
+        self._write_mode("closed")
+        for name, content in self.outdated(slot, commands).items():
+            write_atomically(self.folder / name, content)
+        if self.engine.is_running(self.gate.container):
+            self.reload()
+        else:
+            self.engine.start(self.gate.container)
 
     def wait_drained(self, seconds: float) -> bool:
         """Wait until no request is in flight; returns whether that came about within ``seconds``."""

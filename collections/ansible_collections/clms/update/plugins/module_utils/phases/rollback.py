@@ -248,8 +248,12 @@ def _needs_operator(context: Context, problem: Exception | None) -> dict[str, An
     """The maintenance page stays up, and a person has to look."""
     slots = [context.slot] if context.slot else []  # none while CLMS is being installed
     starts = [f"docker start {slot.services[s.name].container}" for slot in slots for s in context.school.services]
-    commands = " && ".join([*starts, "clms-update recover"])
-    error = ClmsError("ROLLBACK_FAILED", detail=str(problem)[:300], commands=commands)
+    commands = [*starts, "clms-update recover"]
+    error = ClmsError("ROLLBACK_FAILED", detail=str(problem)[:300], commands=" && ".join(commands))
+    try:
+        GateControl(context.school, Engine()).call_operator(context.slot, "\n".join(commands))
+    except Exception as shown:  # what it shows without that is a maintenance page too, or it does not run
+        context.run.record(PUTTING_BACK, "call_operator", "note", detail=str(shown)[:500])
     record = {"phase": PUTTING_BACK, **error.as_dict()}
     context.run.close("NEEDS_OPERATOR", record)
     context.journal.event("UPDATE_FAILED", error.happened, run=context.run.id)

@@ -268,6 +268,28 @@ def test_a_reload_has_come_about_when_another_process_answers(
     gate.reload()
 
 
+def test_an_operator_is_called_until_it_is_opened_again(
+    gate: Gate, school: School, engine: Any, old: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reload() -> None:  # the process reads its files
+        (line,) = [x.strip() for x in (gate.folder / "haproxy.cfg").read_text().splitlines() if "description " in x]
+        gate.answers["show info"] = f"Name: HAProxy\nPid: 2\n{line.replace(' ', ': ', 1)}"
+        reloaded.append(gate.on_disk())
+
+    reloaded: list[tuple[str, str]] = []
+    monkeypatch.setattr(gate, "reload", reload)
+    page = gate.folder / "maintenance.html"
+    gate.call_operator(old, "docker start linden-mysql-r1")
+    assert reloaded == [("closed", "r1")]
+    assert "docker start linden-mysql-r1" in page.read_text()
+    gate.open(old)
+    assert "docker start" not in page.read_text()
+    assert reloaded == [("closed", "r1"), ("open", "r1")]  # else the running process would show it at the next closing
+    engine.stop("linden-gate", 1)
+    gate.call_operator(old, "docker start linden-mysql-r1")
+    assert engine.is_running("linden-gate")
+
+
 @pytest.mark.parametrize(
     ("answer", "refused"),
     [

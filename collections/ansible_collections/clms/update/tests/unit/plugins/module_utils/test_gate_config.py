@@ -14,7 +14,6 @@ from ansible_collections.clms.update.plugins.module_utils.gate_config import (
     definition,
     differences,
     fingerprint,
-    maintenance_files,
     port_name,
     render,
     servers,
@@ -132,31 +131,6 @@ def test_held_requests_wait_where_nobody_listens(school: School, old: Slot) -> N
     assert lines[-1] == "server live 127.0.0.1:1"
     assert "option redispatch 1" in lines
     assert "retries 200" in lines  # at half a second each
-
-
-@pytest.mark.parametrize(
-    ("title", "shown"),
-    [
-        pytest.param("Linden School", "Linden School", id="plain"),
-        pytest.param("Grundschule Süd", "Grundschule Süd", id="umlaut"),
-        pytest.param("A & B", "A &amp; B", id="ampersand"),
-        pytest.param("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;", id="script"),
-        pytest.param("\"x\" onload='y'", "&quot;x&quot; onload=&#x27;y&#x27;", id="quotes"),
-        pytest.param("{title} {0} {", "{title} {0} {", id="braces"),
-    ],
-)
-def test_the_title_is_text(title: str, shown: str) -> None:
-    page = maintenance_files(title)["maintenance.html"]
-    assert f"<title>{shown}: back in a few minutes</title>" in page
-    assert page.count(shown) == 2  # and in the text
-    assert "<script" not in page
-    assert "{{" not in page  # the style's braces came through the template
-
-
-def test_programs_get_json() -> None:
-    answer = json.loads(maintenance_files("x")["maintenance.json"])
-    assert answer["success"] is False
-    assert "updated" in answer["error"]
 
 
 HEAD = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,\n"

@@ -60,6 +60,7 @@ class World:
     problems: list[Exception] = field(default_factory=list)
     """raised when the old version is asked for its health, one each time"""
     smoke_fails: bool = False
+    gate_is_gone: bool = False
     waited: list[float] = field(default_factory=list)
 
     def say(self, *words: str) -> None:
@@ -83,6 +84,11 @@ def world(engine: Any, monkeypatch: pytest.MonkeyPatch) -> World:
 
         def open(self, slot: Slot) -> None:
             found.say("gate open", slot.name)
+
+        def call_operator(self, slot: Slot, commands: str) -> None:
+            found.say("gate calls", slot.name, *commands.splitlines())
+            if found.gate_is_gone:
+                raise ClmsError("GATE_UNREACHABLE", detail="gone", container="linden-gate")
 
     def smoke(*_: Any, writes: bool) -> Any:
         assert writes is False  # it is the data of the school
@@ -341,7 +347,9 @@ def test_an_update_opens_no_version_that_is_not_healthy(begin: Begin, world: Wor
     assert not world.order("gate open", "smoke")
 
 
-def test_after_the_third_attempt_a_person_has_to_look(begin: Begin, world: World) -> None:
+@pytest.mark.parametrize("gate_is_gone", [False, True], ids=["gate shows it", "gate is gone"])
+def test_after_the_third_attempt_a_person_has_to_look(begin: Begin, world: World, gate_is_gone: bool) -> None:
+    world.gate_is_gone = gate_is_gone
     context = begin(phase="slot")
     answer = give_up(context, world)
     assert (answer["outcome"], answer["changed"]) == ("NEEDS_OPERATOR", True)
@@ -350,6 +358,8 @@ def test_after_the_third_attempt_a_person_has_to_look(begin: Begin, world: World
     commands = "docker start linden-mysql-r1 && docker start linden-redis-r1 && docker start linden-backend-r1"
     assert commands in answer["error"]["remedy"]
     assert answer["error"]["remedy"].endswith("&& clms-update recover")
+    services = [f"docker start linden-{name}-r1" for name in ("mysql", "redis", "backend", "frontend")]
+    assert world.order("gate calls") == [("gate calls", "r1", *services, "clms-update recover")]
     assert not world.order("gate open")
     assert context.journal.row(context.run.id).outcome == "NEEDS_OPERATOR"
     assert context.journal.slot("candidate") is not None  # nothing more is taken away
