@@ -120,7 +120,7 @@ class Matrix:
                 case = self._queue.get_nowait()
             except queue.Empty:
                 break
-            folder = self._folder / re.sub(r"[^A-Za-z0-9.]+", "-", case.name)
+            folder = self._folder / f"{self._order[case.name]:03}-{re.sub(r'[^A-Za-z0-9.]+', '-', case.name)}"
             folder.mkdir(parents=True)
             result = self._try(case, bench, folder, fresh=case.needs_fresh or usable != case.base)
             # where the old version serves as before, the next case is one more try of the same update
