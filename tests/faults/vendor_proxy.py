@@ -28,8 +28,7 @@ class VendorProxy:
         :param mood: ``error``, ``slow`` or ``truncated``
         """
         handler = type("Handler", (_Handler,), {"upstream": upstream, "mood": mood, "ca": str(tls / "ca.crt")})
-        self._server = http.server.ThreadingHTTPServer((address, 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server((address, 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls / "server.crt", tls / "server.key")
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
@@ -40,6 +39,13 @@ class VendorProxy:
         """Listen no longer."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A school that has lost its patience hangs up; that is no error here."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
