@@ -17,6 +17,7 @@ from ansible_collections.clms.update.plugins.module_utils.registry import Regist
 from ansible_collections.clms.update.plugins.module_utils.secret_file import read_credentials
 
 from . import keys, settings
+from .bundle import make_bundle
 from .publish import publish
 from .release import build, sign
 from .repository import Repository
@@ -151,6 +152,17 @@ def _refresh(options: argparse.Namespace) -> dict[str, Any]:
     return {"expires": repository.expires()}
 
 
+def _bundle(options: argparse.Namespace) -> dict[str, Any]:
+    vendor = Vendor.load(options.home)
+    with locked(vendor.home):
+        try:
+            online = keys.online_signer(vendor.online_key)
+            path = make_bundle(vendor, options.version, options.to, architecture=options.architecture, online=online)
+        finally:
+            _end_own_agent(vendor.home, vendor.gpg_home)
+    return {"bundle": str(path), "size": path.stat().st_size}
+
+
 def _list(options: argparse.Namespace) -> dict[str, Any]:
     repository = Repository(Vendor.load(options.home).repository)
     releases = []
@@ -220,6 +232,13 @@ def _parser() -> argparse.ArgumentParser:
 
     refreshed = add("refresh", _refresh, "Give the metadata that says 'this is the newest' new expiry dates.")
     refreshed.add_argument("--all", action="store_true", help="root and targets too; needs the vendor's GPG key")
+
+    bundled = add(
+        "bundle", _bundle, "Write one signed ZIP with a release and its images, for schools without a network."
+    )
+    bundled.add_argument("version", metavar="VERSION")
+    bundled.add_argument("--to", type=_absolute, required=True, metavar="DIR")
+    bundled.add_argument("--architecture", default="amd64", help="of the images (default: %(default)s)")
 
     add("list", _list, "List the signed releases and when the metadata expires.")
     return parser

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,7 +23,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 from .keys import signing_errors
-from .settings import EXPIRES
+from .settings import BUNDLE_LIFETIME, EXPIRES
 from .vendor import write_file
 
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
@@ -134,6 +134,33 @@ class Repository:
             targets = self._write_targets(targets_before, offline)
         self._renew(targets, online)
 
+    def offline_files(self, online: Signer) -> dict[str, bytes]:
+        """Everything that a client needs to believe the present state without this server, by its name on the server.
+
+        Snapshot and timestamp are signed once more, to count for :data:`.settings.BUNDLE_LIFETIME`; the timestamp says
+        so with ``offline``, and a release server that serves it is refused.
+
+        :raises ClmsError: SIGNING_FAILED, VENDOR_HOME
+        """
+        timestamp, snapshot = self._timestamp_and_snapshot()
+        targets = f"{snapshot.meta['targets.json'].version}.targets.json"
+        files = {f"metadata/{path.name}": path.read_bytes() for path in self._metadata.glob("*.root.json")}
+        files[f"metadata/{targets}"] = (self._metadata / targets).read_bytes()
+        data = self._sign(snapshot, online, BUNDLE_LIFETIME)
+        files[f"metadata/{snapshot.version}.snapshot.json"] = data
+        timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
+        timestamp.unrecognized_fields["offline"] = True
+        files["metadata/timestamp.json"] = self._sign(timestamp, online, BUNDLE_LIFETIME)
+        return files
+
+    def target_file(self, path: str) -> tuple[str, bytes]:
+        """A target's name on the server, and its content.
+
+        :raises ClmsError: VENDOR_HOME
+        """
+        name = self._local(self.targets()[path]).relative_to(self._targets.parent)
+        return name.as_posix(), self.read(path)
+
     def expires(self) -> dict[str, str]:
         """When each role's metadata expires (UTC)."""
         timestamp, snapshot = self._timestamp_and_snapshot()
@@ -161,8 +188,10 @@ class Repository:
     def _write_root(self, root: Root, offline: Signer) -> None:
         write_file(self._metadata / f"{root.version}.root.json", self._sign(root, offline))
 
-    def _sign(self, signed: Root | Timestamp | Snapshot | Targets, signer: Signer) -> bytes:
-        signed.expires = self._now + EXPIRES[signed.type]
+    def _sign(
+        self, signed: Root | Timestamp | Snapshot | Targets, signer: Signer, lifetime: timedelta | None = None
+    ) -> bytes:
+        signed.expires = self._now + (lifetime or EXPIRES[signed.type])
         metadata: Metadata[Any] = Metadata(signed)
         with signing_errors():
             metadata.sign(signer)

@@ -15,6 +15,9 @@ EXPIRES = {
 }
 """How long signed metadata counts. The last two bound how long somebody can hide a new release from a school."""
 
+BUNDLE_LIFETIME = timedelta(days=180)
+"""How long the metadata in a bundle counts, which may be carried to a school long after it was made."""
+
 RELEASE_LIFETIME = timedelta(days=365)
 """How long a release may be installed when its definition names no ``expires``."""
 

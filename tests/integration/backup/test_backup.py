@@ -24,6 +24,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store 
     image_file,
 )
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_in
+from ansible_collections.clms.update.plugins.module_utils.adapters.image_archive import load_image
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import MANIFEST, SIGNATURE
 from ansible_collections.clms.update.plugins.module_utils.phases import backup
 from ansible_collections.clms.update.plugins.module_utils.phases.rehearse import (
@@ -145,7 +146,7 @@ def test_a_second_copy_is_made_on_another_disk(
     assert [summary.id for summary in backups_in(other_disk)] == [made["backup"]]
     assert image_file(other_disk, image).read_bytes() == image_file(stage.backups, image).read_bytes()
     engine.images.remove(image, force=True)
-    archive.load_image(image_file(other_disk, image))
+    load_image(image_file(other_disk, image))
     assert engine.images.get(image).id == image
     engine.api.tag(image, *reference.split(":"))  # so that it is removed again
     # a restore finds the copy when the first is gone

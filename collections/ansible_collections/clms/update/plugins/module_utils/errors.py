@@ -70,6 +70,18 @@ CATALOGUE: dict[str, ErrorText] = {
         "There is no fresh news from the vendor: {detail}.",
         "Check this server's clock; if it is right, tell the vendor that the metadata has expired.",
     ),
+    "BUNDLE_REFUSED": ErrorText(
+        "The file {path} was refused: {detail}.",
+        "Copy it again from where it came from; if it is refused again, ask the vendor for a new one.",
+    ),
+    "BUNDLE_OLD": ErrorText(
+        "The file {path} was made on {created}, and since then the vendor has changed or withdrawn version {version}.",
+        "Ask the vendor for a newer file.",
+    ),
+    "BUNDLE_MISSING": ErrorText(
+        "There is no file {path}, or it cannot be read: {detail}.",
+        "Give the name of a file that the vendor has made with 'clms-release bundle'.",
+    ),
     "TRUST_MISSING": ErrorText(
         "This school has no valid pinned root of trust at {path}.",
         "Put the vendor's root.json there, as the installation guide says.",

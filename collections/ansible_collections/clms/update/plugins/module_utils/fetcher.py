@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+from .adapters.bundle_file import Bundle
+from .bundle import BundleError
 from .https import HttpsClient, HttpsError
 
 try:
@@ -13,6 +16,7 @@ try:
 except ImportError:  # modules say so: module_end.require_libraries
     FetcherInterface = object  # type: ignore[misc, assignment]
 
+BUNDLE_URL = "https://bundle.invalid"
 METADATA_SECONDS = 60.0
 """Total time for one metadata file, which is at most a few megabytes."""
 
@@ -40,4 +44,36 @@ class HttpsFetcher(FetcherInterface):
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """Metadata, at most ``max_length`` bytes, within :data:`METADATA_SECONDS`."""
         with self._client.within(METADATA_SECONDS):
-            return super().download_bytes(url, max_length)
+            data: bytes = super().download_bytes(url, max_length)
+        if url.endswith("/timestamp.json") and is_offline(data):
+            # it counts for months: a server that has no newer one to show is not to be believed
+            raise DownloadError("it serves the metadata of an offline bundle")
+        return data
+
+
+class BundleFetcher(FetcherInterface):
+    """Takes from a bundle what a release server would serve; an address is :data:`BUNDLE_URL` and a member's name."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        """The content of ``url``.
+
+        :raises DownloadHTTPError: when the bundle does not hold it
+        :raises DownloadError: when the bundle is damaged
+        """
+        try:
+            yield self._bundle.read(url.removeprefix(f"{BUNDLE_URL}/"))
+        except KeyError:
+            raise DownloadHTTPError("the bundle does not hold it", 404) from None
+        except BundleError as error:
+            raise DownloadError(str(error)) from None
+
+
+def is_offline(timestamp: bytes) -> bool:
+    """Whether a timestamp was made for a bundle, where it counts for longer."""
+    try:
+        return bool(json.loads(timestamp)["signed"].get("offline"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False  # it is no timestamp at all, which is refused elsewhere

@@ -56,6 +56,14 @@ def run(command: Sequence[str]) -> Finished:
     return Finished(result.returncode, result.stdout.decode("utf-8", "replace"))
 
 
+def command(home: str) -> list[str]:
+    """The beginning of a call of gpg with a home of its own, to which no key comes by itself."""
+    return [
+        *("gpg", "--homedir", home, "--no-options", "--batch", "--no-tty", "--no-autostart"),
+        *("--trust-model", "always", "--no-auto-key-retrieve", "--no-auto-key-locate", "--disable-dirmngr"),
+    ]
+
+
 def judge(status: str, fingerprints: Collection[str]) -> str:
     """Decide from the status lines of one ``gpg --verify``.
 
@@ -128,10 +136,7 @@ def _verify(package: Path, signature: Path, key: Path, fingerprints: Collection[
             raise SignatureRefusedError(f"there is no {what} at {path}")
     # TemporaryDirectory is made with mode 0700
     with tempfile.TemporaryDirectory(prefix="clms-gpg-") as home:
-        gpg = [
-            *("gpg", "--homedir", home, "--no-options", "--batch", "--no-tty", "--no-autostart"),
-            *("--trust-model", "always", "--no-auto-key-retrieve", "--no-auto-key-locate", "--disable-dirmngr"),
-        ]
+        gpg = command(home)
         if runner([*gpg, "--import", str(key.resolve())]).code:
             raise SignatureRefusedError("the vendor's public key here cannot be read")
         paths = [str(signature.resolve()), str(package.resolve())]

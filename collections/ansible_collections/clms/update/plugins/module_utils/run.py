@@ -69,7 +69,9 @@ class Context:
     @cached_property
     def new(self) -> Slot:
         """The slot that this run builds (B)."""
-        return Slot.from_dict(self.run.result("preflight")["slot"])
+        slot = Slot.from_dict(self.run.result("preflight")["slot"])
+        loaded: dict[str, str] = self.run.result("image_pull").get("loaded", {})
+        return slot.with_images(loaded)
 
     @cached_property
     def release(self) -> Release:

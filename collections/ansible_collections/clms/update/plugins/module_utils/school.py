@@ -21,6 +21,10 @@ _PATH = r"/[^\x00]*"
 _HOST = r"[A-Za-z0-9.-]+(?::\d+)?"
 
 
+BUNDLE_FOLDERS = ("/srv/clms-updates", "/media", "/run/media", "/mnt")
+"""Where bundles are looked for unless the school says otherwise: a folder for them, and where drives are mounted."""
+
+
 @dataclass(frozen=True)
 class Volume:
     """A volume of a service."""
@@ -156,6 +160,8 @@ class School:
     rehearse: bool
     """whether an update is rehearsed on the restored backup; where not, the new version is tested with the steps
     that write after CLMS was closed"""
+    bundle_folders: tuple[str, ...]
+    """where files of the vendor with a release are looked for, USB drives among them"""
     agent_socket: Path
     """where the agent of this server listens, if there is one"""
     schedule: Schedule
@@ -296,6 +302,7 @@ def parse_school(data: object) -> School:
             smoke_credentials_file=fields.text("smoke_credentials_file", pattern=_PATH),
             smoke_steps=tuple(parse_step(step) for step in fields.each("smoke_steps", [])),
             rehearse=fields.get("rehearse", bool, True),
+            bundle_folders=tuple(fields.texts("bundle_folders", pattern=_PATH, default=list(BUNDLE_FOLDERS))),
             agent_socket=Path(
                 fields.text("agent_socket", pattern=_PATH, default="/run/clms-update/agent.sock", limit=107)
             ),

@@ -8,7 +8,7 @@ a name and what belongs to a run can be found by its name alone.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .errors import ClmsError
@@ -54,6 +54,16 @@ class Slot:
     def parsed_release(self) -> Release:
         """The release as an object."""
         return parse_release(self.release)
+
+    def with_images(self, images: dict[str, str]) -> Slot:
+        """This slot, where the engine has the images of some services under other names.
+
+        :param images: service -> what the engine is asked for
+        """
+        services = {
+            name: replace(service, image=images.get(name, service.image)) for name, service in self.services.items()
+        }
+        return replace(self, services=services)
 
     def own_volumes(self, other: Slot | None) -> list[str]:
         """Names of this slot's volumes that ``other`` does not use."""

@@ -183,6 +183,52 @@ class TrustStore:
         keys = (root.keys[keyid] for keyid in root.roles[Targets.type].keyids)
         return frozenset(key.keyid.upper() for key in keys if key.scheme.startswith("pgp+"))
 
+    def newest_root(self) -> Path:
+        """The file with the newest root that this school believes.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        path = self._state / "metadata" / "root_history" / f"{self.root_version()}.root.json"
+        return path if path.exists() else self._pinned_root
+
+    def root_version(self) -> int:
+        """The version of that root.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        return self._local_root().version
+
+    def keep(self, state: Path) -> None:
+        """Move what was verified to a folder that is not there yet.
+
+        :raises OSError: when it cannot be moved
+        """
+        self._state.rename(state)
+        self._state = state
+
+    def another(self, state: Path) -> TrustStore:
+        """What was verified in another folder, from the same pinned root."""
+        return TrustStore(state=state, pinned_root=self._pinned_root, url=self._url, fetcher=self._fetcher)
+
+    def timestamp_version(self) -> int:
+        """The version of the last verified timestamp, which goes up with each change; 0 when there is none.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        path = self._state / "metadata" / "timestamp.json"
+        root = self._local_root()
+        with self._guarded():
+            return _verified(path, Timestamp, root).version if path.exists() else 0
+
+    def lists(self, version: str, *, as_in: TrustStore) -> bool:
+        """Whether the last verified list has a release exactly as another store has it.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        path = f"releases/{version}.json"
+        ours, theirs = ((store._local_targets() or Targets()).targets.get(path) for store in (self, as_in))
+        return ours is not None and ours == theirs
+
     def _pinned_bytes(self) -> bytes:
         try:
             data = self._pinned_root.read_bytes()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from .files import sync_folder
-from .pipes import DOCKER, ArchiveError, Process, read_some, write_all
+from .pipes import ArchiveError, Process, read_some, write_all
 
 _CHUNK = 1 << 20
 
@@ -233,48 +233,3 @@ def hash_file(path: Path) -> Written:
             return Written(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
     except OSError as error:
         raise ArchiveError(f"{path.name} cannot be read: {error.strerror}") from None
-
-
-def save_image(image: str, target: Path) -> None:
-    """Write an image of the engine as a compressed archive, which ``zstd -d < file | docker load`` takes.
-
-    :param image: what ``docker save`` is asked for
-    :raises ArchiveError: when it cannot be written
-    """
-    partial = target.with_name(f".{target.name}.partial")
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    save = Process([DOCKER, "save", image], stdout=subprocess.PIPE, name="docker save")
-    processes = [save]
-    try:
-        compress = Process(["zstd", "-q", "-T0", "-f", "-o", partial], stdin=save.stdout)
-        processes.append(compress)
-        save.stdout.close()
-        compress.finish()
-        save.finish()  # after its reader: a full disk is the cause, the broken pipe a consequence
-        partial.chmod(0o600)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-        sync_folder(target.parent)
-    finally:
-        for process in processes:
-            process.end()
-        partial.unlink(missing_ok=True)
-
-
-def load_image(source: Path) -> None:
-    """Give the engine an image that :func:`save_image` wrote; what it really is has to be looked at afterwards.
-
-    :raises ArchiveError: when the file or the engine does not go along
-    """
-    expand = Process(["zstd", "-q", "-d", "-c", source], stdout=subprocess.PIPE)
-    processes = [expand]
-    try:
-        load = Process([DOCKER, "load", "--quiet"], stdin=expand.stdout, name="docker load")
-        processes.append(load)
-        expand.stdout.close()
-        load.finish()
-        expand.finish()
-    finally:
-        for process in processes:
-            process.end()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import ClmsError
 from ..fetcher import HttpsFetcher
 from ..gpg import verify_package
 from ..https import HttpsClient
@@ -35,28 +34,13 @@ def newest(entries: list[ReleaseEntry], channel: str) -> ReleaseEntry | None:
     return max((e for e in entries if e.channel == channel), key=lambda entry: entry.sequence, default=None)
 
 
-def wanted_release(school: School, version: str | None) -> Release:
-    """The release of that version, freshly verified; without a version the newest of the school's channel.
+def fetch_package(school: School, store: TrustStore, release: Release, folder: Path) -> tuple[Path, str]:
+    """Fetch the release's package and verify both of its signatures.
 
-    :raises ClmsError: a TRUST_, RELEASE_ or SERVER_ code
-    """
-    store = store_of(school)
-    store.refresh()
-    if version is None:
-        entry = newest(store.releases(), school.trust.channel)
-        if entry is None:
-            raise ClmsError("RELEASE_UNKNOWN", version=f"of the channel '{school.trust.channel}'")
-        version = entry.version.text
-    return store.release(version)
-
-
-def fetch_package(school: School, release: Release, folder: Path) -> tuple[Path, str]:
-    """Download the release's package and verify both of its signatures.
-
+    :param store: of the release server, or of a bundle
     :returns: the package and the primary fingerprint of the key that signed it
-    :raises ClmsError: PACKAGE_CORRUPT, PACKAGE_SIGNATURE, or as :func:`wanted_release`
+    :raises ClmsError: PACKAGE_CORRUPT, PACKAGE_SIGNATURE, or a TRUST_, RELEASE_ or SERVER_ code
     """
-    store = store_of(school)
     package = store.package(release, folder)
     signer = verify_package(
         version=release.version,

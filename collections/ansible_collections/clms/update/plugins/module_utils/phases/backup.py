@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from ..adapters.accounts import read_accounts
-from ..adapters.archive import encrypted, pack_files, pack_folder, recipient_of, save_image
+from ..adapters.archive import encrypted, pack_files, pack_folder, recipient_of
 from ..adapters.backup_store import PARTIAL, check_place, copy_backup, image_file, prune, remove_partial
 from ..adapters.database import Database, database_of
 from ..adapters.dump import Dumped, as_clms_error, dump
 from ..adapters.engine import engine_errors
 from ..adapters.files import sync_folder, write_atomically
+from ..adapters.image_archive import save_image
 from ..adapters.pipes import ArchiveError
 from ..backup_manifest import MANIFEST, SIGNATURE, BackupFile, DatabaseFacts, Manifest, Proof, sign
 from ..errors import ClmsError

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Phase `image_pull`: every image of the release, by digest; nothing after it needs the network."""
+"""Phase `image_pull`: every image of the release, by digest; nothing after it needs the network.
+
+Where the release came in a bundle, its images are loaded from there, and compared with the signed description.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ try:
 except ImportError:
     pass  # the module says so before it comes here
 
+from ..adapters.bundle_file import Bundle
 from ..adapters.engine import Engine
+from ..adapters.image_archive import load_stream
+from ..adapters.pipes import ArchiveError
+from ..bundle import BundleError, image_member
 from ..errors import ClmsError
 from ..release import Release
 from ..run import Context
@@ -24,27 +31,60 @@ _TRIES = 4
 
 
 def work(context: Context) -> dict[str, Any]:
-    """Do the phase; returns the references that were pulled and those that were here already."""
-    architecture = context.engine.architecture()
-    pulled, present = [], []
+    """Do the phase; returns what was pulled, what was here already, and what was loaded under another name."""
+    engine, release, architecture = context.engine, context.release, context.engine.architecture()
+    bundle: str | None = context.run.result("release").get("bundle")
+    pulled, present, loaded = [], [], {}
     for name, service in context.new.services.items():
-        if is_present(context.engine, context.new, context.release, name, architecture):
+        found = found_as(engine, context.new, release, name, architecture)
+        if found is not None:
             present.append(service.image)
-            continue
-        with context.step("pull", image=service.image):
-            _pull(context, service.image)
-        if not is_present(context.engine, context.new, context.release, name, architecture):
+        elif bundle is not None and name in release.images:
+            config = release.image(name, architecture).config
+            with context.step("load", image=service.image, bundle=bundle):
+                _load(Path(bundle), config)
+        else:
+            with context.step("pull", image=service.image):
+                _pull(context, service.image)
+            pulled.append(service.image)
+        found = found or found_as(engine, context.new, release, name, architecture)
+        if found is None:
             raise ClmsError("IMAGE_MISMATCH", image=service.image, detail="its layers are not the signed ones")
-        pulled.append(service.image)
-    return {"pulled": pulled, "present": present}
+        if found != service.image:
+            loaded[name] = found
+    if loaded:
+        context.journal.set_slot(context.new.with_images(loaded), "candidate")
+    return {"pulled": pulled, "present": present, "loaded": loaded}
 
 
-def is_present(engine: Engine, slot: Slot, release: Release, service: str, architecture: str) -> bool:
-    """Whether the engine has a service's image, with exactly the signed layers where the release brings it."""
-    found = engine.image(slot.services[service].image)
-    if found is None or service not in release.images:
-        return found is not None
-    return tuple(found["RootFS"]["Layers"]) == release.image(service, architecture).layers
+def found_as(engine: Engine, slot: Slot, release: Release, service: str, architecture: str) -> str | None:
+    """What the engine calls a service's image; None where it has none with exactly the signed layers.
+
+    An image that came in a bundle has no name, and goes by the digest of its configuration.
+    """
+    reference = slot.services[service].image
+    if service not in release.images:
+        return reference if engine.image(reference) is not None else None
+    signed = release.image(service, architecture)
+    for name in (reference, signed.config):
+        found = engine.image(name)
+        if found is not None and tuple(found["RootFS"]["Layers"]) == signed.layers:
+            return name
+    return None
+
+
+def _load(bundle: Path, config: str) -> None:
+    """:raises ClmsError: BUNDLE_REFUSED, IMAGE_MISMATCH or DISK_TOO_SMALL"""
+    try:
+        with Bundle(bundle) as opened, opened.stream(image_member(config)) as stream:
+            found = load_stream(stream)
+    except (BundleError, KeyError, ArchiveError, OSError) as error:
+        if "no space left" in str(error).lower():
+            raise ClmsError("DISK_TOO_SMALL", detail=str(error)[:200]) from None
+        detail = f"the image {config[:19]} cannot be loaded from it: {error}"[:300]
+        raise ClmsError("BUNDLE_REFUSED", path=bundle, detail=detail) from None
+    if found != config:
+        raise ClmsError("IMAGE_MISMATCH", image=config, detail=f"the bundle holds {found} in its place")
 
 
 def _pull(context: Context, reference: str) -> None:

@@ -19,7 +19,7 @@ from ..adapters.gate import GateControl
 from ..adapters.gate_container import needs_new_container
 from ..adapters.probe import run_smoke
 from ..adapters.slot_files import keep_serving, keep_slot
-from ..adapters.vendor import wanted_release
+from ..adapters.supply import Supply, supply
 from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
 from ..journal import Journal, RunRow
@@ -34,7 +34,7 @@ from ..smoke import SmokeError
 from ..version import UPDATER, Version, check_path
 from .clean_up import free_slot
 from .health_check import place_of
-from .image_pull import is_present
+from .image_pull import found_as
 from .restore import load_saved_images, lost_writes, written_since
 
 _DUMP_SHARE = 0.5
@@ -65,6 +65,7 @@ class Findings:
     event_scheduler: str
     lost: dict[str, int]
     backup: str | None
+    supply: Supply | None = None
 
 
 def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -219,7 +220,18 @@ def _settle(context: Context, findings: Findings) -> None:
         event_scheduler=findings.event_scheduler,
         lost=findings.lost,
         backup=findings.backup,
+        **_supplied(context, findings.supply),
     )
+
+
+def _supplied(context: Context, found: Supply | None) -> dict[str, Any]:
+    """Where the release comes from, for the journal; people are told when it does not come from the network."""
+    if found is None:
+        return {}
+    if found.away is not None:
+        message = f"{found.away.happened} The update goes on with the file {found.bundle.name if found.bundle else ''}."
+        context.journal.event("UPDATE_OFFLINE", message, run=context.run.id)
+    return {"bundle": str(found.bundle) if found.bundle else None, "offline": found.away is not None}
 
 
 def examine(context: Context, request: Request) -> Findings:
@@ -231,12 +243,13 @@ def examine(context: Context, request: Request) -> Findings:
     architecture = engine.architecture()
     kind = request.kind
     slot: Slot | None = None
-    release: Release | None = None
+    supplied: Supply | None = None
     lost: dict[str, int] = {}
     if current is not None:
         check_description(school, current)
     if request.kind in ("install", "update"):
-        release = wanted_release(school, request.version)
+        supplied = supply(school, request.version, architecture)
+        release = supplied.release
         check_release(release, current, request.kind)
         slot = plan_slot(school, release, run=context.run.id, architecture=architecture, current=current)
         if request.kind == "update" and release.migration is None:
@@ -252,8 +265,9 @@ def examine(context: Context, request: Request) -> Findings:
         slot, lost = _to_restore(context, request)
     if request.kind == "rollback":
         slot, lost = _to_go_back_to(context, request)
-    arithmetic = check_space(space_needed(context, release, slot, architecture, kind), reserve=school.reserve_bytes)
-    return Findings(kind, slot, arithmetic, events, lost, request.backup)
+    needs = space_needed(context, supplied.release if supplied else None, slot, architecture, kind)
+    arithmetic = check_space(needs, reserve=school.reserve_bytes)
+    return Findings(kind, slot, arithmetic, events, lost, request.backup, supplied)
 
 
 def _to_restore(context: Context, request: Request) -> tuple[Slot, dict[str, int]]:
@@ -423,7 +437,7 @@ def space_needed(
         new = [
             release.image(name, architecture)
             for name in release.images
-            if slot and name in slot.services and not is_present(engine, slot, release, name, architecture)
+            if slot and name in slot.services and found_as(engine, slot, release, name, architecture) is None
         ]
         needs.append(Need("images", sum(image.size for image in new), docker))
     if current is not None:

@@ -8,12 +8,13 @@ from datetime import datetime
 from pathlib import Path
 
 from ..adapters.accounts import apply_accounts
-from ..adapters.archive import decrypted, load_image, unpack_folder
+from ..adapters.archive import decrypted, unpack_folder
 from ..adapters.backup_store import check_files, find_backup, image_file
 from ..adapters.database import database_of
 from ..adapters.dump import as_clms_error, check_restored, restore
 from ..adapters.engine import Engine
 from ..adapters.files import empty_folder
+from ..adapters.image_archive import load_image
 from ..adapters.pipes import ArchiveError
 from ..backup_manifest import Manifest
 from ..errors import ClmsError

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images outside the engine: ``docker save | zstd`` into a file, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from .files import sync_folder
+from .pipes import DOCKER, ArchiveError, Process
+
+_CHUNK = 1 << 20
+_SMALL = 4_000_000
+"""bytes of the largest image configuration that is looked at"""
+
+
+def save_image(image: str, target: Path) -> None:
+    """Write an image of the engine as a compressed archive, which ``zstd -d < file | docker load`` takes.
+
+    :param image: what ``docker save`` is asked for
+    :raises ArchiveError: when it cannot be written
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    save = Process([DOCKER, "save", image], stdout=subprocess.PIPE, name="docker save")
+    processes = [save]
+    try:
+        compress = Process(["zstd", "-q", "-T0", "-f", "-o", partial], stdin=save.stdout)
+        processes.append(compress)
+        save.stdout.close()
+        compress.finish()
+        save.finish()  # after its reader: a full disk is the cause, the broken pipe a consequence
+        partial.chmod(0o600)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+        sync_folder(target.parent)
+    finally:
+        for process in processes:
+            process.end()
+        partial.unlink(missing_ok=True)
+
+
+def load_image(source: Path) -> None:
+    """Give the engine an image that :func:`save_image` wrote; what it really is has to be looked at afterwards.
+
+    :raises ArchiveError: when the file or the engine does not go along
+    """
+    with source.open("rb") as file:
+        load_stream(file)
+
+
+def load_stream(source: IO[bytes]) -> str:
+    """Give the engine an image from a stream of :func:`save_image`'s format, and see on the way what it is.
+
+    :returns: the digest of the image's configuration, taken from the archive: engines give loaded images different ids
+    :raises ArchiveError: when the stream or the engine does not go along, or there is not exactly one image in it
+    """
+    expand = Process(["zstd", "-q", "-d", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    processes = [expand]
+    feeder = _Feeder(source, expand.stdin)
+    try:
+        load = Process([DOCKER, "load", "--quiet"], stdin=subprocess.PIPE, name="docker load")
+        processes.append(load)
+        feeder.start()
+        try:
+            config = _pass_on(expand.stdout, load.stdin)
+        except BrokenPipeError:  # the engine says why below
+            config = ""
+        load.stdin.close()
+        expand.stdout.close()
+        load.finish()
+        expand.finish()
+        feeder.join()
+        if feeder.error:
+            raise ArchiveError(f"the image cannot be read: {feeder.error}")
+        return config
+    except BrokenPipeError as error:
+        raise ArchiveError(str(error)) from None
+    finally:
+        for process in processes:
+            process.kill()
+        if feeder.is_alive():
+            feeder.join()
+        for process in processes:
+            process.end()
+
+
+class _Feeder(threading.Thread):
+    """Writes a stream into a process."""
+
+    def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.error: Exception | None = None
+        self._source = source
+        self._sink = sink
+
+    def run(self) -> None:
+        try:
+            while chunk := self._source.read(_CHUNK):
+                self._sink.write(chunk)
+        except BrokenPipeError:
+            pass  # the process has ended, and says why
+        except Exception as error:  # whatever kept it from being read, the image is not whole
+            self.error = error
+        finally:
+            with contextlib.suppress(OSError):
+                self._sink.close()
+
+
+class _Tee(io.RawIOBase):
+    """What is read from a stream is written to another one as well."""
+
+    def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
+        self._source = source
+        self._sink = sink
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._sink.write(data)
+        return data
+
+
+def _pass_on(source: IO[bytes], sink: IO[bytes]) -> str:
+    """Copy a ``docker save`` archive; the digest of the configuration of the one image in it.
+
+    :raises ArchiveError: when it is no such archive
+    """
+    tee = _Tee(source, sink)
+    listed: Any = None
+    digests: dict[str, str] = {}
+    try:
+        with tarfile.open(fileobj=tee, mode="r|", bufsize=_CHUNK) as archive:
+            for entry in archive:
+                content = archive.extractfile(entry) if entry.isreg() and entry.size <= _SMALL else None
+                if content is None:
+                    continue
+                data = content.read()
+                if entry.name == "manifest.json":
+                    listed = json.loads(data)
+                digests[entry.name] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        while tee.read(_CHUNK):
+            pass
+        (image,) = listed
+        return digests[image["Config"]]
+    except (tarfile.TarError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ArchiveError(f"it is no archive of one image ({type(error).__name__})") from None

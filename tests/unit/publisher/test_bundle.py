@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bundles: made by the release manager's tool, taken in by a school, and spoilt in every way in between."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tuf.api.exceptions import DownloadHTTPError
+from tuf.ngclient import FetcherInterface
+
+from ansible_collections.clms.update.plugins.module_utils import bundle as format_
+from ansible_collections.clms.update.plugins.module_utils.adapters import offline
+from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle, bundles_in
+from ansible_collections.clms.update.plugins.module_utils.bundle import BundleError
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.release import Release
+from ansible_collections.clms.update.plugins.module_utils.school import Trust
+from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
+from publisher import bundle as maker
+from publisher import keys
+from publisher.repository import NewTarget, Repository
+from publisher.vendor import Vendor
+
+IMAGE = b"an image, packed by zstd, which nobody unpacks here" * 1000
+CONFIG = "sha256:" + "c" * 64
+URL = "https://releases.test"
+
+
+class Server(FetcherInterface):
+    """Serves a repository's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = self._folder / url.removeprefix(f"{URL}/")
+        if not path.is_file():
+            raise DownloadHTTPError("it answered 404", 404)
+        yield path.read_bytes()
+
+
+@dataclass
+class Desk:
+    """The release manager's desk."""
+
+    vendor: Vendor
+    to: Path
+
+    @property
+    def repository(self) -> Repository:
+        return Repository(self.vendor.repository)
+
+    def sign(self, version: str, sequence: int, **changes: Any) -> None:
+        """Sign a release with its package; what its images are is not looked at."""
+        package = f"the package of {version}".encode()
+        path = f"packages/clms-{version}.zip"
+        image = {"repository": "clms/backend", "digest": CONFIG, "config": CONFIG, "layers": [CONFIG], "size": 10}
+        release = {
+            "product": "clms", "format": 1, "version": version, "sequence": sequence, "channel": "stable",
+            "releaseDate": "2026-01-02T03:04:05Z", "expires": "2099-01-01T00:00:00Z", "changelog": "New: a search",
+            "minUpdaterVersion": "0.1.0", "estimatedMinutes": 5, "migration": "none",
+            "services": {"backend": {"images": {"amd64": image}}},
+            "health": {"backend": {"path": "/", "port": 80, "timeoutSeconds": 60}}, "smoke": [],
+            "package": {"path": path, "size": len(package), "sha256": hashlib.sha256(package).hexdigest()}, **changes,
+        }  # fmt: skip
+        custom = {"version": version, "sequence": sequence, "channel": "stable"}
+        files = [
+            NewTarget(path, package),
+            NewTarget(f"{path}.sig", b"no signature of gpg"),
+            NewTarget(f"releases/{version}.json", json.dumps(release).encode(), custom),
+        ]
+        self.repository.add(files, self.offline_key, self.online_key)
+
+    @property
+    def offline_key(self) -> Any:
+        return keys.gpg_signer(self.vendor.gpg_home, self.vendor.fingerprint)
+
+    @property
+    def online_key(self) -> Any:
+        return keys.online_signer(self.vendor.online_key)
+
+    def bundle(self, version: str) -> Path:
+        return maker.make_bundle(self.vendor, version, self.to, architecture="amd64", online=self.online_key)
+
+
+@pytest.fixture
+def desk(home: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    def images(release: Release, architecture: str, folder: Path) -> dict[str, maker.Content]:
+        file = folder / "image"
+        file.write_bytes(IMAGE)
+        return {format_.image_member(release.image("backend", architecture).config): file}
+
+    monkeypatch.setattr(maker, "_images", images)
+    desk = Desk(Vendor.load(home), short_path / "bundles")
+    desk.sign("1.0.1", 1)
+    return desk
+
+
+@pytest.fixture
+def school(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A school that pins this vendor, with a folder in which it looks for bundles."""
+    trust = Trust(
+        url=URL, root_file=str(desk.vendor.root), vendor_key_file=str(desk.vendor.public_key), fingerprints=(),
+        ca_file=None, channel="stable",
+    )  # fmt: skip
+    (tmp_path / "usb").mkdir()
+    school = SimpleNamespace(home=tmp_path / "home", trust=trust, bundle_folders=(str(tmp_path / "usb"),))
+    school.home.mkdir()
+
+    def store_of(_: Any) -> TrustStore:
+        return TrustStore(
+            state=school.home / "trust",
+            pinned_root=Path(trust.root_file),
+            url=URL,
+            fetcher=Server(desk.vendor.repository),
+        )
+
+    monkeypatch.setattr(offline, "store_of", store_of)
+    school.online = store_of(school)
+    return school
+
+
+def refused(call: Callable[[], object]) -> ClmsError:
+    with pytest.raises(ClmsError) as caught:
+        call()
+    return caught.value
+
+
+def versions(school: Any) -> list[str]:
+    return [found.release.version.text for found in offline.releases_here(school)]
+
+
+def test_what_the_command_makes_is_a_zip(desk: Desk, run: Callable[..., dict[str, Any]]) -> None:
+    made = run("bundle", "1.0.1", "--home", desk.vendor.home, "--to", desk.to)
+    path = Path(made["bundle"])
+    assert path.name == "clms-1.0.1-amd64.zip"
+    assert made["size"] == path.stat().st_size
+    assert [entry.name for entry in desk.to.iterdir()] == [path.name]
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+    assert names[0] == "contents.json"
+    assert {"metadata/1.root.json", "metadata/timestamp.json"} < set(names)
+
+
+def test_a_school_believes_it(desk: Desk, school: Any) -> None:
+    found = offline.import_file(school, desk.bundle("1.0.1"))
+    assert found.release.version.text == "1.0.1"
+    assert stat.S_IMODE(found.path.stat().st_mode) == 0o600
+    assert versions(school) == ["1.0.1"]
+    with Bundle(found.path) as bundle, bundle.stream(format_.image_member(CONFIG)) as image:
+        assert image.read() == IMAGE
+    assert not list((school.home / "trust-offline").glob(".*"))  # nothing is left of the verification
+
+
+def test_it_takes_nothing_from_the_release_server(desk: Desk, school: Any) -> None:
+    """Its metadata counts for months, so that it must not become what the school thinks the server has said."""
+    path = desk.bundle("1.0.1")
+    offline.import_file(school, path)
+    assert school.online.releases() == []
+    school.online.refresh()
+    assert [entry.version.text for entry in school.online.releases()] == ["1.0.1"]
+    assert versions(school) == ["1.0.1"]
+
+
+def test_a_release_server_cannot_serve_its_timestamp(desk: Desk) -> None:
+    from ansible_collections.clms.update.plugins.module_utils.fetcher import is_offline
+
+    with zipfile.ZipFile(desk.bundle("1.0.1")) as archive:
+        assert is_offline(archive.read("metadata/timestamp.json"))
+    assert not is_offline((desk.vendor.repository / "metadata/timestamp.json").read_bytes())
+    assert not is_offline(b"nonsense")
+
+
+def test_found_on_a_drive_and_looked_at_once(
+    desk: Desk, school: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stick = tmp_path / "usb/librarian/stick"
+    stick.mkdir(parents=True)
+    desk.bundle("1.0.1").rename(stick / "copy of clms.zip")
+    (stick / "holiday.zip").write_bytes(b"PK pictures")
+    (stick / "linked.zip").symlink_to(desk.vendor.root)
+    problems = offline.look_for_files(school)
+    assert [(error.code, Path(str(error.values["path"])).name) for error in problems] == [
+        ("BUNDLE_REFUSED", "holiday.zip")
+    ]
+    assert versions(school) == ["1.0.1"]
+    monkeypatch.setattr(offline, "import_file", lambda *_: pytest.fail("it was looked at twice"))
+    assert offline.look_for_files(school) == []
+
+
+def test_an_older_bundle_counts_while_the_release_is_listed(desk: Desk, school: Any) -> None:
+    older = offline.import_file(school, desk.bundle("1.0.1"))
+    desk.sign("1.0.2", 2)
+    offline.import_file(school, desk.bundle("1.0.2"))
+    school.online.refresh()
+    assert versions(school) == ["1.0.1", "1.0.2"]
+    assert offline.believed(school, older.path).release.version.text == "1.0.1"
+
+
+@pytest.mark.parametrize("how", ["server", "bundle"])
+def test_a_release_that_was_withdrawn_since(desk: Desk, school: Any, how: str) -> None:
+    old = desk.bundle("1.0.1")
+    targets = desk.repository._current_targets()
+    del targets.targets["releases/1.0.1.json"]
+    targets.version += 1
+    repository = desk.repository
+    repository._renew(repository._write_targets(targets, desk.offline_key), desk.online_key)
+    desk.sign("1.0.2", 2)
+    if how == "server":
+        school.online.refresh()
+    else:
+        offline.import_file(school, desk.bundle("1.0.2"))
+    error = refused(lambda: offline.import_file(school, old))
+    assert error.code == "BUNDLE_OLD"
+    assert "1.0.1" in error.happened
+    assert [path.name for path in bundles_in(offline.folder_of(school))] in ([], ["clms-1.0.2-amd64.zip"])
+
+
+def flip(path: Path, at: float) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * at)] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def resigned(desk: Desk, path: Path, change: Callable[[dict[str, tuple[zipfile.ZipInfo, bytes]]], None]) -> None:
+    """A bundle with other members, signed by the vendor all the same."""
+    with zipfile.ZipFile(path) as archive:
+        members = {entry.filename: (entry, archive.read(entry)) for entry in archive.infolist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, data in members.values():
+            archive.writestr(entry, data)
+    maker._sign(desk.vendor, path)
+
+
+def with_member(name: str, *, mode: int = stat.S_IFREG | 0o644, data: bytes = b"x") -> Callable[[Any], None]:
+    def change(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+        entry = zipfile.ZipInfo(name)
+        entry.create_system, entry.external_attr = 3, mode << 16
+        members[name] = (entry, data)
+
+    return change
+
+
+def changed_mode(mode: int) -> Callable[[Any], None]:
+    def change(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+        members["metadata/timestamp.json"][0].external_attr = mode << 16
+
+    return change
+
+
+def packed(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+    entry, _ = members[format_.image_member(CONFIG)]
+    entry.compress_type = zipfile.ZIP_DEFLATED
+
+
+def longer(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+    entry, data = members[format_.image_member(CONFIG)]
+    members[entry.filename] = (entry, data + b"more")
+
+
+def missing(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+    del members[format_.image_member(CONFIG)]
+
+
+def contents(**fields: Any) -> Callable[[Any], None]:
+    def change(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+        entry, data = members["contents.json"]
+        members["contents.json"] = (entry, json.dumps({**json.loads(data), **fields}).encode())
+
+    return change
+
+
+def names(*listed: str) -> Callable[[Any], None]:
+    """Members that the table of contents names too."""
+
+    def change(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+        entry, data = members["contents.json"]
+        table = json.loads(data)
+        for name in listed:
+            with_member(name)(members)
+            table["members"][name] = {"size": 1, "sha256": hashlib.sha256(b"x").hexdigest()}
+        members["contents.json"] = (entry, json.dumps(table).encode())
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(with_member("../../etc/cron.d/x"), "does not hold what", id="climbing"),
+        pytest.param(names("../../etc/cron.d/x"), "which no bundle has", id="climbing and listed"),
+        pytest.param(names("/etc/passwd"), "which no bundle has", id="absolute and listed"),
+        pytest.param(names("targets/../../x"), "which no bundle has", id="dots in the middle"),
+        pytest.param(names("targets\\x"), "which no bundle has", id="backslash"),
+        pytest.param(with_member("targets/extra.json"), "does not hold what", id="not listed"),
+        pytest.param(with_member("METADATA/timestamp.json"), "does not hold what", id="other case"),
+        pytest.param(changed_mode(stat.S_IFLNK | 0o777), "is no file", id="link"),
+        pytest.param(changed_mode(stat.S_IFCHR | 0o666), "is no file", id="device"),
+        pytest.param(changed_mode(stat.S_IFIFO | 0o666), "is no file", id="pipe"),
+        pytest.param(packed, "is packed", id="bomb"),
+        pytest.param(longer, "another size", id="longer"),
+        pytest.param(missing, "does not hold what", id="missing"),
+        pytest.param(contents(product="other"), "table of contents", id="other product"),
+        pytest.param(contents(format=2), "table of contents", id="other format"),
+        pytest.param(contents(more=1), "table of contents", id="unknown field"),
+        pytest.param(contents(version="latest"), "table of contents", id="version"),
+        pytest.param(contents(members=[]), "table of contents", id="no members"),
+    ],
+)
+def test_malicious_although_signed(desk: Desk, school: Any, change: Callable[[Any], None], words: str) -> None:
+    path = desk.bundle("1.0.1")
+    resigned(desk, path, change)
+    error = refused(lambda: offline.import_file(school, path))
+    assert error.code == "BUNDLE_REFUSED"
+    assert words in error.happened
+    assert list(offline.folder_of(school).iterdir()) == []
+
+
+def twice(path: Path, desk: Desk) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = [(entry, archive.read(entry)) for entry in archive.infolist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, data in members:
+            archive.writestr(entry, data)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr(*members[1])
+    maker._sign(desk.vendor, path)
+
+
+def overlapping(path: Path, desk: Desk) -> None:
+    """Two members of the directory that name the same place."""
+    with zipfile.ZipFile(path) as archive:
+        first, second = sorted(archive.infolist(), key=lambda entry: entry.header_offset)[1:3]
+        start = archive.start_dir
+    data = path.read_bytes()
+    directory = data[start:]
+    at = directory.index(second.filename.encode()) - 4
+    patched = directory[:at] + first.header_offset.to_bytes(4, "little") + directory[at + 4 :]
+    whole = data[:start] + patched
+    end = whole.rindex(b"PK\x05\x06")
+    path.write_bytes(whole[: end + 20] + b"\0\0")
+    maker._sign(desk.vendor, path)
+
+
+@pytest.mark.parametrize(("spoil", "words"), [(twice, "there twice"), (overlapping, "overlaps")])
+def test_a_directory_that_lies(desk: Desk, school: Any, spoil: Callable[[Path, Desk], None], words: str) -> None:
+    path = desk.bundle("1.0.1")
+    spoil(path, desk)
+    error = refused(lambda: offline.import_file(school, path))
+    assert (error.code, words in error.happened) == ("BUNDLE_REFUSED", True), error.happened
+
+
+def stranger(path: Path, desk: Desk) -> None:
+    other = desk.vendor.home.parent / "gpg"
+    fingerprint = keys.create_gpg_key(other, "Somebody else")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"PK\x05\x06") + 20])
+    signature = keys.sign_file(other, fingerprint, path).read_bytes()
+    comment = format_.comment(signature)
+    with path.open("ab") as file:
+        file.write(format_.length_field(comment) + comment)
+
+
+def no_signature(path: Path, desk: Desk) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"PK\x05\x06") + 20] + b"\0\0")
+
+
+def another_ones_signature(path: Path, desk: Desk) -> None:
+    signature = keys.sign_file(desk.vendor.gpg_home, desk.vendor.fingerprint, desk.vendor.root).read_bytes()
+    data = path.read_bytes()
+    comment = format_.comment(signature)
+    path.write_bytes(data[: data.rindex(b"PK\x05\x06") + 20] + format_.length_field(comment) + comment)
+
+
+def second_end(path: Path, desk: Desk) -> None:
+    """An end record in the comment, which leads other programs to other members."""
+    data = path.read_bytes()
+    at = data.rindex(b"PK\x05\x06")
+    comment = b"PK\x05\x06" + bytes(18) + data[at + 22 :]
+    comment = comment[:-6] + b"%05d\n" % len(comment)
+    path.write_bytes(data[: at + 20] + format_.length_field(comment) + comment)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(lambda path, desk: flip(path, 0.1), "BADSIG", id="byte at the beginning"),
+        pytest.param(lambda path, desk: flip(path, 0.5), "BADSIG", id="byte in the middle"),
+        pytest.param(lambda path, desk: os.truncate(path, path.stat().st_size // 2), "no bundle", id="cut off"),
+        pytest.param(lambda path, desk: path.write_bytes(b""), "no bundle", id="empty"),
+        pytest.param(lambda path, desk: path.write_bytes(path.read_bytes() + b"x"), "no bundle", id="longer"),
+        pytest.param(lambda path, desk: path.write_bytes(b"x" + path.read_bytes()), "BADSIG", id="something before"),
+        pytest.param(no_signature, "no bundle", id="unsigned"),
+        pytest.param(stranger, "ERRSIG", id="another key"),
+        pytest.param(another_ones_signature, "BADSIG", id="signature of another file"),
+        pytest.param(second_end, "damaged", id="second end record"),
+    ],
+)
+def test_spoilt_on_the_way(desk: Desk, school: Any, spoil: Callable[[Path, Desk], None], words: str) -> None:
+    path = desk.bundle("1.0.1")
+    spoil(path, desk)
+    error = refused(lambda: offline.import_file(school, path))
+    assert error.code == "BUNDLE_REFUSED"
+    assert words in error.happened, error.happened
+    assert list(offline.folder_of(school).iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "link", "pipe"])
+def test_no_file_at_all(desk: Desk, school: Any, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "clms.zip"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(desk.bundle("1.0.1"))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    error = refused(lambda: offline.import_file(school, path))
+    assert error.code in ("BUNDLE_MISSING", "BUNDLE_REFUSED")
+
+
+def test_a_copy_that_differs_from_what_was_verified(desk: Desk, school: Any) -> None:
+    """The copy is what is used: whatever is done to the original afterwards is no matter."""
+    path = desk.bundle("1.0.1")
+    found = offline.import_file(school, path)
+    flip(path, 0.5)
+    assert versions(school) == ["1.0.1"]
+    flip(found.path, 0.5)  # a disk that forgets
+    with (
+        Bundle(found.path) as bundle,
+        pytest.raises((BundleError, zipfile.BadZipFile)),
+        bundle.stream(format_.image_member(CONFIG)) as image,
+    ):
+        image.read()
+
+
+def test_a_full_disk(desk: Desk, school: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = desk.bundle("1.0.1")
+    monkeypatch.setattr(offline, "take_in", full)
+    error = refused(lambda: offline.import_file(school, path))
+    assert "No space left" in error.happened
