@@ -13,12 +13,13 @@ try:
 except ImportError:
     pass  # the module says so before it comes here
 
-from ..adapters.engine import Engine
+from ..adapters.engine import Engine, engine_errors
 from ..errors import ClmsError
 from ..release import Release
 from ..run import Context
 from ..secret_file import read_credentials
 from ..slots import Slot
+from .prepare import prepare
 
 _TRIES = 4
 
@@ -36,6 +37,10 @@ def work(context: Context) -> dict[str, Any]:
         if not is_present(context.engine, context.new, context.release, name, architecture):
             raise ClmsError("IMAGE_MISMATCH", image=service.image, detail="its layers are not the signed ones")
         pulled.append(service.image)
+    if context.run.row.kind in ("update", "update_images"):
+        # whoever tidies this server up now (`docker image prune --all`) leaves alone what a container is made of
+        with engine_errors("CONTAINER_FAILED"):
+            prepare(context)
     return {"pulled": pulled, "present": present}
 
 

@@ -95,6 +95,14 @@ class Registry:
         self.engine.images[reference] = {"RootFS": {"Layers": list(self.layers[reference])}}
 
 
+@pytest.fixture(autouse=True)
+def held(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Slots whose containers were made, so that their images are in use."""
+    made: list[str] = []
+    monkeypatch.setattr(image_pull, "prepare", lambda context: made.append(context.new.name))
+    return made
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that were waited between two attempts."""
@@ -112,6 +120,17 @@ def test_only_what_is_missing_is_pulled(begin: Callable[..., Context], engine: A
         "present": [services["mysql"].image, services["redis"].image],
     }
     assert image_pull.work(context)["pulled"] == []
+
+
+@pytest.mark.parametrize(("kind", "names"), [("update", ["r2"]), ("update_images", ["r2"]), ("install", [])])
+def test_what_was_pulled_is_in_use(
+    begin: Callable[..., Context], engine: Any, held: list[str], kind: str, names: list[str]
+) -> None:
+    context = begin("update" if kind == "install" else kind, phase="image_pull")
+    engine.pull = Registry(context).pull
+    context.run.use(kind=kind, phases=context.run.row.phases, version="1.0.1", from_version=None)
+    image_pull.work(context)
+    assert held == names
 
 
 def test_an_unreachable_registry_is_asked_again(begin: Callable[..., Context], engine: Any, waits: list[float]) -> None:
