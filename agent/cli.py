@@ -21,6 +21,7 @@ from . import config, output, schedule_command
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 _REFUSALS = (
     *("SCHOOL_INCOMPLETE", "NOT_INSTALLED", "SECRET_FILE", "CA_FILE", "SERVER_ADDRESS", "TRUST_MISSING"),
+    *("BUNDLE_MISSING", "BUNDLE_REFUSED", "BUNDLE_OLD"),
     *schedule_command.REFUSALS,
 )
 _BACKUP = r"[A-Za-z0-9.-]{1,120}"
@@ -105,15 +106,22 @@ def _list(options: argparse.Namespace) -> Answer:
         elif options.what == "events":
             data = {"events": output.events_for_json(journal.events())}
         else:
-            store, slot = store_of(school), journal.slot("current")
+            slot = journal.slot("current")
             data = {
-                "releases": overview.releases(store),
+                "releases": overview.releases(school),
                 "current_version": slot.version if slot else None,
-                "news_age_seconds": store.news_age_seconds(),
+                "news_age_seconds": store_of(school).news_age_seconds(),
             }
     finally:
         journal.close()
     return data, output.list_text(data), DONE
+
+
+def _import(options: argparse.Namespace) -> Answer:
+    from ansible_collections.clms.update.plugins.module_utils.adapters import offline
+
+    data = offline.import_file(config.load(options.config).school, options.file).as_dict()
+    return data, output.import_text(data), DONE
 
 
 def _doctor(options: argparse.Namespace) -> Answer:
@@ -259,6 +267,8 @@ def _parser() -> argparse.ArgumentParser:
         "--confirm", metavar="V", help="the version of the backup; asked for because work since then would be lost"
     )
     add("recover", _recover, "Put CLMS back in order after an update that was interrupted, by a power cut for example.")
+    imported = add("import", _import, "Take in a file of the vendor with a release, to update without the network.")
+    imported.add_argument("file", type=Path, metavar="FILE", help="made by the vendor with 'clms-release bundle'")
     add("doctor", _doctor, "Check everything an update depends on, and say what to do about each problem.")
     return parser
 

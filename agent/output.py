@@ -100,6 +100,8 @@ def status_text(status: dict[str, Any], title: str) -> str:
 def check_text(answer: dict[str, Any]) -> str:
     """The answer of ``check``."""
     lines = [answer["message"]]
+    if answer["offline"]:
+        lines.append(f"The vendor could not be asked: {answer['offline']['message']}")
     info = answer["updateInfo"]
     if info:
         if info["critical"]:
@@ -137,10 +139,25 @@ def list_text(answer: dict[str, Any]) -> str:
         rows = [(moment(e["at"]), e["type"], e["message"]) for e in answer["events"]]
         return table(("when", "event", ""), rows) or "Nothing has happened here yet."
     rows = [
-        (r["version"], r["channel"], "runs here" if r["version"] == answer["current_version"] else "")
+        (
+            r["version"],
+            r["channel"],
+            f"file {r['file']}" if r["file"] else "release server",
+            "runs here" if r["version"] == answer["current_version"] else "",
+        )
         for r in answer["releases"]
     ]
-    return table(("version", "channel", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
+    return table(("version", "channel", "where", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
+
+
+def import_text(file: dict[str, Any]) -> str:
+    """The answer of ``import``."""
+    size = human(file["size"])
+    return (
+        f"Version {file['version']} is on this server now, verified: the vendor made the file on "
+        f"{moment(file['created'])}, it has {size}.\n"
+        f"To install it: clms-update update --version {file['version']}"
+    )
 
 
 def events_for_json(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:
             version, missed: may be left out            ``warnings`` (``code``, ``message``)
 cancel      schedule: number                            ``schedule``
 cancel      run: number                                 ``run``; it stops when it comes to a point where it can
+import      file: name of a file in the folder for        ``version``, ``architecture``, ``created``, ``file``,
+            uploads; it is gone afterwards                ``size``
 update      version: may be left out                    ``begun``; at the end ``run`` and ``exit_code``, like all below
 rollback    confirm: may be left out
 restore     backup; confirm: may be left out
@@ -41,9 +43,10 @@ from ansible_collections.clms.update.plugins.module_utils.version import Version
 MAX_BYTES = 64 * 1024
 RUNS = ("update", "rollback", "restore", "backup", "recover")
 READS = ("status", "check", "list", "events")
-CHANGES = ("schedule", "cancel")
+CHANGES = ("schedule", "cancel", "import")
 LISTS = ("releases", "backups", "history", "schedule")
 
+_UPLOAD = r"[A-Za-z0-9][A-Za-z0-9._-]*\.zip"
 _VERSION = r"[0-9A-Za-z.+-]{1,64}"
 
 
@@ -72,6 +75,8 @@ class Request:
     """for ``cancel``: number of a scheduled update"""
     run: int | None = None
     """for ``cancel``: number of a run that goes on"""
+    file: str | None = None
+    """for ``import``: name of an uploaded file"""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -105,6 +110,7 @@ def parse(line: bytes) -> Request:
             missed=fields.text("missed", pattern="|".join(MISSED), default=None) if verb == "schedule" else None,
             schedule=fields.number("schedule", low=1, default=None) if verb == "cancel" else None,
             run=fields.number("run", low=1, default=None) if verb == "cancel" else None,
+            file=fields.text("file", pattern=_UPLOAD, limit=160) if verb == "import" else None,
         )
         fields.done()
         if verb == "cancel" and (request.schedule is None) == (request.run is None):

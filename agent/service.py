@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils import overview
+from ansible_collections.clms.update.plugins.module_utils.adapters import offline
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import backups_in
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -32,6 +33,9 @@ from .clockwork import Clockwork
 from .executor import Executor, Job
 from .followers import Followers
 from .planner import Planner
+
+UPLOADS = "uploads"
+"""Folder below the school's home in which the page puts what was uploaded."""
 
 _REQUEST_SECONDS = 10
 _UNREAD_BYTES = 64 * protocol.MAX_BYTES
@@ -68,6 +72,8 @@ class Agent:
             return schedule.described(*schedule.read(school.home), school.schedule)
         if request.verb == "list" and request.what == "backups":
             return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
+        if request.verb == "import":
+            return take_upload(school, str(request.file))
         with closing(Journal(school.home)) as journal:
             if request.run is not None:
                 journal.run(request.run).ask_to_cancel()  # the playbook looks for it where it can still go back
@@ -76,7 +82,7 @@ class Agent:
                 return {"events": output.events_for_json(journal.events(after=request.after))}
             if request.what == "history":
                 return {"history": overview.history(journal)}
-        return {"releases": overview.releases(store_of(school))}
+        return {"releases": overview.releases(school)}
 
     def begin(self, request: protocol.Request) -> Job:
         """Start a run.
@@ -102,10 +108,21 @@ def check_version(school: Any, version: str | None) -> None:
 
 def known_versions(school: Any) -> set[str]:
     """The versions whose descriptions this school has verified; it asks the vendor for news first, where it can."""
-    store = store_of(school)
     with suppress(ClmsError):  # offline: what is known has to do, and a run would say why it cannot be had
-        store.refresh()
-    return {entry.version.text for entry in store.releases()}
+        store_of(school).refresh()
+    return {release["version"] for release in overview.releases(school)}
+
+
+def take_upload(school: Any, name: str) -> dict[str, Any]:
+    """Take in a file that was uploaded; whatever comes of it, the upload is removed.
+
+    :raises ClmsError: BUNDLE_MISSING, BUNDLE_REFUSED, BUNDLE_OLD, or a TRUST_ or RELEASE_ code
+    """
+    path = school.home / UPLOADS / name
+    try:
+        return offline.import_file(school, path).as_dict()
+    finally:
+        path.unlink(missing_ok=True)
 
 
 class Handler(socketserver.StreamRequestHandler):

@@ -17,7 +17,7 @@ from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl
 from ansible_collections.clms.update.plugins.module_utils.adapters.probe import wait_healthy
-from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import wanted_release
+from ansible_collections.clms.update.plugins.module_utils.adapters.supply import supply
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, Record
 from ansible_collections.clms.update.plugins.module_utils.phases.health_check import place_of
 from ansible_collections.clms.update.plugins.module_utils.phases.open import restore_restart
@@ -71,7 +71,8 @@ class Ours:
 
     def image(self, version: str, service: str) -> str:
         """The reference by which a release's image is pulled."""
-        image = wanted_release(self.school, version).image(service, self.engine.architecture())
+        architecture = self.engine.architecture()
+        image = supply(self.school, version, architecture).release.image(service, architecture)
         return f"{self.school.registry}/{image.repository}@{image.digest}"
 
     def slot(self) -> Slot:

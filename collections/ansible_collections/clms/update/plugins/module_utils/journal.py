@@ -186,6 +186,11 @@ class Journal:
         found = self.file.select(f"SELECT content FROM slots WHERE state IN ({marks}) ORDER BY run", *states)  # noqa: S608
         return [Slot.from_dict(json.loads(row[0])) for row in found]
 
+    def slot_called(self, name: str) -> Slot | None:
+        """The slot with this name, in whatever state."""
+        found = self.file.select("SELECT content FROM slots WHERE name = ?", name)
+        return Slot.from_dict(json.loads(found[0][0])) if found else None
+
     def opening_run(self, slot: Slot) -> int:
         """The run that made ``slot`` serve most recently: the one that built it, or one that went back to it."""
         ((run,),) = self.file.select("SELECT MAX(run) FROM commits WHERE slot = ?", slot.name)

@@ -9,6 +9,8 @@ from typing import Any
 
 from . import lock
 from .adapters.backup_store import backups_in
+from .adapters.offline import look_for_files, releases_here
+from .adapters.supply import architecture_here, supply
 from .adapters.vendor import newest, store_of
 from .errors import ClmsError
 from .journal import Journal, RunRow
@@ -17,7 +19,6 @@ from .plan import kind_word
 from .release import Release
 from .school import School, parse_school
 from .status import describe_run, done_phases, progress_of
-from .trust import TrustStore
 
 UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore")
 
@@ -83,36 +84,52 @@ def last_durations(journal: Journal, row: RunRow) -> dict[str, float]:
 
 
 def check(school: School) -> dict[str, Any]:
-    """Ask the release server for the newest release of the school's channel.
+    """Ask the release server for the newest release of the school's channel, and look for files of the vendor.
 
     :returns: ``updateAvailable``, ``currentVersion``, ``latestVersion``, ``updateInfo`` (original design, 3.1),
-        ``message`` for people, and ``blocked``: why the newest release cannot be installed right now, or None
+        ``message`` for people, ``blocked``: why the newest release cannot be installed right now, or None,
+        ``files``: see :func:`files`, and ``offline``: why the release server could not be asked, where a file speaks
+        for the release in its place, or None
     :raises ClmsError: a TRUST_, SERVER_ or RELEASE_ code
     """
     journal = Journal(school.home)
     try:
         slot = journal.slot("current")
-        store = store_of(school)
-        store.refresh()
-        entry = newest(store.releases(), school.trust.channel)
-        journal.event("UPDATE_CHECKED", f"Newest release: {entry.version if entry else 'none'}.")
         current = slot.version if slot else None
-        if entry is None or entry.version.text == current:
+        for problem in look_for_files(school):
+            journal.event("FILE_REFUSED", str(problem))
+        try:
+            found = supply(school, None, architecture_here())
+        except ClmsError as error:
+            if error.code != "RELEASE_UNKNOWN":
+                raise
+            found = None
+        latest = found.release.version.text if found else None
+        journal.event("UPDATE_CHECKED", f"Newest release: {latest or 'none'}.")
+        more = {
+            "files": files(school),
+            "offline": found.away.as_dict() if found and found.away else None,
+        }
+        if found is None or latest == current:
             message = f"Version {current} is the newest." if current else "The vendor has published no release."
-            return _answer(False, current, entry.version.text if entry else None, None, message, None)
-        release = store.release(entry.version.text)
+            if more["offline"]:
+                message = f"There is no fresh news. {message.rstrip('.')} that this server knows of."
+            return _answer(False, current, latest, None, message, None) | more
+        release = found.release
         blocked = None
         try:
             check_release(release, slot, "update")
         except ClmsError as error:
             if error.code == "RELEASE_OLDER":
                 message = f"Version {current} is newer than what the vendor offers."
-                return _answer(False, current, entry.version.text, None, message, None)
+                return _answer(False, current, latest, None, message, None) | more
             blocked = error.as_dict()
         journal.event_once("UPDATE_AVAILABLE", f"Version {release.version} is available.")
         runs = f"version {current} is running" if current else "CLMS is not installed yet"
         message = f"Version {release.version} is available; {runs}."
-        return _answer(True, current, release.version.text, update_info(release), message, blocked)
+        if found.bundle is not None:
+            message += f" It is on this server already, in the file {found.bundle.name}."
+        return _answer(True, current, latest, update_info(release), message, blocked) | more
     finally:
         journal.close()
 
@@ -158,9 +175,28 @@ def update_info(release: Release) -> dict[str, Any]:
     }
 
 
-def releases(store: TrustStore) -> list[dict[str, Any]]:
-    """What the vendor lists, as last verified: ``version``, ``sequence``, ``channel``."""
-    return [{"version": e.version.text, "sequence": e.sequence, "channel": e.channel} for e in store.releases()]
+def releases(school: School) -> list[dict[str, Any]]:
+    """What this school knows of, by sequence: ``version``, ``sequence``, ``channel``, and whether it was ``listed`` by
+    the release server when that was last asked, or is in a ``file`` on this server (or None).
+    """
+    listed = {entry.version.text: (entry.sequence, entry.channel) for entry in store_of(school).releases()}
+    here = {found.release.version.text: found for found in releases_here(school)}
+    found = {version: (o.release.sequence, o.release.channel) for version, o in here.items()} | listed
+    return [
+        {
+            "version": version,
+            "sequence": sequence,
+            "channel": channel,
+            "listed": version in listed,
+            "file": here[version].path.name if version in here else None,
+        }
+        for version, (sequence, channel) in sorted(found.items(), key=lambda item: item[1])
+    ]
+
+
+def files(school: School) -> list[dict[str, Any]]:
+    """The files of the vendor that were taken in; see :meth:`.offline.Offline.as_dict`."""
+    return [found.as_dict() for found in releases_here(school)]
 
 
 def history(journal: Journal, *, limit: int = 100) -> list[dict[str, Any]]:

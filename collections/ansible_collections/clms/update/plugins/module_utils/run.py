@@ -69,9 +69,17 @@ class Context:
     @cached_property
     def new(self) -> Slot:
         """The slot that this run builds (B)."""
-        slot = Slot.from_dict(self.run.result("preflight")["slot"])
-        loaded: dict[str, str] = self.run.result("image_pull").get("loaded", {})
-        return slot.with_images(loaded)
+        planned = Slot.from_dict(self.run.result("preflight")["slot"])
+        return self.journal.slot_called(planned.name) or planned
+
+    def use_images(self, images: dict[str, str]) -> None:
+        """Have slot B use images that the engine knows by another name than was planned.
+
+        :param images: service -> what the engine is asked for
+        """
+        changed = self.new.with_images(images)
+        self.journal.set_slot(changed, "candidate")
+        self.__dict__["new"] = changed  # where `cached_property` keeps it
 
     @cached_property
     def release(self) -> Release:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from .vendor import newest, store_of
 
 AWAY = frozenset({"SERVER_UNREACHABLE", "TRUST_EXPIRED"})
 """What an update does not fail for when a bundle has the release: there is no news, or none that still counts."""
+
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def architecture_here() -> str:
+    """This server's architecture, as image indexes name it."""
+    machine = platform.machine()
+    return _ARCHITECTURES.get(machine, machine)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ except ImportError:
     pass  # the module says so before it comes here
 
 from ..adapters.bundle_file import Bundle
-from ..adapters.engine import Engine
+from ..adapters.engine import Engine, engine_errors
 from ..adapters.image_archive import load_stream
 from ..adapters.pipes import ArchiveError
 from ..bundle import BundleError, image_member
@@ -26,6 +26,7 @@ from ..release import Release
 from ..run import Context
 from ..secret_file import read_credentials
 from ..slots import Slot
+from .prepare import prepare
 
 _TRIES = 4
 
@@ -53,7 +54,11 @@ def work(context: Context) -> dict[str, Any]:
         if found != service.image:
             loaded[name] = found
     if loaded:
-        context.journal.set_slot(context.new.with_images(loaded), "candidate")
+        context.use_images(loaded)
+    if context.run.row.kind in ("update", "update_images"):
+        # whoever tidies this server up now (`docker image prune --all`) leaves alone what a container is made of
+        with engine_errors("CONTAINER_FAILED"):
+            prepare(context)
     return {"pulled": pulled, "present": present, "loaded": loaded}
 
 

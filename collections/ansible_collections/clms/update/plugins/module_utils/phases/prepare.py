@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Making the parts of a slot that can be made while the old version still serves.
 
-No phase of its own: `drain` calls it before it closes CLMS, so that the closed time is as short as it can be;
-an installation and a restore, which have nothing to keep serving, call it in `slot`.
+No phase of its own: `image_pull` calls it, so that no image is removed as unused, and the phases that need the parts
+call it again, in case somebody has removed some. An installation and a restore, which have nothing to keep serving,
+call it in `slot`.
 """
 
 from __future__ import annotations

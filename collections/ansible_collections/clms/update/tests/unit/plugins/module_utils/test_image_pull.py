@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.phases import image_pull
-from ansible_collections.clms.update.plugins.module_utils.phases.image_pull import explain_pull, is_present
+from ansible_collections.clms.update.plugins.module_utils.phases.image_pull import explain_pull, found_as
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
@@ -71,7 +71,16 @@ def test_an_image_counts_with_the_signed_layers_only(
     layers = list(release.image("backend", "amd64").layers) if found == "signed" else found
     if layers is not None:
         engine.images[new.services[service].image] = {"RootFS": {"Layers": layers}}
-    assert is_present(engine, new, release, service, "amd64") is present
+    found = found_as(engine, new, release, service, "amd64")
+    assert found == (new.services[service].image if present else None)
+
+
+@pytest.mark.parametrize("layers", ["signed", "others"])
+def test_an_image_that_was_loaded_goes_by_its_configuration(engine: Any, new: Slot, layers: str) -> None:
+    signed = new.parsed_release().image("backend", "amd64")
+    engine.images[signed.config] = {"RootFS": {"Layers": list(signed.layers) if layers == "signed" else []}}
+    found = found_as(engine, new, new.parsed_release(), "backend", "amd64")
+    assert found == (signed.config if layers == "signed" else None)
 
 
 class Registry:
@@ -95,6 +104,14 @@ class Registry:
         self.engine.images[reference] = {"RootFS": {"Layers": list(self.layers[reference])}}
 
 
+@pytest.fixture(autouse=True)
+def held(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Slots whose containers were made, so that their images are in use."""
+    made: list[str] = []
+    monkeypatch.setattr(image_pull, "prepare", lambda context: made.append(context.new.name))
+    return made
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that were waited between two attempts."""
@@ -110,8 +127,20 @@ def test_only_what_is_missing_is_pulled(begin: Callable[..., Context], engine: A
     assert image_pull.work(context) == {
         "pulled": [services["backend"].image, services["frontend"].image],
         "present": [services["mysql"].image, services["redis"].image],
+        "loaded": {},
     }
     assert image_pull.work(context)["pulled"] == []
+
+
+@pytest.mark.parametrize(("kind", "names"), [("update", ["r2"]), ("update_images", ["r2"]), ("install", [])])
+def test_what_was_pulled_is_in_use(
+    begin: Callable[..., Context], engine: Any, held: list[str], kind: str, names: list[str]
+) -> None:
+    context = begin("update" if kind == "install" else kind, phase="image_pull")
+    engine.pull = Registry(context).pull
+    context.run.use(kind=kind, phases=context.run.row.phases, version="1.0.1", from_version=None)
+    image_pull.work(context)
+    assert held == names
 
 
 def test_an_unreachable_registry_is_asked_again(begin: Callable[..., Context], engine: Any, waits: list[float]) -> None:

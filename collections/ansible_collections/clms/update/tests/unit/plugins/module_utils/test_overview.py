@@ -133,10 +133,11 @@ def test_newest(entries: list[tuple[str, int, str]], channel: str, expected: str
 @pytest.mark.parametrize(("asked", "given"), [(None, "1.0.2"), ("1.0.1", "1.0.1"), ("9.9.9", None)])
 def test_the_release_that_was_asked_for(school: School, store: TrustStore, asked: str | None, given: str) -> None:
     if given:
-        assert vendor_adapter.wanted_release(school, asked).version.text == given
+        found = supply(school, asked, "amd64")
+        assert (found.release.version.text, found.bundle, found.away) == (given, None, None)
         return
     with pytest.raises(ClmsError) as caught:
-        vendor_adapter.wanted_release(school, asked)
+        supply(school, asked, "amd64")
     assert caught.value.code == "RELEASE_UNKNOWN"
 
 

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils import run as run_module
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import Manifest
+from ansible_collections.clms.update.plugins.module_utils.adapters.supply import Supply
 from ansible_collections.clms.update.plugins.module_utils.disk import Mount
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.gate_config import DEFINITION, definition
@@ -91,7 +92,7 @@ def world(
 
     engine.add("linden-gate", labels={DEFINITION: json.dumps(definition(school.gate))})
     monkeypatch.setattr(run_module, "Engine", lambda: engine)
-    monkeypatch.setattr(preflight, "wanted_release", lambda school, version: parse_release(found.release))
+    monkeypatch.setattr(preflight, "supply", lambda *_: Supply(parse_release(found.release), None))
     monkeypatch.setattr(preflight, "database_of", lambda *_, **__: Database())
     monkeypatch.setattr(preflight, "GateControl", Gate)
     monkeypatch.setattr(preflight, "run_smoke", run_smoke)
