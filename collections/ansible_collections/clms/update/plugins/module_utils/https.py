@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ with suppress(ImportError):  # modules say so: module_end.require_libraries
 CHUNK = 64 * 1024
 RATE_GRACE = 20.0
 """Seconds after the first byte from which on the average rate is looked at."""
+_ABOUT_TIME = (9, 10)
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
 class HttpsError(Exception):
@@ -180,7 +183,9 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
     while inner := cause.__cause__ or cause.__context__:
         cause = inner
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({cause.verify_message})"
+        # a certificate is wrong about the time less often than a server is
+        clock = f"; this server's clock says {date.today()}" if cause.verify_code in _ABOUT_TIME else ""
+        return f"its certificate is not trusted ({cause.verify_message}){clock}"
     if isinstance(error, urllib3.exceptions.ProtocolError):
         return "the connection broke before the answer was complete"
     if isinstance(cause, OSError) and cause.strerror:

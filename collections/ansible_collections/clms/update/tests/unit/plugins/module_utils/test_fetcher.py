@@ -8,8 +8,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,15 @@ from ansible_collections.clms.update.plugins.module_utils.https import RATE_GRAC
 BODY = b"x" * 100_000
 
 
-def self_signed(path: Path) -> Path:
-    """A certificate for 127.0.0.1 with its key; it is its own authority."""
+def self_signed(path: Path, *, begins: timedelta = timedelta(hours=-1)) -> Path:
+    """A certificate for 127.0.0.1 with its key, valid for two hours; it is its own authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_before(now + begins)
+        .not_valid_after(now + begins + timedelta(hours=2))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -113,8 +113,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return self_signed(tmp_path_factory.mktemp("tls") / "server.pem")
 
 
-@pytest.fixture(scope="module")
-def server(certificate: Path) -> Iterator[str]:
+@contextmanager
+def serving(certificate: Path) -> Iterator[str]:
+    """A server with this certificate; its address."""
+
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
@@ -130,6 +132,12 @@ def server(certificate: Path) -> Iterator[str]:
         yield f"https://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(certificate: Path) -> Iterator[str]:
+    with serving(certificate) as address:
+        yield address
 
 
 @pytest.fixture
@@ -185,6 +193,19 @@ def test_an_unknown_certificate_authority(server: str, tmp_path: Path) -> None:
     for ca_file in (other, None):
         with closing(HttpsClient(ca_file=ca_file)) as client, pytest.raises(HttpsError, match="not trusted"):
             client.get(f"{server}/good", {}, 10)
+
+
+@pytest.mark.parametrize(
+    "begins", [pytest.param(timedelta(days=300), id="not yet valid"), pytest.param(timedelta(days=-300), id="expired")]
+)
+def test_a_certificate_of_another_time_points_to_the_clock(tmp_path: Path, begins: timedelta) -> None:
+    certificate = self_signed(tmp_path / "server.pem", begins=begins)
+    with (
+        serving(certificate) as address,
+        closing(HttpsClient(ca_file=certificate)) as client,
+        pytest.raises(HttpsError, match=rf"not trusted .*clock says {date.today()}"),
+    ):
+        client.get(f"{address}/good", {}, 10)
 
 
 def test_another_host_name(server: str, client: HttpsClient) -> None:
