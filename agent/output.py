@@ -147,7 +147,9 @@ def list_text(answer: dict[str, Any]) -> str:
         )
         for r in answer["releases"]
     ]
-    return table(("version", "channel", "where", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
+    return (
+        table(("version", "channel", "where", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
+    )
 
 
 def import_text(file: dict[str, Any]) -> str:

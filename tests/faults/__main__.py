@@ -182,6 +182,7 @@ def main() -> int:
     try:
         stand.set_up_vendor()
         stand.publish(*VERSIONS, *(f"1.0.9-{name}" for name in BROKEN))
+        stand.bundle("1.0.1")
         fleet.make_template()
         measured, disks = prepare(fleet)
         cases = [*named(measured), *drawn(seed, options.random, measured["update"])]

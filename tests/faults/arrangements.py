@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -69,6 +70,15 @@ def network_cut(bench: Bench, stack: ExitStack) -> None:
     """There is no way to the vendor."""
     network_mended(bench, stack)
     injections.cut_network(bench, 0)
+
+
+def vendors_file(bench: Bench, stack: ExitStack) -> None:
+    """The vendor's file with the update lies in the school's folder for such files."""
+    folder = bench.school.folder / "updates"
+    shutil.copy(bench.fleet.stand.bundle("1.0.1"), folder)
+    code, answer = bench.school.command("check")
+    if code or not answer["files"]:
+        raise NoFault(f"the file was not taken in: {answer}")
 
 
 def vendor_in_a_mood(server: str, mood: str) -> Arrange:

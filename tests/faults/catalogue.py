@@ -139,6 +139,18 @@ def around_the_vendor() -> Iterator[Case]:
                 f"{server} {mood}", f"the vendor's {server} server {words}",
                 arrange=arrangements.vendor_in_a_mood(server, mood),
             )  # fmt: skip
+    for name, words, arrange in (
+        ("network cut before", "no way to the vendor from the beginning", arrangements.network_cut),
+        (
+            "registry error",
+            "the registry answers 500 to everything",
+            arrangements.vendor_in_a_mood("registry", "error"),
+        ),
+    ):
+        yield Case(
+            f"{name}, with the vendor's file", f"{words}, but the school has the vendor's file",
+            arrange=arrangements.all_of(arrangements.vendors_file, arrange), expected=frozenset({NEW}),
+        )  # fmt: skip
     yield Case("network cut before", "no way to the vendor from the beginning", arrange=arrangements.network_cut)
     case = Case("network cut: image_pull/pull before", "no way to the vendor from the first image on")
     yield replace(

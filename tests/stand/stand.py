@@ -231,6 +231,14 @@ class Stand:
             )
         self.release_tool("publish", "--to", self.vendor / "releases/repository")
 
+    def bundle(self, version: str) -> Path:
+        """The file with a release for schools without a network, as far as it was not made before."""
+        folder = self.vendor / "bundles"
+        file = folder / f"clms-{version}-amd64.zip"
+        if not file.exists():
+            self.release_tool("bundle", version, "--to", folder)
+        return file
+
     # the schools
 
     def school_folder(self, school: str) -> Path:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
-from agent import cli, runs
+from agent import cli, output, runs
 from agent.protocol import parse
 from agent.runner import Play
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
+from publisher.repository import Repository
 
 from .conftest import FakeRunner, ended
 
@@ -195,6 +197,37 @@ def test_history_and_events(
 def test_check_needs_an_installation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--json", "--config", str(folder)]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "NOT_INSTALLED"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK no bundle"], ids=["missing", "empty", "another file"])
+def test_import_of_what_is_no_bundle(
+    folder: Path, content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], vendor_root: Path
+) -> None:
+    path = tmp_path / "clms.zip"
+    if content is not None:
+        path.write_bytes(content)
+    assert cli.main(["import", str(path), "--json", "--config", str(folder)]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == ("BUNDLE_MISSING" if content is None else "BUNDLE_REFUSED")
+    assert str(path) in error["message"]
+
+
+def test_import_in_words() -> None:
+    text = output.import_text(
+        {"version": "1.0.1", "architecture": "amd64", "created": "2026-11-24T10:00:00Z", "file": "x", "size": 3 * 10**9}
+    )
+    assert "Version 1.0.1 is on this server now" in text
+    assert text.endswith("clms-update update --version 1.0.1")
+
+
+@pytest.fixture
+def vendor_root(folder: Path, tmp_path: Path) -> Path:
+    """The pinned root of a vendor."""
+    signer = CryptoSigner.generate_ed25519()
+    root = tmp_path / "secrets/root.json"
+    root.parent.mkdir(exist_ok=True)
+    root.write_bytes(Repository.create(tmp_path / "vendor", signer, signer).root_bytes())
+    return root
 
 
 @pytest.mark.parametrize(

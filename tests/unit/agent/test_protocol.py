@@ -45,6 +45,7 @@ def line(**fields: Any) -> bytes:
             {"clms_version": "1.0.1"},
         ),
         ({"verb": "cancel", "schedule": 3}, Request("cancel", schedule=3), {}),
+        ({"verb": "import", "file": "clms-1.0.1-amd64.zip"}, Request("import", file="clms-1.0.1-amd64.zip"), {}),
         ({"verb": "cancel", "run": 7, "schedule": None}, Request("cancel", run=7), {}),
     ],
     ids=lambda value: str(value)[:40],
@@ -56,6 +57,7 @@ def test_requests(fields: dict[str, Any], request_: Request, variables: dict[str
 
 NEEDED: dict[str, dict[str, Any]] = {
     "restore": {"backup": BACKUP}, "schedule": {"at": "tonight"}, "cancel": {"schedule": 1},
+    "import": {"file": "clms-1.0.1-amd64.zip"},
 }  # fmt: skip
 
 
@@ -80,7 +82,12 @@ def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
         b'{"verb": null}\n',
         b'{"verb": ["update"]}\n',
         b'{"verb": "shell"}\n',
+        b'{"verb": "import"}\n',
         b'{"verb": "import", "path": "/etc/shadow"}\n',
+        b'{"verb": "import", "file": "/etc/clms.zip"}\n',
+        b'{"verb": "import", "file": "../clms.zip"}\n',
+        b'{"verb": "import", "file": ".zip"}\n',
+        b'{"verb": "import", "file": "clms.tar"}\n',
         b'{"verb": "update", "version": 1}\n',
         b'{"verb": "update", "version": "1.0"}\n',
         b'{"verb": "update", "version": "{{ lookup(1) }}"}\n',
@@ -124,8 +131,8 @@ def test_noise(raw: bytes) -> None:
         parse(raw)
 
 
-FIELDS = ["version", "backup", "confirm", "what", "after", "follow", "at", "missed", "schedule", "run"]
-VALUES = ["1.0.1", BACKUP, "history", "schedule", "tonight", "skip", "2026-11-24T22:00"]
+FIELDS = ["version", "backup", "confirm", "what", "after", "follow", "at", "missed", "schedule", "run", "file"]
+VALUES = ["1.0.1", "clms.zip", BACKUP, "history", "schedule", "tonight", "skip", "2026-11-24T22:00"]
 
 
 @given(

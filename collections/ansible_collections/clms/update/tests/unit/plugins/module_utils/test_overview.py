@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils import lock, overview
+from ansible_collections.clms.update.plugins.module_utils.adapters import offline
+from ansible_collections.clms.update.plugins.module_utils.adapters import supply as supply_adapter
 from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
+from ansible_collections.clms.update.plugins.module_utils.adapters.supply import supply
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
@@ -29,7 +32,7 @@ Begin = Callable[..., Context]
 def store(make_store: Callable[..., TrustStore], monkeypatch: pytest.MonkeyPatch) -> TrustStore:
     """The vendor's metadata as this school knows it: 1.0.1 and 1.0.2 of the channel stable."""
     found = make_store()
-    for module in (overview, vendor_adapter):
+    for module in (overview, offline, supply_adapter, vendor_adapter):
         monkeypatch.setattr(module, "store_of", lambda school: found)
     return found
 
@@ -230,9 +233,9 @@ def test_history_newest_first(begin: Begin) -> None:
     assert [run["kind"] for run in overview.history(context.journal, limit=1)] == ["rollback"]
 
 
-def test_releases(store: TrustStore) -> None:
+def test_releases(school: School, store: TrustStore) -> None:
     store.refresh()
-    assert overview.releases(store) == [
-        {"version": "1.0.1", "sequence": 1, "channel": "stable"},
-        {"version": "1.0.2", "sequence": 2, "channel": "stable"},
+    assert overview.releases(school) == [
+        {"version": "1.0.1", "sequence": 1, "channel": "stable", "listed": True, "file": None},
+        {"version": "1.0.2", "sequence": 2, "channel": "stable", "listed": True, "file": None},
     ]

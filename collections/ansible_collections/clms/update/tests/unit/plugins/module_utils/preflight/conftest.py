@@ -14,8 +14,8 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils import run as run_module
-from ansible_collections.clms.update.plugins.module_utils.backup_manifest import Manifest
 from ansible_collections.clms.update.plugins.module_utils.adapters.supply import Supply
+from ansible_collections.clms.update.plugins.module_utils.backup_manifest import Manifest
 from ansible_collections.clms.update.plugins.module_utils.disk import Mount
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.gate_config import DEFINITION, definition
