@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +19,8 @@ from .errors import ClmsError
 
 with suppress(ImportError):  # modules say so: module_end.require_libraries
     import urllib3
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 CHUNK = 64 * 1024
 RATE_GRACE = 20.0
@@ -71,6 +75,7 @@ class HttpsClient:
         self,
         *,
         ca_file: Path | None = None,
+        pins: Collection[str] = (),
         connect_timeout: float = 10.0,
         read_timeout: float = 30.0,
         deadline: float = 3600.0,
@@ -79,15 +84,23 @@ class HttpsClient:
         """All times in seconds, the rate in bytes per second.
 
         :param ca_file: the only certificate authorities that are trusted; without it the system's
+        :param pins: the server's key has to be one of these, see :func:`pin_of`; without ``ca_file`` it is then no
+            matter who has certified it
         :raises ClmsError: CA_FILE
         """
         self._deadline = deadline
         self._minimum_rate = minimum_rate
         self._meter = Meter(deadline=deadline, minimum_rate=minimum_rate)
+        self._pins = frozenset(pins)
         try:
             context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
         except OSError as error:  # ssl.SSLError is one too
             raise ClmsError("CA_FILE", path=ca_file, detail=error.strerror or "it is no certificate") from None
+        if pins and ca_file is None:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            # the key is looked at right after the handshake, before anything is sent
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         context.sslsocket_class = self._metered_socket()
         self._pool = urllib3.PoolManager(
             num_pools=4,
@@ -102,6 +115,11 @@ class HttpsClient:
         client = self
 
         class MeteredSocket(ssl.SSLSocket):
+            def do_handshake(self, block: bool = False) -> None:
+                super().do_handshake(block)
+                if client._pins and pin_of(self.getpeercert(binary_form=True) or b"") not in client._pins:
+                    raise HttpsError("its key is none of those that this school knows")
+
             def recv_into(self, *args: Any, **kwargs: Any) -> int:
                 size = super().recv_into(*args, **kwargs)
                 client._meter.count(size)
@@ -162,6 +180,20 @@ class HttpsClient:
                     raise HttpsError(f"its answer is longer than {limit} bytes")
             lower = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, lower, bytes(body))
+
+
+def pin_of(certificate: bytes) -> str:
+    """The pin of a certificate's key: base64 of the SHA-256 of its SubjectPublicKeyInfo (RFC 7469, section 2.4).
+
+    :param certificate: DER
+    :raises HttpsError: when it is no certificate
+    """
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except ValueError:
+        raise HttpsError("it has no readable certificate") from None
+    digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    return base64.b64encode(digest).decode()
 
 
 def check_address(url: str) -> None:

@@ -114,6 +114,8 @@ class Trust:
     fingerprints: tuple[str, ...]
     """primary fingerprints that may sign packages"""
     ca_file: str | None
+    pins: tuple[str, ...]
+    """keys that the release server may have, at least two or none; see :func:`.https.pin_of`"""
     channel: str
 
 

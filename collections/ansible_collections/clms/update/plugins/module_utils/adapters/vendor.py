@@ -20,7 +20,7 @@ def store_of(school: School) -> TrustStore:
     :raises ClmsError: CA_FILE or SERVER_ADDRESS
     """
     trust = school.trust
-    client = HttpsClient(ca_file=Path(trust.ca_file) if trust.ca_file else None)
+    client = HttpsClient(ca_file=Path(trust.ca_file) if trust.ca_file else None, pins=trust.pins)
     return TrustStore(
         state=school.home / "trust",
         pinned_root=Path(trust.root_file),
