@@ -14,6 +14,7 @@ from typing import Any
 from .. import journal_file, lock
 from ..adapters import gate, slot_files
 from ..adapters.engine import Engine, engine_errors
+from ..adapters.files import write_atomically
 from ..adapters.slot_files import KeptSlot
 from ..errors import ClmsError
 from ..journal import Journal
@@ -24,6 +25,7 @@ from ..slots import Slot
 
 _STOP_SECONDS = 300
 """for containers of which it is not known how long they need: a database that is killed has to be repaired"""
+_KEPT_LINES = 1000
 
 
 def rebuild(home: Path, problem: str, *, wait_seconds: float) -> str:
@@ -125,9 +127,10 @@ def _begin_anew(journal: Journal, number: int, chosen: KeptSlot, others: list[Sl
 
 
 def end_others(context: Context, slot: Slot) -> None:
-    """End everything of this school that is no part of ``slot``, whichever run it belonged to.
+    """End and remove everything of this school that is no part of ``slot``, whichever run it belonged to.
 
-    Containers of other slots are stopped only: a person may want to look at them, and the next run removes them.
+    The data of other slots stays until the next run, and what their containers have said is kept with this one's
+    evidence: a person may want to look at them.
     """
     engine, project = context.engine, context.school.project
     serving = {service.container for service in slot.services.values()}
@@ -144,6 +147,11 @@ def end_others(context: Context, slot: Slot) -> None:
             engine.set_restart(name, "no")
             if engine.is_running(name):
                 engine.stop(name, _STOP_SECONDS)
+            write_atomically(context.folder / f"{name}.log", engine.logs(name, lines=_KEPT_LINES))
+            engine.remove(name)
+        for network in engine.networks_by_label(project=project, purpose="slot"):
+            if network != slot.network:
+                engine.remove_network(network)
         for volume in engine.volumes_by_label(project=project, purpose="rehearsal"):
             engine.remove_volume(volume)
         for network in engine.networks_by_label(project=project, purpose="rehearsal"):

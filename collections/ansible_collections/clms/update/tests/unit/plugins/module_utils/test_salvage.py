@@ -217,8 +217,10 @@ def test_what_was_committed_serves(two: Context, world: Any, old: Slot, new: Slo
     )
     assert (folder / "journal.db").read_bytes() == b"\0" * 8192
     assert world.running() == {*containers(new), "linden-gate", "other-school"}
-    assert world.containers.keys() >= containers(old)  # a person may want to look at them
-    assert {world.state(name).restart_policy for name in containers(old)} == {"no"}
+    assert world.containers.keys().isdisjoint(containers(old))
+    # a person may want to look at what they said, and at their data
+    assert {path.stem for path in home.glob("runs/*/*.log")} == containers(old)
+    assert all(world.volume_path(volume) for volume in old.own_volumes(new))
     assert {world.state(name).restart_policy for name in containers(new)} == {"always"}
     assert "linden-rehearsal-x" not in world.containers
     assert gate_module.on_disk(home) == (True, {"linden-frontend-r2", "linden-mysql-r2"})
