@@ -2,7 +2,7 @@
 """Strict verification of a detached GPG signature.
 
 gpg's exit code is not enough: it is 0 for a signature by an expired or revoked key and for any key in the ring. So
-the ring holds nothing but the shipped key, and the decision is taken on gpg's status lines.
+the ring holds nothing but the vendor's key, and the decision is taken on gpg's status lines.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def verify_package(
 ) -> str:
     """Verify the detached signature of a release's package.
 
-    :param key: the vendor's public key as shipped (``vendor.asc``)
-    :param fingerprints: pinned primary fingerprints, see :meth:`.trust.TrustStore.fingerprints`
+    :param key: the vendor's public key, see :meth:`.trust.TrustStore.public_keys`
+    :param fingerprints: the primary fingerprints that may sign
     :returns: the primary fingerprint that signed
     :raises ClmsError: PACKAGE_SIGNATURE
     """

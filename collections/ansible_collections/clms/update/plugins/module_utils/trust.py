@@ -136,15 +136,7 @@ class TrustStore:
         target = self._target(entry.path)
         if target.length > MAX_BYTES:
             raise ClmsError("RELEASE_INVALID", version=version, detail="it is too large")
-        stored = self._state / "targets" / entry.path
-        data = _verified_bytes(stored, target)
-        if data is None:
-            with self._guarded():
-                self._download(target, stored)
-            data = _verified_bytes(stored, target)
-        if data is None:
-            raise ClmsError("TRUST_STORE", path=stored, detail="a file changed right after it was written")
-        release = parse_release(data)
+        release = parse_release(self._kept(target)[1])
         if (release.version, release.sequence, release.channel) != (entry.version, entry.sequence, entry.channel):
             raise ClmsError("RELEASE_INVALID", version=version, detail="it differs from the entry in the signed list")
         return release
@@ -162,7 +154,7 @@ class TrustStore:
             self.refresh()
         version, path = release.version, release.package.path
         target = self._target(path)
-        signature = self._target(f"{path}.sig")
+        signature = self._signature(path)
         if (target.length, target.hashes.get("sha256")) != (release.package.size, release.package.sha256):
             raise ClmsError(
                 "PACKAGE_CORRUPT", version=version, detail="release and signed list name different packages"
@@ -182,6 +174,15 @@ class TrustStore:
         root = self._local_root()
         keys = (root.keys[keyid] for keyid in root.roles[Targets.type].keyids)
         return frozenset(key.keyid.upper() for key in keys if key.scheme.startswith("pgp+"))
+
+    def public_keys(self) -> dict[str, Path]:
+        """The public key of each of the :meth:`fingerprints`, in a verified file of its own below the store's folder.
+
+        :raises ClmsError: as :meth:`refresh`
+        """
+        if self._updater is None:
+            self.refresh()
+        return {name: self._kept(self._target(f"keys/{name}.asc"))[0] for name in sorted(self.fingerprints())}
 
     def _pinned_bytes(self) -> bytes:
         try:
@@ -213,12 +214,36 @@ class TrustStore:
         with self._guarded():
             return _verified(path, Targets, root)
 
+    def _signature(self, package: str) -> TargetFile:
+        """The signature of a package by a key of the newest trusted root.
+
+        Beside the newest key's lie those of keys before it: while a change of keys is being published, a school may
+        see the new list already and the new root not yet.
+        """
+        targets = self._local_targets()
+        for fingerprint in sorted(self.fingerprints()):
+            if targets is not None and (found := targets.targets.get(f"{package}.{fingerprint}.sig")):
+                return found
+        return self._target(f"{package}.sig")
+
     def _target(self, path: str) -> TargetFile:
         targets = self._local_targets()
         target = None if targets is None else targets.targets.get(path)
         if target is None:
             raise ClmsError("TRUST_REFUSED", detail=f"the signed list names no file {path}")
         return target
+
+    def _kept(self, target: TargetFile) -> tuple[Path, bytes]:
+        """A small target, fetched unless it is in the store: where it lies, and the very bytes that were checked."""
+        stored = self._state / "targets" / target.path
+        data = _verified_bytes(stored, target)
+        if data is None:
+            with self._guarded():
+                self._download(target, stored)
+            data = _verified_bytes(stored, target)
+        if data is None:
+            raise ClmsError("TRUST_STORE", path=stored, detail="a file changed right after it was written")
+        return stored, data
 
     def _download(self, target: TargetFile, local: Path) -> None:
         """Fetch to a temporary name, verify, then rename: a file under its own name is always a verified one."""

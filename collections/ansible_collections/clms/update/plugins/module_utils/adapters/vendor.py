@@ -51,21 +51,25 @@ def wanted_release(school: School, version: str | None) -> Release:
 
 
 def fetch_package(school: School, release: Release, folder: Path) -> tuple[Path, str]:
-    """Download the release's package and verify both of its signatures.
+    """Download the release's package and verify both of its signatures, by keys that the newest trusted root names.
 
     :returns: the package and the primary fingerprint of the key that signed it
     :raises ClmsError: PACKAGE_CORRUPT, PACKAGE_SIGNATURE, or as :func:`wanted_release`
     """
     store = store_of(school)
     package = store.package(release, folder)
-    signer = verify_package(
-        version=release.version,
-        package=package,
-        signature=package.with_name(package.name + ".sig"),
-        key=Path(school.trust.vendor_key_file),
-        fingerprints=school.trust.fingerprints,
-    )
-    return package, signer
+    signature = package.with_name(package.name + ".sig")
+    refusal = ClmsError("PACKAGE_SIGNATURE", version=release.version, detail="the root of trust names no GPG key")
+    for name, key in store.public_keys().items():  # each alone in gpg's ring
+        try:
+            signer = verify_package(
+                version=release.version, package=package, signature=signature, key=key, fingerprints={name}
+            )
+        except ClmsError as error:
+            refusal = error
+        else:
+            return package, signer
+    raise refusal
 
 
 def registry_of(school: School) -> Registry:
