@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.release import Release, parse_release
 
 from .images import engine, inspect
-from .keys import sign_file
+from .keys import signing_errors
 from .repository import Repository
 from .vendor import Vendor, as_json, sync_folder
 
@@ -35,12 +35,21 @@ Content = bytes | Path
 
 
 def make_bundle(
-    vendor: Vendor, version: str, destination: Path, *, architecture: str, online: Signer, now: datetime | None = None
+    vendor: Vendor,
+    version: str,
+    destination: Path,
+    *,
+    architecture: str,
+    offline: Signer,
+    online: Signer,
+    now: datetime | None = None,
 ) -> Path:
     """Write the bundle of a signed release.
 
     :param destination: folder for it; made where it is missing
     :param architecture: of the images that go into it; the engine here has them
+    :param offline: signs the bundle, as it signs the list of targets
+    :param online: signs the snapshot and the timestamp in it
     :returns: the file
     :raises ClmsError: RELEASE_UNKNOWN, RELEASE_ARCHITECTURE, RELEASE_IMAGE_MISSING, ENGINE_UNREACHABLE,
         SIGNING_FAILED, VENDOR_HOME or PUBLISH_FAILED
@@ -63,7 +72,7 @@ def make_bundle(
             contents = _contents(release, architecture, now or datetime.now(UTC), members)
             unsigned = Path(folder) / "unsigned.zip"
             _write(unsigned, {bundle.CONTENTS: contents, **members})
-            _sign(vendor, unsigned)
+            _seal(unsigned, repository.later_roots(), offline)
             target_file = destination / bundle.parse_contents(contents).name
             unsigned.replace(target_file)
             sync_folder(destination)
@@ -142,14 +151,18 @@ def _copy(content: Content, member: IO[bytes]) -> None:
         shutil.copyfileobj(file, member, 1 << 20)
 
 
-def _sign(vendor: Vendor, path: Path) -> None:
-    """Put the signature into the comment; see :mod:`.bundle` of the collection for what it is over."""
+def _seal(path: Path, roots: Sequence[bytes], offline: Signer) -> None:
+    """Put the signature into the comment; see :mod:`.bundle` of the collection for what it is over.
+
+    :raises ClmsError: SIGNING_FAILED
+    """
     with path.open("r+b") as file:
         # the end record ends with the length of the comment, which is empty so far
         file.truncate(path.stat().st_size - 2)
-    signature = sign_file(vendor.gpg_home, vendor.fingerprint, path).read_bytes()
-    comment = bundle.comment(signature)
-    with path.open("ab") as file:
+        statement = bundle.statement(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
+        with signing_errors():
+            signature = offline.sign(statement).to_dict()
+        comment = bundle.comment(bundle.Seal(signature, tuple(root.decode() for root in roots)))
         file.write(bundle.length_field(comment) + comment)
         file.flush()
         os.fsync(file.fileno())

@@ -21,6 +21,7 @@ from .bundle import make_bundle
 from .publish import publish
 from .release import build, sign
 from .repository import Repository
+from .rotation import key_target, rotate_gpg_key, rotate_online_key
 from .vendor import Vendor, locked, write_file
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -61,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _init(options: argparse.Namespace) -> dict[str, Any]:
     home: Path = options.home
-    if options.gpg_home is not None and options.gpg_key is None and not options.gpg_home.is_dir():
-        raise ClmsError("VENDOR_HOME", path=home, detail=f"there is no GPG home {options.gpg_home}")
-    gpg_home = options.gpg_home or home / "gnupg"
+    gpg_home = _gpg_home(options) or home / "gnupg"
     keys.check_gpg_home(gpg_home)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +80,7 @@ def _init(options: argparse.Namespace) -> dict[str, Any]:
             vendor = Vendor(home, options.name, gpg_home, fingerprint)
             offline = keys.gpg_signer(gpg_home, fingerprint)
             online = keys.create_online_signer(vendor.online_key)
-            repository = Repository.create(vendor.repository, offline, online)
+            repository = Repository.create(vendor.repository, offline, online, [key_target(gpg_home, fingerprint)])
             write_file(vendor.public_key, keys.export_public_key(gpg_home, fingerprint))
             write_file(vendor.root, repository.root_bytes())
             vendor.save()
@@ -145,8 +144,12 @@ def _refresh(options: argparse.Namespace) -> dict[str, Any]:
     repository = Repository(vendor.repository)
     with locked(vendor.home):
         try:
-            offline = keys.gpg_signer(vendor.gpg_home, vendor.fingerprint) if options.all else None
-            repository.refresh(keys.online_signer(vendor.online_key), offline)
+            online = keys.online_signer(vendor.online_key)
+            if options.all:
+                offline = keys.gpg_signer(vendor.gpg_home, vendor.fingerprint)
+                repository.refresh(online, offline, [key_target(vendor.gpg_home, vendor.fingerprint)])
+            else:
+                repository.refresh(online)
         finally:
             _end_own_agent(vendor.home, vendor.gpg_home)
     return {"expires": repository.expires()}
@@ -156,11 +159,49 @@ def _bundle(options: argparse.Namespace) -> dict[str, Any]:
     vendor = Vendor.load(options.home)
     with locked(vendor.home):
         try:
-            online = keys.online_signer(vendor.online_key)
-            path = make_bundle(vendor, options.version, options.to, architecture=options.architecture, online=online)
+            path = make_bundle(
+                vendor,
+                options.version,
+                options.to,
+                architecture=options.architecture,
+                offline=keys.gpg_signer(vendor.gpg_home, vendor.fingerprint),
+                online=keys.online_signer(vendor.online_key),
+            )
         finally:
             _end_own_agent(vendor.home, vendor.gpg_home)
     return {"bundle": str(path), "size": path.stat().st_size}
+
+
+def _rotate_keys(options: argparse.Namespace) -> dict[str, Any]:
+    if options.online and (options.gpg_home or options.gpg_key):
+        options.usage("argument --online: not allowed with --gpg-home or --gpg-key")
+    vendor = Vendor.load(options.home)
+    gpg_home = _gpg_home(options)
+    if gpg_home:
+        keys.check_gpg_home(gpg_home)
+    with locked(vendor.home):
+        try:
+            if options.online:
+                rotate_online_key(vendor)
+            else:
+                vendor = rotate_gpg_key(vendor, gpg_home, options.gpg_key)
+        finally:
+            if (own := vendor.home / "gnupg").is_dir():  # either key may be in there
+                keys.end_agent(own)
+    repository = Repository(vendor.repository)
+    return {"fingerprint": vendor.fingerprint, "root": str(vendor.root), "expires": repository.expires()}
+
+
+def _disable(options: argparse.Namespace) -> dict[str, Any]:
+    vendor = Vendor.load(options.home)
+    with locked(vendor.home):
+        try:
+            offline = keys.gpg_signer(vendor.gpg_home, vendor.fingerprint)
+            online = keys.online_signer(vendor.online_key)
+            unlisted = Repository(vendor.repository).withdraw(options.version, offline, online)
+        finally:
+            _end_own_agent(vendor.home, vendor.gpg_home)
+    return {"version": options.version, "unlisted": unlisted}
 
 
 def _list(options: argparse.Namespace) -> dict[str, Any]:
@@ -169,7 +210,15 @@ def _list(options: argparse.Namespace) -> dict[str, Any]:
     for entry in repository.releases():
         release = json.loads(repository.read(f"releases/{entry['version']}.json"))
         releases.append({**entry, "date": release["releaseDate"], "critical": release["critical"]})
-    return {"releases": releases, "expires": repository.expires()}
+    withdrawn = [entry["version"] for entry in repository.withdrawn()]
+    return {"releases": releases, "withdrawn": withdrawn, "expires": repository.expires()}
+
+
+def _gpg_home(options: argparse.Namespace) -> Path | None:
+    gpg_home: Path | None = options.gpg_home
+    if gpg_home is not None and options.gpg_key is None and not gpg_home.is_dir():
+        raise ClmsError("VENDOR_HOME", path=options.home, detail=f"there is no GPG home {gpg_home}")
+    return gpg_home
 
 
 def _end_own_agent(home: Path, gpg_home: Path) -> None:
@@ -239,6 +288,15 @@ def _parser() -> argparse.ArgumentParser:
     bundled.add_argument("version", metavar="VERSION")
     bundled.add_argument("--to", type=_absolute, required=True, metavar="DIR")
     bundled.add_argument("--architecture", default="amd64", help="of the images (default: %(default)s)")
+
+    rotated = add("rotate-keys", _rotate_keys, "Go over to another key, or finish that after an interruption.")
+    rotated.add_argument("--gpg-home", type=_absolute, metavar="DIR", help="GPG home of the other key")
+    rotated.add_argument("--gpg-key", metavar="FINGERPRINT", help="an existing key there, instead of a new one")
+    rotated.add_argument("--online", action="store_true", help="only the key that signs snapshot and timestamp")
+    rotated.set_defaults(usage=rotated.error)
+
+    disabled = add("disable", _disable, "Withdraw a release: schools do not see it any more.")
+    disabled.add_argument("version", metavar="VERSION")
 
     add("list", _list, "List the signed releases and when the metadata expires.")
     return parser

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from securesystemslib.signer import CryptoSigner, GPGSigner, Signer
 from tuf.api.exceptions import RepositoryError
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.gpg import verify_package
 from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
 
 from .settings import GPG_TIMEOUT
@@ -68,7 +70,7 @@ def create_gpg_key(gpg_home: Path, name: str) -> str:
     with signing_errors():
         gpg_home.mkdir(mode=0o700, exist_ok=True)
         unprotected = ("--pinentry-mode", "loopback", "--passphrase", "")
-        made = ("--quick-generate-key", name, "ed25519", "sign", "never")
+        made = ("--yes", "--quick-generate-key", name, "ed25519", "sign", "never")  # also beside one of the same name
         status = _gpg(gpg_home, "--status-fd", "1", *unprotected, *made)
         created = re.search(r"^\[GNUPG:\] KEY_CREATED P ([0-9A-F]{40})$", status, re.MULTILINE)
         if not created:
@@ -139,16 +141,19 @@ def online_signer(path: Path) -> Signer:
         return CryptoSigner(load_pem_private_key(content, None))
 
 
-def sign_file(gpg_home: Path, fingerprint: str, path: Path) -> Path:
-    """Make the detached signature ``<path>.sig``.
+def sign_package(gpg_home: Path, fingerprint: str, package: Path, *, version: str) -> bytes:
+    """The detached signature of a package, which has passed the check that schools make.
 
-    :raises ClmsError: SIGNING_FAILED
+    :raises ClmsError: SIGNING_FAILED, PACKAGE_SIGNATURE
     """
-    signature = path.with_name(path.name + ".sig")
-    with signing_errors():
-        arguments = ("--local-user", f"{fingerprint}!", "--digest-algo", "SHA512", "--output", str(signature))
-        _gpg(gpg_home, "--yes", *arguments, "--detach-sign", str(path))
-    return signature
+    with tempfile.TemporaryDirectory(prefix="clms-sign-") as folder:
+        key, signature = Path(folder, "key.asc"), Path(folder, "signature")
+        key.write_bytes(export_public_key(gpg_home, fingerprint))
+        with signing_errors():
+            arguments = ("--local-user", f"{fingerprint}!", "--digest-algo", "SHA512", "--output", str(signature))
+            _gpg(gpg_home, *arguments, "--detach-sign", str(package))
+        verify_package(version=version, package=package, signature=signature, key=key, fingerprints={fingerprint})
+        return signature.read_bytes()
 
 
 def end_agent(gpg_home: Path) -> None:

@@ -14,9 +14,10 @@ from .vendor import write_file
 
 
 def publish(source: Path, destination: Path) -> list[str]:
-    """Copy what is new, so that a client sees the old state or the new one at every instant.
+    """Copy what is new, so that a client sees a state that verifies at every instant.
 
-    Files come first, then root, targets and snapshot metadata, and the timestamp, which leads to all of them, last.
+    Files come first, then targets and snapshot metadata, then the timestamp, which leads to all of them. A root that
+    names another key follows the timestamp that was made with it, which the keys before and after it have signed.
     Nothing is removed: a client may be in the middle of the old state.
 
     :returns: the paths that were written; empty when everything was there
@@ -28,25 +29,39 @@ def publish(source: Path, destination: Path) -> list[str]:
         raise ClmsError("PUBLISH_FAILED", path=destination, detail=detail)
     written = []
     try:
-        for path in _in_order(source):
-            copy = destination / path
+        for path, name in _in_order(source, destination):
+            copy = destination / name
             data = (source / path).read_bytes()
             if copy.is_file() and copy.read_bytes() == data:
                 continue
             copy.parent.mkdir(parents=True, exist_ok=True)
             write_file(copy, data)
-            written.append(path.as_posix())
+            written.append(name.as_posix())
     except OSError as error:
         raise ClmsError("PUBLISH_FAILED", path=destination, detail=error.strerror) from None
     return written
 
 
-def _in_order(source: Path) -> Iterator[Path]:
+def _in_order(source: Path, destination: Path) -> Iterator[tuple[Path, Path]]:
+    """What is copied, and under which name."""
+    metadata, timestamp = Path("metadata"), Path("metadata/timestamp.json")
     for path in sorted((source / "targets").rglob("*")):
         if path.is_file() and not path.name.startswith("."):
-            yield path.relative_to(source)
-    for role in ("root", "targets", "snapshot"):
-        for path in sorted((source / "metadata").iterdir()):
-            if re.fullmatch(rf"\d+\.{role}\.json", path.name):
-                yield path.relative_to(source)
-    yield Path("metadata/timestamp.json")
+            yield path.relative_to(source), path.relative_to(source)
+    for role in ("targets", "snapshot"):
+        for name in _versions(source / metadata, role):
+            yield metadata / name, metadata / name
+    for name in _versions(source / metadata, "root"):
+        bridge = metadata / name.replace("root", "timestamp")
+        if not (destination / metadata / name).exists() and (
+            timestamp_version(destination / timestamp) < timestamp_version(source / bridge)
+        ):
+            yield bridge, timestamp
+        yield metadata / name, metadata / name
+    yield timestamp, timestamp
+
+
+def _versions(metadata: Path, role: str) -> list[str]:
+    """The files of a role, oldest first: a client goes from one root to the next."""
+    found = (path.name for path in metadata.iterdir() if re.fullmatch(rf"\d+\.{role}\.json", path.name))
+    return sorted(found, key=lambda name: int(name.partition(".")[0]))

@@ -15,16 +15,16 @@ from securesystemslib.signer import Signer
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fields import FieldError, Fields
-from ansible_collections.clms.update.plugins.module_utils.gpg import verify_package
 from ansible_collections.clms.update.plugins.module_utils.registry import Registry
 from ansible_collections.clms.update.plugins.module_utils.release import FORMAT, PRODUCT, Release, parse_release
 from ansible_collections.clms.update.plugins.module_utils.secret_file import Credentials
 
 from . import settings
 from .images import LocalImage, engine, inspect, push, read_back
-from .keys import sign_file
+from .keys import sign_package
 from .package import pack, source_files
-from .repository import NewTarget, Repository
+from .repository import NewTarget, Repository, package_path
+from .rotation import key_target
 from .vendor import Vendor, as_json, write_file
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -114,7 +114,7 @@ def sign(
 
     :param address: ``host:port`` of the registry, as the Docker engine names it
     :raises ClmsError: RELEASE_NOT_BUILT, RELEASE_USED, RELEASE_IMAGE_MISSING, IMAGE_MISMATCH, PUSH_FAILED, REGISTRY_*,
-        SIGNING_FAILED, PACKAGE_SIGNATURE
+        SIGNING_FAILED, PACKAGE_SIGNATURE, ROTATION_UNFINISHED
     """
     staging = vendor.staging(version)
     package = staging / _package_name(version)
@@ -135,20 +135,13 @@ def sign(
                 entry = read_back(registry, image, repository=name, digest=digest)
                 release["services"][service]["images"][image.architecture] = entry
     parsed = parse_release(release)
-    signature = sign_file(vendor.gpg_home, vendor.fingerprint, package)
-    # what schools will do, with what schools have: a key mix-up shows here
-    verify_package(
-        version=version,
-        package=package,
-        signature=signature,
-        key=vendor.public_key,
-        fingerprints={vendor.fingerprint},
-    )
+    signature = sign_package(vendor.gpg_home, vendor.fingerprint, package, version=version)
     custom = {"version": version, "sequence": parsed.sequence, "channel": parsed.channel}
     repository.add(
         [
             NewTarget(parsed.package.path, data),
-            NewTarget(f"{parsed.package.path}.sig", signature.read_bytes()),
+            NewTarget(f"{parsed.package.path}.sig", signature),
+            key_target(vendor.gpg_home, vendor.fingerprint),
             NewTarget(f"releases/{version}.json", as_json(release), custom),
         ],
         offline,
@@ -197,7 +190,7 @@ def _draft(path: Path, given: Mapping[str, Any], now: datetime) -> tuple[dict[st
             "releaseDate": fields.text("releaseDate", default=now.strftime(_TIME)),
             "expires": fields.text("expires", default=(now + settings.RELEASE_LIFETIME).strftime(_TIME)),
             "services": services,
-            "package": {"path": f"packages/{_package_name(version)}", "size": 0, "sha256": "0" * 64},
+            "package": {"path": package_path(version), "size": 0, "sha256": "0" * 64},
         }
         for name, default in _OPTIONAL.items():
             value = fields.any(name)
@@ -217,7 +210,7 @@ def _parse(path: Path, release: dict[str, Any]) -> Release:
 
 
 def _package_name(version: str) -> str:
-    return f"{PRODUCT}-{version}.zip"
+    return package_path(version).rpartition("/")[2]
 
 
 def _repository(service: str) -> str:

@@ -2,7 +2,8 @@
 """The signed repository: metadata of The Update Framework with consistent snapshots, and the files it speaks of.
 
 What counts is what ``timestamp.json`` leads to. It is written last, so that a crash in the middle of a change leaves
-the state before it; the next change writes over what was left.
+the state before it; the next change writes over what was left. Only a root that names other keys comes after it: what
+the timestamp leads to is signed by the old and the new key by then, and counts at either root.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 from tuf.api.serialization.json import JSONSerializer
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.release import PRODUCT
 from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 from .keys import signing_errors
@@ -27,6 +29,9 @@ from .settings import BUNDLE_LIFETIME, EXPIRES
 from .vendor import write_file
 
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+
+_WITHDRAWN = "withdrawn"
+"""Field of the targets metadata that is ours; The Update Framework lets clients pass over it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,15 @@ class Repository:
         self._now = now or datetime.now(UTC)
 
     @classmethod
-    def create(cls, folder: Path, offline: Signer, online: Signer, *, now: datetime | None = None) -> Repository:
+    def create(
+        cls,
+        folder: Path,
+        offline: Signer,
+        online: Signer,
+        files: Sequence[NewTarget] = (),
+        *,
+        now: datetime | None = None,
+    ) -> Repository:
         """Make a repository without releases.
 
         :param offline: signs root and targets
@@ -61,13 +74,18 @@ class Repository:
         for role, signer in (("root", offline), ("targets", offline), ("snapshot", online), ("timestamp", online)):
             root.add_key(signer.public_key, role)
         repository._write_root(root, offline)
-        targets = repository._write_targets(Targets(), offline)
-        repository._write_news(Snapshot(), Timestamp(), targets, online)
+        targets = Targets()
+        repository._store(files, targets)
+        repository._write_news(Snapshot(), Timestamp(), repository._write_targets(targets, offline), online)
         return repository
 
     def root_bytes(self) -> bytes:
         """The newest root metadata as it was signed."""
         return (self._metadata / f"{self._root().version}.root.json").read_bytes()
+
+    def names(self, keyid: str, role: str) -> bool:
+        """Whether the newest root lets a key sign for a role."""
+        return keyid in self._root().roles[role].keyids
 
     def targets(self) -> dict[str, TargetFile]:
         """The files that count now, by path.
@@ -94,9 +112,13 @@ class Repository:
         found = [target.custom for path, target in self.targets().items() if path.startswith("releases/")]
         return sorted(found, key=lambda entry: (entry["channel"], entry["sequence"]))
 
+    def withdrawn(self) -> list[dict[str, Any]]:
+        """What :meth:`releases` said of releases before they were withdrawn, in that order."""
+        return list(self._current_targets().unrecognized_fields.get(_WITHDRAWN, []))
+
     def check_unused(self, version: str, sequence: int, channel: str) -> None:
         """:raises ClmsError: RELEASE_USED unless version and sequence both go on where the channel stands"""
-        for entry in self.releases():
+        for entry in [*self.releases(), *self.withdrawn()]:
             if Version(entry["version"]) == Version(version):
                 raise ClmsError("RELEASE_USED", version=version, detail="it was signed before")
             if entry["channel"] == channel and entry["sequence"] >= sequence:
@@ -106,9 +128,93 @@ class Repository:
     def add(self, files: Sequence[NewTarget], offline: Signer, online: Signer) -> None:
         """Add files and sign the change.
 
-        :raises ClmsError: SIGNING_FAILED, VENDOR_HOME
+        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
         """
+        self._check_keys(online, offline)
         targets = self._current_targets()
+        self._store(files, targets)
+        targets.version += 1
+        self._renew(self._write_targets(targets, offline), online)
+
+    def withdraw(self, version: str, offline: Signer, online: Signer) -> list[str]:
+        """Take a release off the list for good. To do it twice changes nothing.
+
+        That it was there is put down in the signed list itself: one signature says both, whenever this is interrupted.
+
+        :returns: the files that no list names any more; they stay, because somebody may be fetching them
+        :raises ClmsError: RELEASE_NOT_LISTED, ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        """
+        self._check_keys(online, offline)
+        if any(entry["version"] == version for entry in self.withdrawn()):
+            return []
+        targets = self._current_targets()
+        release = targets.targets.get(f"releases/{version}.json")
+        if release is None:
+            raise ClmsError("RELEASE_NOT_LISTED", version=version)
+        package = package_path(version)
+        paths = [path for path in targets.targets if path == release.path or path.startswith(package)]
+        gone = [self._local(targets.targets.pop(path)) for path in paths]
+        targets.unrecognized_fields.setdefault(_WITHDRAWN, []).append(release.custom)
+        targets.version += 1
+        self._renew(self._write_targets(targets, offline), online)
+        return sorted(path.relative_to(self._targets.parent).as_posix() for path in gone)
+
+    def refresh(self, online: Signer, offline: Signer | None = None, files: Sequence[NewTarget] = ()) -> None:
+        """Give snapshot and timestamp, and with the offline key also root and targets, a new expiry date.
+
+        :param files: files to be added to the targets
+        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        """
+        self._check_keys(online, offline)
+        targets = None
+        if offline is not None:
+            root, targets_before = self._root(), self._current_targets()
+            self._store(files, targets_before)
+            root.version += 1
+            targets_before.version += 1
+            self._write_root(root, offline)
+            targets = self._write_targets(targets_before, offline)
+        self._renew(targets, online)
+
+    def rotate_offline(self, old: Signer, new: Signer, online: Signer, files: Sequence[NewTarget]) -> None:
+        """Hand root and targets over to another key; where the newest root names that key already, do nothing.
+
+        :param files: what comes with the new key
+        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        """
+        if self.names(new.public_key.keyid, Root.type):
+            return
+        self._check_keys(online, old)
+        targets = self._current_targets()
+        self._store(files, targets)
+        targets.version += 1
+        self._renew(self._write_targets(targets, old, new), online)
+        self._write_next_root((Root.type, Targets.type), new, old, new)
+
+    def rotate_online(self, old: Signer | None, new: Signer, offline: Signer) -> None:
+        """Hand snapshot and timestamp over to another key; where the newest root names that key already, do nothing.
+
+        :param old: the key until now; where it is lost, a school that asks while this is published is refused once
+        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        """
+        if self.names(new.public_key.keyid, Timestamp.type):
+            return
+        self._check_keys(None, offline)
+        self._renew(None, *([new] if old is None else [old, new]))
+        self._write_next_root((Snapshot.type, Timestamp.type), new, offline)
+
+    def expires(self) -> dict[str, str]:
+        """When each role's metadata expires (UTC)."""
+        timestamp, snapshot = self._timestamp_and_snapshot()
+        roles: list[Signed] = [self._root(), self._current_targets(), snapshot, timestamp]
+        return {role.type: role.expires.strftime("%Y-%m-%dT%H:%M:%SZ") for role in roles}
+
+    def _check_keys(self, online: Signer | None, offline: Signer | None) -> None:
+        for signer, role in ((online, Timestamp.type), (offline, Targets.type)):
+            if signer is not None and not self.names(signer.public_key.keyid, role):
+                raise ClmsError("ROTATION_UNFINISHED", path=self._metadata.parent.parent)
+
+    def _store(self, files: Sequence[NewTarget], targets: Targets) -> None:
         for file in files:
             target = TargetFile.from_data(file.path, file.data, ["sha256"])
             if file.custom is not None:
@@ -117,22 +223,6 @@ class Repository:
             local.parent.mkdir(parents=True, exist_ok=True)
             write_file(local, file.data)
             targets.targets[file.path] = target
-        targets.version += 1
-        self._renew(self._write_targets(targets, offline), online)
-
-    def refresh(self, online: Signer, offline: Signer | None = None) -> None:
-        """Give snapshot and timestamp, and with the offline key also root and targets, a new expiry date.
-
-        :raises ClmsError: SIGNING_FAILED, VENDOR_HOME
-        """
-        targets = None
-        if offline is not None:
-            root, targets_before = self._root(), self._current_targets()
-            root.version += 1
-            targets_before.version += 1
-            self._write_root(root, offline)
-            targets = self._write_targets(targets_before, offline)
-        self._renew(targets, online)
 
     def offline_files(self, online: Signer) -> dict[str, bytes]:
         """Everything that a client needs to believe the present state without this server, by its name on the server.
@@ -146,12 +236,16 @@ class Repository:
         targets = f"{snapshot.meta['targets.json'].version}.targets.json"
         files = {f"metadata/{path.name}": path.read_bytes() for path in self._metadata.glob("*.root.json")}
         files[f"metadata/{targets}"] = (self._metadata / targets).read_bytes()
-        data = self._sign(snapshot, online, BUNDLE_LIFETIME)
+        data = self._sign(snapshot, online, lifetime=BUNDLE_LIFETIME)
         files[f"metadata/{snapshot.version}.snapshot.json"] = data
         timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
         timestamp.unrecognized_fields["offline"] = True
-        files["metadata/timestamp.json"] = self._sign(timestamp, online, BUNDLE_LIFETIME)
+        files["metadata/timestamp.json"] = self._sign(timestamp, online, lifetime=BUNDLE_LIFETIME)
         return files
+
+    def later_roots(self) -> list[bytes]:
+        """Root metadata from the second one on, oldest first."""
+        return [(self._metadata / f"{number}.root.json").read_bytes() for number in range(2, self._root().version + 1)]
 
     def target_file(self, path: str) -> tuple[str, bytes]:
         """A target's name on the server, and its content.
@@ -161,40 +255,51 @@ class Repository:
         name = self._local(self.targets()[path]).relative_to(self._targets.parent)
         return name.as_posix(), self.read(path)
 
-    def expires(self) -> dict[str, str]:
-        """When each role's metadata expires (UTC)."""
-        timestamp, snapshot = self._timestamp_and_snapshot()
-        roles: list[Signed] = [self._root(), self._current_targets(), snapshot, timestamp]
-        return {role.type: role.expires.strftime("%Y-%m-%dT%H:%M:%SZ") for role in roles}
-
-    def _renew(self, targets: MetaFile | None, online: Signer) -> None:
+    def _renew(self, targets: MetaFile | None, *online: Signer) -> None:
         timestamp, snapshot = self._timestamp_and_snapshot()
         snapshot.version += 1
         timestamp.version += 1
-        self._write_news(snapshot, timestamp, targets or snapshot.meta["targets.json"], online)
+        self._write_news(snapshot, timestamp, targets or snapshot.meta["targets.json"], *online)
 
-    def _write_news(self, snapshot: Snapshot, timestamp: Timestamp, targets: MetaFile, online: Signer) -> None:
+    def _write_news(self, snapshot: Snapshot, timestamp: Timestamp, targets: MetaFile, *online: Signer) -> None:
         snapshot.meta["targets.json"] = targets
-        data = self._sign(snapshot, online)
+        data = self._sign(snapshot, *online)
         write_file(self._metadata / f"{snapshot.version}.snapshot.json", data)
         timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
-        write_file(self._metadata / "timestamp.json", self._sign(timestamp, online))
+        write_file(self._metadata / "timestamp.json", self._sign(timestamp, *online))
 
-    def _write_targets(self, targets: Targets, offline: Signer) -> MetaFile:
-        data = self._sign(targets, offline)
+    def _write_targets(self, targets: Targets, *offline: Signer) -> MetaFile:
+        data = self._sign(targets, *offline)
         write_file(self._metadata / f"{targets.version}.targets.json", data)
         return MetaFile.from_data(targets.version, data, ["sha256"])
 
-    def _write_root(self, root: Root, offline: Signer) -> None:
-        write_file(self._metadata / f"{root.version}.root.json", self._sign(root, offline))
+    def _write_next_root(self, roles: Sequence[str], new: Signer, *signers: Signer) -> None:
+        """A root that names one other key, and beside it the timestamp that counts before and after it.
+
+        The timestamp is kept for :mod:`.publish`: when later ones have followed, by the new key alone, schools that
+        stand at the root before can still be led over.
+        """
+        root = self._root()
+        root.version += 1
+        for role in roles:
+            for keyid in tuple(root.roles[role].keyids):
+                root.revoke_key(keyid, role)
+            root.add_key(new.public_key, role)
+        bridge = self._metadata / f"{root.version}.timestamp.json"
+        write_file(bridge, (self._metadata / "timestamp.json").read_bytes())
+        self._write_root(root, *signers)
+
+    def _write_root(self, root: Root, *offline: Signer) -> None:
+        write_file(self._metadata / f"{root.version}.root.json", self._sign(root, *offline))
 
     def _sign(
-        self, signed: Root | Timestamp | Snapshot | Targets, signer: Signer, lifetime: timedelta | None = None
+        self, signed: Root | Timestamp | Snapshot | Targets, *signers: Signer, lifetime: timedelta | None = None
     ) -> bytes:
         signed.expires = self._now + (lifetime or EXPIRES[signed.type])
         metadata: Metadata[Any] = Metadata(signed)
         with signing_errors():
-            metadata.sign(signer)
+            for signer in signers:
+                metadata.sign(signer, append=True)
         return metadata.to_bytes(JSONSerializer(compact=False, validate=True))
 
     def _root(self) -> Root:
@@ -219,6 +324,11 @@ class Repository:
     def _local(self, target: TargetFile) -> Path:
         folder, _slash, name = target.path.rpartition("/")
         return self._targets / folder / f"{target.hashes['sha256']}.{name}"
+
+
+def package_path(version: str) -> str:
+    """The target that holds a release's package; what begins with it belongs to the package."""
+    return f"packages/{PRODUCT}-{version}.zip"
 
 
 def timestamp_version(path: Path) -> int:

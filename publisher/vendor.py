@@ -28,6 +28,8 @@ class Vendor:
     gpg_home: Path
     fingerprint: str
     """primary fingerprint of the vendor's GPG key, 40 hexadecimal digits in upper case"""
+    next_key: tuple[Path, str] | None = None
+    """GPG home and fingerprint of the key that a rotation goes to, until it has ended"""
 
     @property
     def repository(self) -> Path:
@@ -40,13 +42,18 @@ class Vendor:
         return self.home / "online.pem"
 
     @property
+    def next_online_key(self) -> Path:
+        """The online key that a rotation goes to, until it has ended."""
+        return self.home / "online.next.pem"
+
+    @property
     def public_key(self) -> Path:
-        """The vendor's public GPG key, for schools to pin."""
+        """The vendor's public GPG key, for people; schools find it in the repository."""
         return self.home / "vendor.asc"
 
     @property
     def root(self) -> Path:
-        """The first root metadata, for schools to pin."""
+        """The root metadata with the newest keys, for schools to pin."""
         return self.home / "root.json"
 
     def staging(self, version: str) -> Path:
@@ -55,7 +62,9 @@ class Vendor:
 
     def save(self) -> None:
         """Write the settings; a folder counts as initialised from here on."""
-        data = {"name": self.name, "gpgHome": str(self.gpg_home), "fingerprint": self.fingerprint}
+        data: dict[str, Any] = {"name": self.name, "gpgHome": str(self.gpg_home), "fingerprint": self.fingerprint}
+        if self.next_key:
+            data["next"] = {"gpgHome": str(self.next_key[0]), "fingerprint": self.next_key[1]}
         write_file(self.home / SETTINGS, as_json(data))
 
     @classmethod
@@ -63,12 +72,9 @@ class Vendor:
         """:raises ClmsError: VENDOR_HOME when ``home`` is no vendor folder or others can read it"""
         try:
             fields = Fields(json.loads((home / SETTINGS).read_bytes()))
-            vendor = cls(
-                home=home,
-                name=fields.text("name"),
-                gpg_home=Path(fields.text("gpgHome")),
-                fingerprint=fields.text("fingerprint", pattern="[0-9A-F]{40}"),
-            )
+            gpg_home, fingerprint = _key(fields)
+            next_key = _key(fields.sub("next")) if fields.is_mapping("next") else None
+            vendor = cls(home, fields.text("name"), gpg_home, fingerprint, next_key)
             fields.done()
         except OSError:
             raise ClmsError("VENDOR_HOME", path=home, detail="it was not initialised") from None
@@ -77,6 +83,10 @@ class Vendor:
         if stat.S_IMODE(home.stat().st_mode) & 0o077:
             raise ClmsError("VENDOR_HOME", path=home, detail="others can look into it (it needs mode 0700)")
         return vendor
+
+
+def _key(fields: Fields) -> tuple[Path, str]:
+    return Path(fields.text("gpgHome")), fields.text("fingerprint", pattern="[0-9A-F]{40}")
 
 
 @contextmanager

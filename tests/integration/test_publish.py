@@ -103,7 +103,7 @@ def test_from_definition_to_school(
             version="1.0.2",
             package=package,
             signature=package.with_name(package.name + ".sig"),
-            key=Path(made["publicKey"]),
+            key=store.public_keys()[made["fingerprint"]],
             fingerprints=store.fingerprints(),
         )
 

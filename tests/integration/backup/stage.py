@@ -130,8 +130,6 @@ class Stage:
             "trust": {
                 "url": "https://vendor.test",
                 "root_file": "/root.json",
-                "vendor_key_file": "/vendor.asc",
-                "fingerprints": ["A" * 40],
             },
             "registry": "registry.test",
             "backup": {**backup, **changes},

@@ -34,8 +34,6 @@ def description(home: Path) -> dict[str, Any]:
         "trust": {
             "url": "https://releases.test",
             "root_file": f"{secrets}/root.json",
-            "vendor_key_file": f"{secrets}/vendor.asc",
-            "fingerprints": ["A" * 40],
         },
         "registry": "registry.test:5000",
         "backup": {

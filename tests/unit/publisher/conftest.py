@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vendor folder with real keys, and the command line with its answers as JSON."""
+"""A vendor folder with real keys, the command line with its answers as JSON, and schools that ask for releases."""
 
 from __future__ import annotations
 
@@ -12,8 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.exceptions import DownloadHTTPError
+from tuf.ngclient import FetcherInterface
 
+from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
+from publisher import keys
 from publisher.cli import main
+from publisher.publish import publish
+from publisher.vendor import Vendor
+
+URL = "https://vendor.test"
+
+
+DEFINITION: dict[str, Any] = {
+    "version": "1.0.1",
+    "sequence": 1,
+    "changelog": "A faster search",
+    "builds": {"frontend": {"source": "source/frontend", "arguments": {"API_URL": "${api_url}"}}},
+}
 
 
 @pytest.fixture
@@ -49,3 +67,129 @@ def home(short_path: Path, run: Callable[..., dict[str, Any]]) -> Path:
     """An initialised vendor folder."""
     run("init", "--home", short_path / "home")
     return short_path / "home"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    (folder / "frontend").mkdir(parents=True)
+    (folder / "frontend" / "Dockerfile").write_text("FROM scratch\n")
+    return folder
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Path:
+    path = tmp_path / "registry.json"
+    path.touch(mode=0o600)
+    path.write_text('{"username": "u", "password": "p"}')
+    return path
+
+
+@pytest.fixture
+def define(tmp_path: Path) -> Callable[..., Path]:
+    def define(**changes: Any) -> Path:
+        path = tmp_path / "definition.json"
+        path.write_text(json.dumps({**DEFINITION, **changes}))
+        return path
+
+    return define
+
+
+@pytest.fixture
+def release(
+    home: Path, source: Path, credentials: Path, define: Callable[..., Path], run: Callable[..., dict[str, Any]]
+) -> Callable[..., Any]:
+    """Builds and signs a release."""
+
+    def release(version: str, sequence: int, **changes: Any) -> dict[str, Any]:
+        path = define(version=version, sequence=sequence, **changes)
+        run("build", "--home", home, "--definition", path, "--source", source)
+        login = ("--registry", "localhost:1", "--registry-credentials", credentials)
+        return run("sign", "--home", home, version, *login)
+
+    return release
+
+
+class Served(FetcherInterface):
+    """A folder that ``publish`` writes, as schools see it; ``hidden`` paths are not there yet for them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hidden: set[str] = set()
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = url.removeprefix(f"{URL}/")
+        if path in self.hidden or not (self.folder / path).is_file():
+            raise DownloadHTTPError("it answered 404", 404)
+        yield (self.folder / path).read_bytes()
+
+
+class SchoolServer:
+    """A school that pinned the vendor's root of the day when it was made."""
+
+    def __init__(self, folder: Path, served: Served, root: Path) -> None:
+        folder.mkdir()
+        self.folder, self.served = folder, served
+        shutil.copy(root, folder / "root.json")
+
+    def store(self) -> TrustStore:
+        """Its trusted metadata, as each new process opens it."""
+        pinned = self.folder / "root.json"
+        return TrustStore(state=self.folder / "state", pinned_root=pinned, url=URL, fetcher=self.served)
+
+    def sees(self) -> list[str]:
+        """The versions that are listed, freshly verified."""
+        store = self.store()
+        store.refresh()
+        return [entry.version.text for entry in store.releases()]
+
+    def fetch(self, version: str = "1.0.1") -> str:
+        """Fetch a package as an update does, anew; who signed it."""
+        package = self.folder / "package"
+        shutil.rmtree(package, ignore_errors=True)
+        package.mkdir()
+        return vendor_adapter.fetch_package(self, self.store().release(version), package)[1]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    """The folder that the release server serves."""
+    return Served(tmp_path / "served")
+
+
+@pytest.fixture
+def make_school(
+    home: Path, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], SchoolServer]:
+    """Makes schools."""
+    monkeypatch.setattr(vendor_adapter, "store_of", lambda school: school.store())
+    return lambda name: SchoolServer(tmp_path / name, served, home / "root.json")
+
+
+@pytest.fixture
+def ready(home: Path, release: Callable[..., Any], served: Served) -> str:
+    """Version 1.0.1 is published; the fingerprint of the key that signed it."""
+    release("1.0.1", 1)
+    publish(home / "repository", served.folder)
+    return Vendor.load(home).fingerprint
+
+
+@pytest.fixture
+def rotate(home: Path, run: Callable[..., dict[str, Any]]) -> Callable[..., str]:
+    """Goes over to another key; returns the fingerprint that counts then."""
+    return lambda *arguments: run("rotate-keys", "--home", home, *arguments)["fingerprint"]
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(ClmsError) as caught:
+        call()
+    return caught.value.code
+
+
+def root_version(home: Path) -> int:
+    return max(int(path.name.split(".")[0]) for path in (home / "repository/metadata").glob("*.root.json"))
+
+
+def another_key(gpg_home: Path) -> str:
+    gpg_home.mkdir(mode=0o700, exist_ok=True)
+    return keys.create_gpg_key(gpg_home, "another key")

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
@@ -90,7 +91,13 @@ class Desk:
         return keys.online_signer(self.vendor.online_key)
 
     def bundle(self, version: str) -> Path:
-        return maker.make_bundle(self.vendor, version, self.to, architecture="amd64", online=self.online_key)
+        return maker.make_bundle(
+            self.vendor, version, self.to, architecture="amd64", offline=self.offline_key, online=self.online_key
+        )
+
+    def seal(self, path: Path) -> None:
+        """Sign a ZIP that has no comment."""
+        maker._seal(path, self.repository.later_roots(), self.offline_key)
 
 
 @pytest.fixture
@@ -109,10 +116,9 @@ def desk(home: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 @pytest.fixture
 def school(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A school that pins this vendor, with a folder in which it looks for bundles."""
-    trust = Trust(
-        url=URL, root_file=str(desk.vendor.root), vendor_key_file=str(desk.vendor.public_key), fingerprints=(),
-        ca_file=None, channel="stable",
-    )  # fmt: skip
+    root = tmp_path / "root.json"
+    root.write_bytes(desk.vendor.root.read_bytes())
+    trust = Trust(url=URL, root_file=str(root), ca_file=None, pins=(), channel="stable")
     (tmp_path / "usb").mkdir()
     school = SimpleNamespace(home=tmp_path / "home", trust=trust, bundle_folders=(str(tmp_path / "usb"),))
     school.home.mkdir()
@@ -211,11 +217,7 @@ def test_an_older_bundle_counts_while_the_release_is_listed(desk: Desk, school: 
 @pytest.mark.parametrize("how", ["server", "bundle"])
 def test_a_release_that_was_withdrawn_since(desk: Desk, school: Any, how: str) -> None:
     old = desk.bundle("1.0.1")
-    targets = desk.repository._current_targets()
-    del targets.targets["releases/1.0.1.json"]
-    targets.version += 1
-    repository = desk.repository
-    repository._renew(repository._write_targets(targets, desk.offline_key), desk.online_key)
+    desk.repository.withdraw("1.0.1", desk.offline_key, desk.online_key)
     desk.sign("1.0.2", 2)
     if how == "server":
         school.online.refresh()
@@ -241,7 +243,7 @@ def resigned(desk: Desk, path: Path, change: Callable[[dict[str, tuple[zipfile.Z
     with zipfile.ZipFile(path, "w") as archive:
         for entry, data in members.values():
             archive.writestr(entry, data)
-    maker._sign(desk.vendor, path)
+    desk.seal(path)
 
 
 def with_member(name: str, *, mode: int = stat.S_IFREG | 0o644, data: bytes = b"x") -> Callable[[Any], None]:
@@ -336,7 +338,7 @@ def twice(path: Path, desk: Desk) -> None:
             archive.writestr(entry, data)
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr(*members[1])
-    maker._sign(desk.vendor, path)
+    desk.seal(path)
 
 
 def overlapping(path: Path, desk: Desk) -> None:
@@ -351,7 +353,7 @@ def overlapping(path: Path, desk: Desk) -> None:
     whole = data[:start] + patched
     end = whole.rindex(b"PK\x05\x06")
     path.write_bytes(whole[: end + 20] + b"\0\0")
-    maker._sign(desk.vendor, path)
+    desk.seal(path)
 
 
 @pytest.mark.parametrize(("spoil", "words"), [(twice, "there twice"), (overlapping, "overlaps")])
@@ -362,27 +364,34 @@ def test_a_directory_that_lies(desk: Desk, school: Any, spoil: Callable[[Path, D
     assert (error.code, words in error.happened) == ("BUNDLE_REFUSED", True), error.happened
 
 
-def stranger(path: Path, desk: Desk) -> None:
-    other = desk.vendor.home.parent / "gpg"
-    fingerprint = keys.create_gpg_key(other, "Somebody else")
-    data = path.read_bytes()
-    path.write_bytes(data[: data.rindex(b"PK\x05\x06") + 20])
-    signature = keys.sign_file(other, fingerprint, path).read_bytes()
-    comment = format_.comment(signature)
-    with path.open("ab") as file:
-        file.write(format_.length_field(comment) + comment)
-
-
-def no_signature(path: Path, desk: Desk) -> None:
+def unsigned(path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: data.rindex(b"PK\x05\x06") + 20] + b"\0\0")
 
 
-def another_ones_signature(path: Path, desk: Desk) -> None:
-    signature = keys.sign_file(desk.vendor.gpg_home, desk.vendor.fingerprint, desk.vendor.root).read_bytes()
-    data = path.read_bytes()
-    comment = format_.comment(signature)
-    path.write_bytes(data[: data.rindex(b"PK\x05\x06") + 20] + format_.length_field(comment) + comment)
+def stranger(path: Path, desk: Desk) -> None:
+    unsigned(path)
+    maker._seal(path, [], CryptoSigner.generate_ed25519())
+
+
+def online_key(path: Path, desk: Desk) -> None:
+    """Whoever holds it can say what is new, but not what is in a release."""
+    unsigned(path)
+    maker._seal(path, [], desk.online_key)
+
+
+def altered_seal(change: Callable[[dict[str, Any]], None]) -> Callable[[Path, Desk], None]:
+    def spoil(path: Path, desk: Desk) -> None:
+        _, seal = format_.split(path.read_bytes()[-format_.MAX_TAIL :], path.stat().st_size)
+        fields = {"signature": dict(seal.signature), "roots": list(seal.roots)}
+        change(fields)
+        unsigned(path)
+        text = json.dumps(fields).encode() + b"\n"
+        comment = text + b"clms-bundle-1 %05d\n" % (len(text) + 20)
+        data = path.read_bytes()
+        path.write_bytes(data[:-2] + format_.length_field(comment) + comment)
+
+    return spoil
 
 
 def second_end(path: Path, desk: Desk) -> None:
@@ -397,15 +406,22 @@ def second_end(path: Path, desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        pytest.param(lambda path, desk: flip(path, 0.1), "BADSIG", id="byte at the beginning"),
-        pytest.param(lambda path, desk: flip(path, 0.5), "BADSIG", id="byte in the middle"),
-        pytest.param(lambda path, desk: os.truncate(path, path.stat().st_size // 2), "no bundle", id="cut off"),
-        pytest.param(lambda path, desk: path.write_bytes(b""), "no bundle", id="empty"),
-        pytest.param(lambda path, desk: path.write_bytes(path.read_bytes() + b"x"), "no bundle", id="longer"),
-        pytest.param(lambda path, desk: path.write_bytes(b"x" + path.read_bytes()), "BADSIG", id="something before"),
-        pytest.param(no_signature, "no bundle", id="unsigned"),
-        pytest.param(stranger, "ERRSIG", id="another key"),
-        pytest.param(another_ones_signature, "BADSIG", id="signature of another file"),
+        pytest.param(lambda path, desk: flip(path, 0.1), "not what was signed", id="byte at the beginning"),
+        pytest.param(lambda path, desk: flip(path, 0.5), "not what was signed", id="byte in the middle"),
+        pytest.param(lambda path, desk: os.truncate(path, path.stat().st_size // 2), "no file of", id="cut off"),
+        pytest.param(lambda path, desk: path.write_bytes(b""), "no file of", id="empty"),
+        pytest.param(lambda path, desk: path.write_bytes(path.read_bytes() + b"x"), "no file of", id="longer"),
+        pytest.param(
+            lambda path, desk: path.write_bytes(b"x" + path.read_bytes()), "not what was signed", id="something before"
+        ),
+        pytest.param(lambda path, desk: unsigned(path), "no file of", id="unsigned"),
+        pytest.param(stranger, "does not count here", id="another key"),
+        pytest.param(online_key, "does not count here", id="online key"),
+        pytest.param(altered_seal(lambda seal: seal["signature"].update(sig="00")), "signed", id="no signature"),
+        pytest.param(altered_seal(lambda seal: seal["signature"].clear()), "KeyError", id="empty signature"),
+        pytest.param(altered_seal(lambda seal: seal.update(more=1)), "signature is damaged", id="more in the seal"),
+        pytest.param(altered_seal(lambda seal: seal.update(roots=["{}"])), "deserialize", id="no root"),
+        pytest.param(altered_seal(lambda seal: seal.update(roots=1)), "signature is damaged", id="roots are no list"),
         pytest.param(second_end, "damaged", id="second end record"),
     ],
 )
@@ -416,6 +432,32 @@ def test_spoilt_on_the_way(desk: Desk, school: Any, spoil: Callable[[Path, Desk]
     assert error.code == "BUNDLE_REFUSED"
     assert words in error.happened, error.happened
     assert list(offline.folder_of(school).iterdir()) == []
+
+
+def test_a_school_that_was_offline_while_the_keys_changed(
+    desk: Desk, school: Any, run: Callable[..., dict[str, Any]]
+) -> None:
+    old = desk.bundle("1.0.1")
+    offline.import_file(school, old)
+    run("rotate-keys", "--home", desk.vendor.home)
+    run("rotate-keys", "--home", desk.vendor.home)
+    changed = Desk(Vendor.load(desk.vendor.home), desk.to)
+    changed.sign("1.0.2", 2)
+    assert offline.import_file(school, changed.bundle("1.0.2")).release.version.text == "1.0.2"
+    # what the key before has signed does not count any more
+    assert versions(school) == ["1.0.2"]
+    (old_again,) = [path for path in bundles_in(offline.folder_of(school)) if "1.0.1" in path.name]
+    assert refused(lambda: offline.import_file(school, old_again)).code == "BUNDLE_REFUSED"
+
+
+def test_a_chain_of_roots_with_a_gap(desk: Desk, school: Any, run: Callable[..., dict[str, Any]]) -> None:
+    run("rotate-keys", "--home", desk.vendor.home)
+    run("rotate-keys", "--home", desk.vendor.home)
+    changed = Desk(Vendor.load(desk.vendor.home), desk.to)
+    path = changed.bundle("1.0.1")
+    altered_seal(lambda seal: seal["roots"].pop(0))(path, changed)
+    error = refused(lambda: offline.import_file(school, path))
+    assert (error.code, "does not count here" in error.happened) == ("BUNDLE_REFUSED", True)
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "link", "pipe"])

@@ -23,52 +23,6 @@ from publisher.repository import Repository
 
 Run = Callable[..., dict[str, Any]]
 
-DEFINITION: dict[str, Any] = {
-    "version": "1.0.1",
-    "sequence": 1,
-    "changelog": "A faster search",
-    "builds": {"frontend": {"source": "source/frontend", "arguments": {"API_URL": "${api_url}"}}},
-}
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "source"
-    (folder / "frontend").mkdir(parents=True)
-    (folder / "frontend" / "Dockerfile").write_text("FROM scratch\n")
-    return folder
-
-
-@pytest.fixture
-def credentials(tmp_path: Path) -> Path:
-    path = tmp_path / "registry.json"
-    path.touch(mode=0o600)
-    path.write_text('{"username": "u", "password": "p"}')
-    return path
-
-
-@pytest.fixture
-def define(tmp_path: Path) -> Callable[..., Path]:
-    def define(**changes: Any) -> Path:
-        path = tmp_path / "definition.json"
-        path.write_text(json.dumps({**DEFINITION, **changes}))
-        return path
-
-    return define
-
-
-@pytest.fixture
-def release(home: Path, source: Path, credentials: Path, define: Callable[..., Path], run: Run) -> Callable[..., Any]:
-    """Builds and signs a release."""
-
-    def release(version: str, sequence: int, **changes: Any) -> dict[str, Any]:
-        path = define(version=version, sequence=sequence, **changes)
-        run("build", "--home", home, "--definition", path, "--source", source)
-        login = ("--registry", "localhost:1", "--registry-credentials", credentials)
-        return run("sign", "--home", home, version, *login)
-
-    return release
-
 
 def test_init_makes_keys_that_only_their_owner_can_read(home: Path) -> None:
     for path in (home, home / "gnupg"):

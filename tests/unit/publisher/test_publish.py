@@ -29,7 +29,7 @@ def test_everything_is_copied_once(repository: Repository, tmp_path: Path) -> No
     written = publish(home, served)
     assert written[0].startswith("targets/releases/")
     assert written[-1] == "metadata/timestamp.json"
-    assert [name.split(".")[1] for name in written[1:-1]] == ["root"] + ["targets"] * 2 + ["snapshot"] * 2
+    assert [name.split(".")[1] for name in written[1:-1]] == ["targets"] * 2 + ["snapshot"] * 2 + ["root"]
     files = {path.relative_to(home): path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert files == {path.relative_to(served): path.read_bytes() for path in served.rglob("*") if path.is_file()}
     assert {path.stat().st_mode & 0o777 for path in served.rglob("*.json")} == {0o644}

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A bundle: one ZIP with everything that a school needs for a release, to be carried there without a network.
 
-It is a ZIP whose members are stored as they are, and whose comment carries the vendor's detached GPG signature over
-everything that lies before the comment and its length (decision record 0014). So there is one file to carry, and it is
-verified as a whole before anything in it is looked at::
+It is a ZIP whose members are stored as they are, and whose comment carries the vendor's signature over everything that
+lies before the comment and its length (decision record 0014). So there is one file to carry, and it is verified as a
+whole before anything in it is looked at::
 
     local headers and members, central directory, end record without the length of the comment   <- signed
     length of the comment (2 bytes)
-    base64 of the signature, newline, "clms-bundle-1 NNNNN\\n"                                    <- the comment
+    the seal as JSON, newline, "clms-bundle-1 NNNNN\\n" with the length of the comment             <- the comment
 
 ``contents.json`` names every other member with its size and SHA-256:
 
@@ -22,14 +22,13 @@ verified as a whole before anything in it is looked at::
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 import struct
 import zipfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from .fields import FieldError, Fields
 from .version import Version
@@ -87,15 +86,34 @@ def image_member(config: str) -> str:
     return f"images/{config.replace(':', '-')}.tar.zst"
 
 
-def comment(signature: bytes) -> bytes:
-    """The comment of a bundle, from its binary detached signature.
+@dataclass(frozen=True)
+class Seal:
+    """Who vouches for a bundle; a signature of The Update Framework, by a key that signs the list of targets."""
 
-    :raises BundleError: when the signature is too long
+    signature: dict[str, Any]
+    """over :func:`statement`"""
+    roots: tuple[str, ...]
+    """root metadata from the second one on, oldest first: they lead from the root that a school has to the key"""
+
+
+def statement(sha256: str, size: int) -> bytes:
+    """What is signed.
+
+    :param sha256: of the signed part
+    :param size: of the signed part, in bytes
     """
-    encoded = base64.b64encode(signature) + b"\n"
+    return f"clms-bundle-1 {sha256} {size}\n".encode()
+
+
+def comment(seal: Seal) -> bytes:
+    """The comment of a bundle.
+
+    :raises BundleError: when it is too long for a ZIP
+    """
+    encoded = json.dumps(asdict(seal)).encode() + b"\n"
     length = len(encoded) + _FOOTER_BYTES
     if length > 0xFFFF:
-        raise BundleError("the signature is too long")
+        raise BundleError("the chain of roots is too long")
     return encoded + b"clms-bundle-1 %05d\n" % length
 
 
@@ -104,8 +122,8 @@ def length_field(comment_: bytes) -> bytes:
     return _LENGTH.pack(len(comment_))
 
 
-def split(tail: bytes, size: int) -> tuple[int, bytes]:
-    """Where the signed part of a bundle ends, and its signature.
+def split(tail: bytes, size: int) -> tuple[int, Seal]:
+    """Where the signed part of a bundle ends, and its seal.
 
     The end record has to lie exactly where the comment's own words say, and nowhere in the comment: whatever program
     opens the file later finds the same members.
@@ -116,18 +134,25 @@ def split(tail: bytes, size: int) -> tuple[int, bytes]:
     """
     footer = _FOOTER.search(tail[-_FOOTER_BYTES:])
     if not footer:
-        raise BundleError("it is no bundle of the vendor")
+        raise BundleError("it is no file of the vendor with a release")
     length = int(footer.group(1))
     start = len(tail) - length - 22
-    record = tail[max(start, 0) : max(start, 0) + 22]
-    if start < 0 or not record.startswith(_END) or record[20:22] != _LENGTH.pack(length):
+    if start < 0 or not tail[start:].startswith(_END) or tail[start + 20 : start + 22] != _LENGTH.pack(length):
         raise BundleError("its end is damaged")
-    text = tail[len(tail) - length : -_FOOTER_BYTES]
+    text = tail[start + 22 : -_FOOTER_BYTES]
+    if _END in text:
+        raise BundleError("its end is damaged")
+    return size - length - 2, _parse_seal(text)
+
+
+def _parse_seal(text: bytes) -> Seal:
     try:
-        signature = base64.b64decode(text.removesuffix(b"\n"), validate=True)
-    except binascii.Error:
+        fields = Fields(json.loads(text), "seal")
+        seal = Seal(fields.get("signature", dict), tuple(fields.texts("roots", pattern="(?s).*")))
+        fields.done()
+    except (ValueError, RecursionError):
         raise BundleError("its signature is damaged") from None
-    return size - length - 2, signature
+    return seal
 
 
 def parse_contents(data: bytes) -> Contents:

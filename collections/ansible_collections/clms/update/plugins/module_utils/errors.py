@@ -366,6 +366,14 @@ CATALOGUE: dict[str, ErrorText] = {
         "Version {version} cannot be signed: {detail}.",
         "Give the release a new version and the next free sequence number, then build it again.",
     ),
+    "RELEASE_NOT_LISTED": ErrorText(
+        "Version {version} is not among the signed releases.",
+        "Choose one of the versions that 'clms-release list' shows.",
+    ),
+    "ROTATION_UNFINISHED": ErrorText(
+        "The vendor folder {path} has other keys than its newest root names.",
+        "Run 'clms-release rotate-keys' again as it was run before; it finishes what was interrupted.",
+    ),
     "RELEASE_NOT_BUILT": ErrorText(
         "Version {version} was not built here.",
         "Run 'clms-release build' for it first.",

@@ -2,7 +2,7 @@
 """Strict verification of a detached GPG signature.
 
 gpg's exit code is not enough: it is 0 for a signature by an expired or revoked key and for any key in the ring. So
-the ring holds nothing but the shipped key, and the decision is taken on gpg's status lines.
+the ring holds nothing but the vendor's key, and the decision is taken on gpg's status lines.
 """
 
 from __future__ import annotations
@@ -54,14 +54,6 @@ def run(command: Sequence[str]) -> Finished:
     )
     # user ids in status lines can be in any encoding
     return Finished(result.returncode, result.stdout.decode("utf-8", "replace"))
-
-
-def command(home: str) -> list[str]:
-    """The beginning of a call of gpg with a home of its own, to which no key comes by itself."""
-    return [
-        *("gpg", "--homedir", home, "--no-options", "--batch", "--no-tty", "--no-autostart"),
-        *("--trust-model", "always", "--no-auto-key-retrieve", "--no-auto-key-locate", "--disable-dirmngr"),
-    ]
 
 
 def judge(status: str, fingerprints: Collection[str]) -> str:
@@ -116,8 +108,8 @@ def verify_package(
 ) -> str:
     """Verify the detached signature of a release's package.
 
-    :param key: the vendor's public key as shipped (``vendor.asc``)
-    :param fingerprints: pinned primary fingerprints, see :meth:`.trust.TrustStore.fingerprints`
+    :param key: the vendor's public key, see :meth:`.trust.TrustStore.public_keys`
+    :param fingerprints: the primary fingerprints that may sign
     :returns: the primary fingerprint that signed
     :raises ClmsError: PACKAGE_SIGNATURE
     """
@@ -136,7 +128,10 @@ def _verify(package: Path, signature: Path, key: Path, fingerprints: Collection[
             raise SignatureRefusedError(f"there is no {what} at {path}")
     # TemporaryDirectory is made with mode 0700
     with tempfile.TemporaryDirectory(prefix="clms-gpg-") as home:
-        gpg = command(home)
+        gpg = [
+            *("gpg", "--homedir", home, "--no-options", "--batch", "--no-tty", "--no-autostart"),
+            *("--trust-model", "always", "--no-auto-key-retrieve", "--no-auto-key-locate", "--disable-dirmngr"),
+        ]
         if runner([*gpg, "--import", str(key.resolve())]).code:
             raise SignatureRefusedError("the vendor's public key here cannot be read")
         paths = [str(signature.resolve()), str(package.resolve())]

@@ -108,11 +108,7 @@ class Trust:
     url: str
     """base address of the release server, ``https://…``"""
     root_file: str
-    """the pinned TUF root"""
-    vendor_key_file: str
-    """the vendor's public GPG key"""
-    fingerprints: tuple[str, ...]
-    """primary fingerprints that may sign packages"""
+    """the pinned TUF root; it and the roots that follow it name all keys that count"""
     ca_file: str | None
     pins: tuple[str, ...]
     """keys that the release server may have, at least two or none; see :func:`.https.pin_of`"""
@@ -247,9 +243,8 @@ def _trust(fields: Fields) -> Trust:
     trust = Trust(
         url=fields.text("url", pattern=r"https://[^\s]+").rstrip("/"),
         root_file=fields.text("root_file", pattern=_PATH),
-        vendor_key_file=fields.text("vendor_key_file", pattern=_PATH),
-        fingerprints=tuple(fields.texts("fingerprints", pattern="[0-9A-F]{40}|[0-9A-F]{64}")),
         ca_file=fields.text("ca_file", pattern=_PATH, default=None),
+        pins=tuple(fields.texts("pins", pattern=r"[A-Za-z0-9+/]{43}=", default=[])),
         channel=fields.text("channel", pattern=_NAME, default="stable"),
     )
     fields.done()

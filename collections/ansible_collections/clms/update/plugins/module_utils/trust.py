@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .bundle import Seal
 from .errors import ClmsError
 from .fields import FieldError, Fields
 from .https import check_address
@@ -19,6 +20,8 @@ from .release import MAX_BYTES, Release, parse_release
 from .version import Version
 
 with suppress(ImportError):  # modules say so: module_end.require_libraries
+    from securesystemslib.exceptions import UnverifiedSignatureError
+    from securesystemslib.signer import Signature
     from tuf.api.exceptions import (
         DownloadError,
         DownloadLengthMismatchError,
@@ -136,15 +139,7 @@ class TrustStore:
         target = self._target(entry.path)
         if target.length > MAX_BYTES:
             raise ClmsError("RELEASE_INVALID", version=version, detail="it is too large")
-        stored = self._state / "targets" / entry.path
-        data = _verified_bytes(stored, target)
-        if data is None:
-            with self._guarded():
-                self._download(target, stored)
-            data = _verified_bytes(stored, target)
-        if data is None:
-            raise ClmsError("TRUST_STORE", path=stored, detail="a file changed right after it was written")
-        release = parse_release(data)
+        release = parse_release(self._kept(target)[1])
         if (release.version, release.sequence, release.channel) != (entry.version, entry.sequence, entry.channel):
             raise ClmsError("RELEASE_INVALID", version=version, detail="it differs from the entry in the signed list")
         return release
@@ -162,7 +157,7 @@ class TrustStore:
             self.refresh()
         version, path = release.version, release.package.path
         target = self._target(path)
-        signature = self._target(f"{path}.sig")
+        signature = self._signature(path)
         if (target.length, target.hashes.get("sha256")) != (release.package.size, release.package.sha256):
             raise ClmsError(
                 "PACKAGE_CORRUPT", version=version, detail="release and signed list name different packages"
@@ -183,6 +178,15 @@ class TrustStore:
         keys = (root.keys[keyid] for keyid in root.roles[Targets.type].keyids)
         return frozenset(key.keyid.upper() for key in keys if key.scheme.startswith("pgp+"))
 
+    def public_keys(self) -> dict[str, Path]:
+        """The public key of each of the :meth:`fingerprints`, in a verified file of its own below the store's folder.
+
+        :raises ClmsError: as :meth:`refresh`
+        """
+        if self._updater is None:
+            self.refresh()
+        return {name: self._kept(self._target(f"keys/{name}.asc"))[0] for name in sorted(self.fingerprints())}
+
     def newest_root(self) -> Path:
         """The file with the newest root that this school believes.
 
@@ -197,6 +201,27 @@ class TrustStore:
         :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
         """
         return self._local_root().version
+
+    def check_seal(self, statement: bytes, seal: Seal) -> None:
+        """Verify the signature of a bundle, by a key that may sign the list of targets.
+
+        The seal's roots can lead to newer keys than this school knows of, by the rules of The Update Framework (5.3).
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        root = self._local_root()
+        with self._guarded():
+            for text in seal.roots:
+                following = Metadata[Root].from_bytes(text.encode())
+                if following.signed.version == root.version + 1:
+                    root = _followed(root, following)
+            signature = Signature.from_dict(dict(seal.signature))
+            if signature.keyid not in root.roles[Targets.type].keyids:
+                raise RepositoryError(f"it is signed by a key that does not count here ({signature.keyid[:40]})")
+            try:
+                root.keys[signature.keyid].verify_signature(signature, statement)
+            except UnverifiedSignatureError:
+                raise RepositoryError("its content is not what was signed") from None
 
     def keep(self, state: Path) -> None:
         """Move what was verified to a folder that is not there yet.
@@ -246,10 +271,7 @@ class TrustStore:
                 path = self._state / "metadata" / "root_history" / f"{trusted.version + 1}.root.json"
                 if not path.exists():
                     return trusted
-                following = Metadata[Root].from_file(str(path))
-                for signed_by in (trusted, following.signed):
-                    signed_by.verify_delegate(Root.type, following.signed_bytes, following.signatures)
-                trusted = following.signed
+                trusted = _followed(trusted, Metadata[Root].from_file(str(path)))
 
     def _local_targets(self) -> Targets | None:
         path = self._state / "metadata" / "targets.json"
@@ -259,12 +281,36 @@ class TrustStore:
         with self._guarded():
             return _verified(path, Targets, root)
 
+    def _signature(self, package: str) -> TargetFile:
+        """The signature of a package by a key of the newest trusted root.
+
+        Beside the newest key's lie those of keys before it: while a change of keys is being published, a school may
+        see the new list already and the new root not yet.
+        """
+        targets = self._local_targets()
+        for fingerprint in sorted(self.fingerprints()):
+            if targets is not None and (found := targets.targets.get(f"{package}.{fingerprint}.sig")):
+                return found
+        return self._target(f"{package}.sig")
+
     def _target(self, path: str) -> TargetFile:
         targets = self._local_targets()
         target = None if targets is None else targets.targets.get(path)
         if target is None:
             raise ClmsError("TRUST_REFUSED", detail=f"the signed list names no file {path}")
         return target
+
+    def _kept(self, target: TargetFile) -> tuple[Path, bytes]:
+        """A small target, fetched unless it is in the store: where it lies, and the very bytes that were checked."""
+        stored = self._state / "targets" / target.path
+        data = _verified_bytes(stored, target)
+        if data is None:
+            with self._guarded():
+                self._download(target, stored)
+            data = _verified_bytes(stored, target)
+        if data is None:
+            raise ClmsError("TRUST_STORE", path=stored, detail="a file changed right after it was written")
+        return stored, data
 
     def _download(self, target: TargetFile, local: Path) -> None:
         """Fetch to a temporary name, verify, then rename: a file under its own name is always a verified one."""
@@ -331,6 +377,15 @@ def _verified(path: Path, role: type[_S], root: Root) -> _S:
         raise RepositoryError(f"{path.name} holds other metadata")
     root.verify_delegate(role.type, metadata.signed_bytes, metadata.signatures)
     return metadata.signed
+
+
+def _followed(trusted: Root, following: Metadata[Root]) -> Root:
+    """:raises RepositoryError: unless a root is the next one after ``trusted``, and signed as both of them want it"""
+    if following.signed.type != Root.type or following.signed.version != trusted.version + 1:
+        raise RepositoryError("it is not the next root")
+    for signed_by in (trusted, following.signed):
+        signed_by.verify_delegate(Root.type, following.signed_bytes, following.signatures)
+    return following.signed
 
 
 def _entry(target: TargetFile) -> ReleaseEntry:

@@ -7,18 +7,27 @@ import hashlib
 import os
 import stat
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from ..bundle import CONTENTS, MAX_CONTENTS, MAX_TAIL, BundleError, Contents, check_entries, parse_contents, split
-from ..gpg import SignatureRefusedError
+from ..bundle import (
+    CONTENTS,
+    MAX_CONTENTS,
+    MAX_TAIL,
+    BundleError,
+    Contents,
+    Seal,
+    check_entries,
+    parse_contents,
+    split,
+    statement,
+)
 from .files import sync_folder
-from .pipes import ArchiveError
-from .signed_copy import copy_signed
 
+_CHUNK = 1 << 20
 _PARTIAL = ".partial"
 _READ_LIMIT = 300_000_000
 """the largest member that is read into memory: a release's package, with source"""
@@ -85,12 +94,11 @@ class Bundle:
             yield member
 
 
-def take_in(source: Path, folder: Path, *, key: Path, fingerprints: Collection[str]) -> Path:
-    """Copy a bundle to ``folder`` while its signature is verified; it stands there under its name only if it is good.
+def take_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None]) -> Path:
+    """Copy a bundle to ``folder`` and verify its signature; it stands there under its name only if it is good.
 
     :param folder: only its owner may write there; made where it is missing
-    :param key: the vendor's public key
-    :param fingerprints: pinned primary fingerprints
+    :param vouched: verifies a statement against a seal, see :meth:`.trust.TrustStore.check_seal`
     :returns: the copy
     :raises BundleError: when it is no bundle, or none of the vendor's
     :raises OSError: when the one cannot be read or the other not be written
@@ -98,29 +106,51 @@ def take_in(source: Path, folder: Path, *, key: Path, fingerprints: Collection[s
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = folder / f".{os.getpid()}-{source.name[:100]}{_PARTIAL}"
     try:
-        # what is checked from here on is this open file: a link, a pipe or another file in its place is none
+        # a link, a pipe or a folder is no file that somebody has put down
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as original, partial.open("xb") as copy:
+        with os.fdopen(descriptor, "rb") as original, partial.open("x+b") as copy:
             os.fchmod(copy.fileno(), 0o600)
             found = os.fstat(original.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError("it is no regular file")
-            signed, signature = split(_tail(original, found.st_size), found.st_size)
-            copy_signed(original, copy, signed=signed, signature=signature, key=key, fingerprints=fingerprints)
-            # the comment is not signed: it has to be the one whose signature was verified
-            if copy.tell() != found.st_size or split(_tail_of(partial), found.st_size) != (signed, signature):
-                raise BundleError("it changed while it was copied")
+            split(_tail(original, found.st_size), found.st_size)  # before a film of some gigabytes is copied
+            digests = _copy(original, copy, found.st_size)
+            # from here on only the copy counts, whatever becomes of the original
+            size = copy.tell()
+            signed, seal = split(_tail(copy, size), size)
+            vouched(statement(digests(signed), signed), seal)
         with Bundle(partial) as bundle:
             target = folder / bundle.contents.name
         partial.replace(target)
         sync_folder(folder)
         return target
-    except SignatureRefusedError as error:
-        raise BundleError(f"its signature was refused: {error}") from None
-    except ArchiveError as error:
-        raise BundleError(f"its signature could not be looked at: {error}") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> Callable[[int], str]:
+    """Copy a file, and take the SHA-256 of its beginning on the way, so that it is read once.
+
+    :param size: of the file, as far as is known; all of it but the tail is hashed while it is copied
+    :returns: the hash of the first so many bytes
+    """
+    hashed = hashlib.sha256()
+    at = 0
+    early = max(0, size - MAX_TAIL)
+    while chunk := source.read(_CHUNK):
+        target.write(chunk)
+        hashed.update(chunk[: max(0, early - at)])
+        at += len(chunk)
+    target.flush()
+    os.fsync(target.fileno())
+
+    def digest(length: int) -> str:
+        whole = hashed.copy()
+        target.seek(early)
+        whole.update(target.read(max(0, length - early)))
+        return whole.hexdigest()
+
+    return digest
 
 
 def bundles_in(folder: Path) -> list[Path]:
@@ -128,13 +158,8 @@ def bundles_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.zip") if not path.name.startswith(".")) if folder.is_dir() else []
 
 
-def _tail_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return _tail(file, path.stat().st_size)
-
-
 def _tail(file: IO[bytes], size: int) -> bytes:
-    """The last bytes of a file; it is at its beginning afterwards."""
+    """The last bytes of a file, which is at its beginning afterwards."""
     file.seek(max(0, size - MAX_TAIL))
     tail = file.read(MAX_TAIL)
     file.seek(0)

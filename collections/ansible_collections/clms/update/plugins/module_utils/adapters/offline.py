@@ -58,13 +58,12 @@ def import_file(school: School, source: Path) -> Offline:
 
     :raises ClmsError: BUNDLE_MISSING, BUNDLE_REFUSED, BUNDLE_OLD, or a TRUST_ or RELEASE_ code
     """
-    online = store_of(school)
     try:
-        path = take_in(
-            source, folder_of(school), key=Path(school.trust.vendor_key_file), fingerprints=online.fingerprints()
-        )
+        path = take_in(source, folder_of(school), _newest_of(school).check_seal)
     except BundleError as error:
         raise ClmsError("BUNDLE_REFUSED", path=source, detail=error) from None
+    except ClmsError as error:  # of the signature
+        raise ClmsError("BUNDLE_REFUSED", path=source, detail=error.values.get("detail", error.happened)) from None
     except OSError as error:
         raise ClmsError("BUNDLE_MISSING", path=source, detail=error.strerror or error) from None
     try:
@@ -100,7 +99,7 @@ def opened(school: School, path: Path) -> Iterator[tuple[Bundle, TrustStore]]:
 
     :raises ClmsError: BUNDLE_REFUSED, TRUST_STORE, or a TRUST_ code
     """
-    root = max((store_of(school), _newest_store(school)), key=lambda store: store.root_version()).newest_root()
+    root = _newest_of(school).newest_root()
     folder = _stores(school)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,6 +114,11 @@ def opened(school: School, path: Path) -> Iterator[tuple[Bundle, TrustStore]]:
         raise ClmsError("BUNDLE_REFUSED", path=path, detail=error) from None
     except OSError as error:
         raise ClmsError("TRUST_STORE", path=folder, detail=error.strerror or error) from None
+
+
+def _newest_of(school: School) -> TrustStore:
+    """Of what the release server and what bundles have said, the one with the newer root."""
+    return max((store_of(school), _newest_store(school)), key=lambda store: store.root_version())
 
 
 def _stores(school: School) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import ClmsError
 from ..fetcher import HttpsFetcher
 from ..gpg import verify_package
 from ..https import HttpsClient
@@ -35,21 +36,25 @@ def newest(entries: list[ReleaseEntry], channel: str) -> ReleaseEntry | None:
 
 
 def fetch_package(school: School, store: TrustStore, release: Release, folder: Path) -> tuple[Path, str]:
-    """Fetch the release's package and verify both of its signatures.
+    """Fetch the release's package and verify both of its signatures, by keys that the newest trusted root names.
 
     :param store: of the release server, or of a bundle
     :returns: the package and the primary fingerprint of the key that signed it
     :raises ClmsError: PACKAGE_CORRUPT, PACKAGE_SIGNATURE, or a TRUST_, RELEASE_ or SERVER_ code
     """
     package = store.package(release, folder)
-    signer = verify_package(
-        version=release.version,
-        package=package,
-        signature=package.with_name(package.name + ".sig"),
-        key=Path(school.trust.vendor_key_file),
-        fingerprints=school.trust.fingerprints,
-    )
-    return package, signer
+    signature = package.with_name(package.name + ".sig")
+    refusal = ClmsError("PACKAGE_SIGNATURE", version=release.version, detail="the root of trust names no GPG key")
+    for name, key in store.public_keys().items():  # each alone in gpg's ring
+        try:
+            signer = verify_package(
+                version=release.version, package=package, signature=signature, key=key, fingerprints={name}
+            )
+        except ClmsError as error:
+            refusal = error
+        else:
+            return package, signer
+    raise refusal
 
 
 def registry_of(school: School) -> Registry:

@@ -246,8 +246,6 @@ def describe(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "trust": {
                 "url": "https://releases.test",
                 "root_file": f"{secrets}/root.json",
-                "vendor_key_file": f"{secrets}/vendor.asc",
-                "fingerprints": ["A" * 40],
             },
             "registry": "registry.test:5000",
             "backup": {

@@ -15,6 +15,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 from tuf.api.metadata import Metadata, MetaFile, Root
 
+from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
 from publisher.repository import NewTarget
@@ -260,7 +261,7 @@ def test_a_revoked_key_takes_its_releases_along(vendor: Any, make_store: MakeSto
 
 def test_a_new_root_by_old_and_new_keys_is_followed(vendor: Any, make_store: MakeStore) -> None:
     make_store().refresh()
-    rotated_root_with_old_targets(vendor)
+    vendor.repository().rotate_offline(vendor.offline, STRANGER, vendor.online, [])
     vendor.offline = STRANGER
     vendor.add("1.0.3", 3)
     store = make_store()
@@ -439,6 +440,17 @@ def test_a_package_without_signature(vendor: Any, make_store: MakeStore, tmp_pat
     store = make_store()
     release = store.release("1.0.2")
     assert refused(lambda: store.package(release, tmp_path)) == "TRUST_REFUSED"
+
+
+def test_a_root_without_gpg_keys_lets_nobody_sign_packages(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    assert (store.fingerprints(), store.public_keys()) == (frozenset(), {})
+    monkeypatch.setattr(vendor_adapter, "store_of", lambda school: store)
+    release = store.release("1.0.2")
+    school: Any = None
+    assert refused(lambda: vendor_adapter.fetch_package(school, release, tmp_path)) == "PACKAGE_SIGNATURE"
 
 
 def test_news_age_never_runs_backwards(make_store: MakeStore) -> None:
