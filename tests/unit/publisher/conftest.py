@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.ngclient import FetcherInterface
 
 from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
 from publisher import keys
 from publisher.cli import main
@@ -110,7 +110,7 @@ def release(
     return release
 
 
-class Served(FetcherInterface):
+class Served(Fetcher):
     """A folder that ``publish`` writes, as schools see it; ``hidden`` paths are not there yet for them."""
 
     def __init__(self, folder: Path) -> None:
@@ -148,7 +148,8 @@ class SchoolServer:
         package = self.folder / "package"
         shutil.rmtree(package, ignore_errors=True)
         package.mkdir()
-        return vendor_adapter.fetch_package(self, self.store().release(version), package)[1]  # type: ignore[arg-type]
+        store = self.store()
+        return vendor_adapter.fetch_package(store, store.release(version), package)[1]
 
 
 @pytest.fixture
@@ -158,11 +159,8 @@ def served(tmp_path: Path) -> Served:
 
 
 @pytest.fixture
-def make_school(
-    home: Path, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], SchoolServer]:
+def make_school(home: Path, served: Served, tmp_path: Path) -> Callable[[str], SchoolServer]:
     """Makes schools."""
-    monkeypatch.setattr(vendor_adapter, "store_of", lambda school: school.store())
     return lambda name: SchoolServer(tmp_path / name, served, home / "root.json")
 
 

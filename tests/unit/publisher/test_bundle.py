@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.ngclient import FetcherInterface
 
 from ansible_collections.clms.update.plugins.module_utils import bundle as format_
 from ansible_collections.clms.update.plugins.module_utils.adapters import offline
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle, bundles_in
 from ansible_collections.clms.update.plugins.module_utils.bundle import BundleError
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.release import Release
 from ansible_collections.clms.update.plugins.module_utils.school import Trust
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
@@ -37,7 +37,7 @@ CONFIG = "sha256:" + "c" * 64
 URL = "https://releases.test"
 
 
-class Server(FetcherInterface):
+class Server(Fetcher):
     """Serves a repository's folder."""
 
     def __init__(self, folder: Path) -> None:

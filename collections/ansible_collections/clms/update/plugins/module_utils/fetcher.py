@@ -21,22 +21,42 @@ METADATA_SECONDS = 60.0
 """Total time for one metadata file, which is at most a few megabytes."""
 
 
-class HttpsFetcher(FetcherInterface):
+class Fetcher(FetcherInterface):
+    """A fetcher that can go on where another attempt has broken off."""
+
+    def fetch_from(self, url: str, start: int) -> Iterator[bytes]:
+        """The content of ``url`` without its first ``start`` bytes.
+
+        :raises DownloadError: when it cannot be had
+        """
+        return _without(self.fetch(url), start)
+
+
+class HttpsFetcher(Fetcher):
     """Fetches over :class:`HttpsClient`; the caller's length limit is enforced while the data comes in."""
 
     def __init__(self, client: HttpsClient) -> None:
         self._client = client
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        """The content of ``url``.
+        """The content of ``url``; raises as :meth:`fetch_from`."""
+        return self.fetch_from(url, 0)
 
-        :raises DownloadHTTPError: for a status other than 200
+    def fetch_from(self, url: str, start: int) -> Iterator[bytes]:
+        """The same with a request for the rest only, where the server knows ranges (RFC 9110, section 14).
+
+        :raises DownloadHTTPError: for another status than 200, or 206 for the rest; 416 when there is no such rest
         :raises DownloadError: when the server cannot be reached or is too slow
         """
+        headers = {"Range": f"bytes={start}-"} if start else {}
         try:
-            with self._client.open(url, {}) as (response, chunks):
-                if response.status != 200:
-                    raise DownloadHTTPError(f"it answered {response.status}", response.status)
+            with self._client.open(url, headers) as (response, chunks):
+                status = response.status
+                begins = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+                if status == 200 and start:
+                    chunks = _without(chunks, start)
+                elif not (status == 206 and start and begins) and status != 200:
+                    raise DownloadHTTPError(f"it answered {status}", status)
                 yield from chunks
         except HttpsError as error:
             raise DownloadError(str(error)) from None
@@ -51,7 +71,7 @@ class HttpsFetcher(FetcherInterface):
         return data
 
 
-class BundleFetcher(FetcherInterface):
+class BundleFetcher(Fetcher):
     """Takes from a bundle what a release server would serve; an address is :data:`BUNDLE_URL` and a member's name."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -69,6 +89,13 @@ class BundleFetcher(FetcherInterface):
             raise DownloadHTTPError("the bundle does not hold it", 404) from None
         except BundleError as error:
             raise DownloadError(str(error)) from None
+
+
+def _without(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """What follows on the first ``count`` bytes: of a server that knows no ranges."""
+    for chunk in chunks:
+        yield chunk[count:]
+        count -= min(count, len(chunk))
 
 
 def is_offline(timestamp: bytes) -> bool:

@@ -117,8 +117,8 @@ class HttpsClient:
         class MeteredSocket(ssl.SSLSocket):
             def do_handshake(self, block: bool = False) -> None:
                 super().do_handshake(block)
-                if client._pins and pin_of(self.getpeercert(binary_form=True) or b"") not in client._pins:
-                    raise HttpsError("its key is none of those that this school knows")
+                if client._pins:
+                    client._check_pin(self.getpeercert(binary_form=True) or b"")
 
             def recv_into(self, *args: Any, **kwargs: Any) -> int:
                 size = super().recv_into(*args, **kwargs)
@@ -126,6 +126,15 @@ class HttpsClient:
                 return size
 
         return MeteredSocket
+
+    def _check_pin(self, certificate: bytes) -> None:
+        """:raises ssl.SSLError: which has the connection closed at once"""
+        try:
+            known = pin_of(certificate) in self._pins
+        except ValueError:
+            known = False
+        if not known:
+            raise ssl.SSLError(1, "its key is none of those that this school knows")
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -186,12 +195,9 @@ def pin_of(certificate: bytes) -> str:
     """The pin of a certificate's key: base64 of the SHA-256 of its SubjectPublicKeyInfo (RFC 7469, section 2.4).
 
     :param certificate: DER
-    :raises HttpsError: when it is no certificate
+    :raises ValueError: when it is no certificate
     """
-    try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
-    except ValueError:
-        raise HttpsError("it has no readable certificate") from None
+    key = x509.load_der_x509_certificate(certificate).public_key()
     digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
     return base64.b64encode(digest).decode()
 

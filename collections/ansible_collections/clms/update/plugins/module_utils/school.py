@@ -248,6 +248,8 @@ def _trust(fields: Fields) -> Trust:
         channel=fields.text("channel", pattern=_NAME, default="stable"),
     )
     fields.done()
+    if len(trust.pins) == 1:
+        raise FieldError(f"{fields.where('pins')} needs a second key, for the day on which the first one is lost")
     return trust
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from .bundle import Seal
 from .errors import ClmsError
+from .fetcher import Fetcher
 from .fields import FieldError, Fields
 from .https import check_address
 from .release import MAX_BYTES, Release, parse_release
@@ -24,17 +25,20 @@ with suppress(ImportError):  # modules say so: module_end.require_libraries
     from securesystemslib.signer import Signature
     from tuf.api.exceptions import (
         DownloadError,
+        DownloadHTTPError,
         DownloadLengthMismatchError,
         ExpiredMetadataError,
         LengthOrHashMismatchError,
         RepositoryError,
     )
     from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
-    from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+    from tuf.ngclient import Updater, UpdaterConfig
 
 _S = TypeVar("_S", "Root", "Timestamp", "Snapshot", "Targets")
 
 _REFRESHED = "refreshed"
+_PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before a broken download is taken up again."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,9 @@ class TrustStore:
         state: Path,
         pinned_root: Path,
         url: str,
-        fetcher: FetcherInterface,
+        fetcher: Fetcher,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Touches neither disk nor network.
 
@@ -74,6 +79,7 @@ class TrustStore:
         :param pinned_root: the ``root.json`` that was installed with the school
         :param url: the release repository, with ``metadata/`` and ``targets/`` below it
         :param clock: seconds since the epoch; only for :meth:`news_age_seconds`
+        :param sleep: waits between two attempts
         :raises ClmsError: SERVER_ADDRESS
         """
         check_address(url)
@@ -82,6 +88,7 @@ class TrustStore:
         self._url = url.rstrip("/")
         self._fetcher = fetcher
         self._clock = clock
+        self._sleep = sleep
         self._updater: Updater | None = None
 
     def refresh(self) -> None:
@@ -313,17 +320,49 @@ class TrustStore:
         return stored, data
 
     def _download(self, target: TargetFile, local: Path) -> None:
-        """Fetch to a temporary name, verify, then rename: a file under its own name is always a verified one."""
+        """Fetch to a temporary name, verify, then rename: a file under its own name is always a verified one.
+
+        Where the connection breaks, it goes on with what is there: at once, a few times, and at the next call.
+        """
         if self._updater is None:
             raise ClmsError("SERVER_UNREACHABLE", url=self._url, detail="this was asked without the network")
         part = local.with_name(f".{local.name}.part")
+        folder, _, name = target.path.rpartition("/")
+        url = f"{self._url}/targets/{folder}/{target.hashes['sha256']}.{name}"
+        local.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._updater.download_target(target, filepath=str(part))
-            with part.open("rb") as file:
+            with part.open("ab") as file:
+                self._fetch(url, file, target.length)
                 os.fsync(file.fileno())
-            part.replace(local)
-        finally:
-            part.unlink(missing_ok=True)
+            with part.open("rb") as file:
+                target.verify_length_and_hashes(file)
+        except (LengthOrHashMismatchError, DownloadLengthMismatchError):
+            part.unlink()  # there is nothing to go on with
+            raise
+        part.replace(local)
+
+    def _fetch(self, url: str, file: IO[bytes], length: int) -> None:
+        """Fetch what is missing of a file.
+
+        :raises DownloadError: when the connection breaks, and goes on breaking
+        :raises DownloadLengthMismatchError: as soon as it is longer than was signed
+        """
+        for pause in (*_PAUSES, None):
+            before = file.tell()
+            try:
+                for chunk in self._fetcher.fetch_from(url, before) if before < length else ():
+                    file.write(chunk)
+                    if file.tell() > length:
+                        raise DownloadLengthMismatchError(f"it is longer than the {length} bytes that were signed")
+                break
+            except (DownloadHTTPError, DownloadLengthMismatchError):
+                raise
+            except DownloadError:
+                # a server that sends nothing at all is asked again by whoever wants it
+                if pause is None or file.tell() == before:
+                    raise
+                self._sleep(pause)
+        file.flush()
 
     def _write(self, name: str, text: str) -> None:
         temporary = self._state / f".{name}.part"

@@ -35,7 +35,7 @@ def newest(entries: list[ReleaseEntry], channel: str) -> ReleaseEntry | None:
     return max((e for e in entries if e.channel == channel), key=lambda entry: entry.sequence, default=None)
 
 
-def fetch_package(school: School, store: TrustStore, release: Release, folder: Path) -> tuple[Path, str]:
+def fetch_package(store: TrustStore, release: Release, folder: Path) -> tuple[Path, str]:
     """Fetch the release's package and verify both of its signatures, by keys that the newest trusted root names.
 
     :param store: of the release server, or of a bundle

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from pathlib import Path
 from typing import Any
 
 from ..adapters.files import write_atomically
@@ -15,6 +17,8 @@ from ..slots import Slot
 from ..status import describe_run
 from .backup import remove_old_backups
 
+_KEPT_PARTS = 7 * 86_400
+"""seconds for which a download that broke off is kept"""
 _KEPT_RUNS = 20
 """runs whose evidence and report stay"""
 
@@ -36,12 +40,19 @@ def tidy(context: Context) -> tuple[list[str], list[str]]:
     runs = context.folder.parent
     with context.step("retention"):
         backups, problems = remove_old_backups(context)
-        for package in context.folder.glob("*.zip*"):
-            package.unlink()
+        _remove_downloads(context.school.home / "downloads")
         folders = {int(path.name): path for path in runs.iterdir() if path.name.isdecimal()}
         for number in sorted(folders)[:-_KEPT_RUNS]:
             shutil.rmtree(folders[number], ignore_errors=True)
     return backups, problems
+
+
+def _remove_downloads(folder: Path) -> None:
+    """Remove packages, which have done their work, and what was got of one too long ago to be worth going on with."""
+    oldest = time.time() - _KEPT_PARTS
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if not path.name.endswith(".part") or path.stat().st_mtime < oldest:
+            path.unlink()
 
 
 def _remove_images(context: Context) -> list[str]:

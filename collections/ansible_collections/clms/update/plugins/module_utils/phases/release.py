@@ -37,7 +37,7 @@ def work(context: Context) -> dict[str, Any]:
 
 def _from_bundle(context: Context, bundle: Path) -> tuple[Path, str]:
     with opened(context.school, bundle) as (_, store):
-        return fetch_package(context.school, store, context.release, context.folder)
+        return fetch_package(store, context.release, downloads(context))
 
 
 def _from_network(context: Context) -> tuple[Path, str]:
@@ -45,4 +45,11 @@ def _from_network(context: Context) -> tuple[Path, str]:
     for service in context.release.images:
         image = context.release.image(service, context.engine.architecture())
         registry.manifest(image.repository, image.digest)
-    return fetch_package(context.school, store_of(context.school), context.release, context.folder)
+    return fetch_package(store_of(context.school), context.release, downloads(context))
+
+
+def downloads(context: Context) -> Path:
+    """Where packages are put; what a run has got of one, a later run goes on with."""
+    folder = context.school.home / "downloads"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

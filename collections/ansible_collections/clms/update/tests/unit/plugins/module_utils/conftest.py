@@ -16,10 +16,10 @@ import pytest
 from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata
-from tuf.ngclient import FetcherInterface
 
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import DatabaseFacts, Manifest, Proof
 from ansible_collections.clms.update.plugins.module_utils.containers import labels
+from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
@@ -80,7 +80,7 @@ def release_json(version: str = "1.0.1", sequence: int = 1, **changes: Any) -> d
     return {**release, **changes}
 
 
-class FakeVendor(FetcherInterface):
+class FakeVendor(Fetcher):
     """Serves a repository's folder under :data:`URL`; ``spoilt`` paths answer with other bytes or raise."""
 
     def __init__(self, folder: Path) -> None:

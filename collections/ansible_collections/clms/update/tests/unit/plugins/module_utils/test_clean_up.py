@@ -123,13 +123,19 @@ def test_an_image_that_cannot_be_removed_is_tried_again(begin: Begin, engine: An
 
 def test_a_run_leaves_its_evidence_and_not_its_package(begin: Begin) -> None:
     context = begin(phase="clean_up")
-    packages = ("clms-1.0.1.zip", "clms-1.0.1.zip.sig", "clms-1.0.1.zip.part")
     evidence = ("report.json", "linden-backend-r2.log", "zip.log")
-    for name in (*packages, *evidence):
+    for name in evidence:
         (context.folder / name).touch()
+    downloads = context.school.home / "downloads"
+    downloads.mkdir()
+    for name in ("clms-1.0.1.zip", "clms-1.0.1.zip.sig", ".clms-1.0.2.zip.part", ".clms-1.0.0.zip.part"):
+        (downloads / name).touch()
+    os.utime(downloads / ".clms-1.0.0.zip.part", (1, 1))
     for _ in range(2):
         assert clean_up.tidy(context) == ([], [])
         assert {path.name for path in context.folder.iterdir()} == set(evidence)
+        # the next try goes on with it
+        assert [path.name for path in downloads.iterdir()] == [".clms-1.0.2.zip.part"]
 
 
 @pytest.mark.parametrize(("runs", "gone"), [(3, 0), (20, 0), (21, 1), (25, 5), (120, 100)])

@@ -23,9 +23,15 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fetcher import HttpsFetcher
-from ansible_collections.clms.update.plugins.module_utils.https import RATE_GRACE, HttpsClient, HttpsError, Meter
+from ansible_collections.clms.update.plugins.module_utils.https import (
+    RATE_GRACE,
+    HttpsClient,
+    HttpsError,
+    Meter,
+    pin_of,
+)
 
-BODY = b"x" * 100_000
+BODY = bytes(range(250)) * 400
 
 
 def self_signed(path: Path, *, begins: timedelta = timedelta(hours=-1)) -> Path:
@@ -76,6 +82,18 @@ class Handler(BaseHTTPRequestHandler):
     def good(self) -> None:
         self.start()
         self.wfile.write(BODY)
+
+    def ranged(self) -> None:
+        start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        if start >= len(BODY):
+            self.start(416, 0)
+            return
+        self.start(206, len(BODY) - start, **{"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"})
+        self.wfile.write(BODY[start:])
+
+    def wrong_range(self) -> None:
+        self.start(206, 10, **{"Content-Range": f"bytes 0-9/{len(BODY)}"})
+        self.wfile.write(BODY[:10])
 
     def missing(self) -> None:
         self.start(404, 0)
@@ -206,6 +224,61 @@ def test_a_certificate_of_another_time_points_to_the_clock(tmp_path: Path, begin
         pytest.raises(HttpsError, match=rf"not trusted .*clock says {date.today()}"),
     ):
         client.get(f"{address}/good", {}, 10)
+
+
+def pin(path: Path) -> str:
+    return pin_of(x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER))
+
+
+OTHER = "A" * 43 + "="
+
+
+@pytest.mark.parametrize(
+    ("with_ca", "known", "backup", "words"),
+    [
+        pytest.param(True, True, False, None, id="authority and key"),
+        pytest.param(True, True, True, None, id="authority and backup key"),
+        pytest.param(True, False, False, "none of those", id="authority, and another key"),
+        pytest.param(False, True, False, None, id="key only"),
+        pytest.param(False, True, True, None, id="backup key only"),
+        pytest.param(False, False, False, "none of those", id="another key only"),
+    ],
+)
+def test_pins(server: str, certificate: Path, with_ca: bool, known: bool, backup: bool, words: str | None) -> None:
+    own = pin(certificate)
+    pins = [OTHER, own if known else OTHER] if backup else [own if known else OTHER, OTHER]
+    with closing(HttpsClient(ca_file=certificate if with_ca else None, pins=pins)) as client:
+        if words is None:
+            assert client.get(f"{server}/good", {}, len(BODY)).body == BODY
+            return
+        with pytest.raises(HttpsError, match=words):
+            client.get(f"{server}/good", {}, len(BODY))
+
+
+def test_a_pin_does_not_make_up_for_the_wrong_authority(server: str, certificate: Path, tmp_path: Path) -> None:
+    other = self_signed(tmp_path / "other.pem")
+    with (
+        closing(HttpsClient(ca_file=other, pins=[pin(certificate), OTHER])) as client,
+        pytest.raises(HttpsError, match="not trusted"),
+    ):
+        client.get(f"{server}/good", {}, 10)
+
+
+def test_what_is_no_certificate_has_no_pin() -> None:
+    with pytest.raises(ValueError, match="parsing"):
+        pin_of(b"")
+
+
+@pytest.mark.parametrize("path", [pytest.param("ranged", id="ranges"), pytest.param("good", id="no ranges")])
+@pytest.mark.parametrize("start", [1, 70_000, len(BODY) - 1])
+def test_the_rest_of_a_file(server: str, client: HttpsClient, path: str, start: int) -> None:
+    assert b"".join(HttpsFetcher(client).fetch_from(f"{server}/{path}", start)) == BODY[start:]
+
+
+@pytest.mark.parametrize(("path", "start"), [("ranged", len(BODY)), ("wrong_range", 5)])
+def test_a_rest_that_is_not_there(server: str, client: HttpsClient, path: str, start: int) -> None:
+    with pytest.raises(DownloadHTTPError):
+        list(HttpsFetcher(client).fetch_from(f"{server}/{path}", start))
 
 
 def test_another_host_name(server: str, client: HttpsClient) -> None:

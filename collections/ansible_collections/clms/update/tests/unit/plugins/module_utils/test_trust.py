@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root
 
 from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
 from publisher.repository import NewTarget
 
@@ -424,6 +425,68 @@ def test_a_tampered_package(
     assert list(tmp_path.glob(".*.part")) == []
 
 
+class Breaking(Fetcher):
+    """Breaks off in the middle of what another fetcher brings, a few times."""
+
+    def __init__(self, vendor: Any, *after: int) -> None:
+        self.vendor, self.after = vendor, list(after)
+        self.asked: list[int] = []
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        yield from self.vendor._fetch(url)
+
+    def fetch_from(self, url: str, start: int) -> Iterator[bytes]:
+        if not url.endswith("clms-1.0.2.zip"):
+            yield from super().fetch_from(url, start)
+            return
+        self.asked.append(start)
+        data = b"".join(super().fetch_from(url, start))
+        if not self.after:
+            yield data
+            return
+        yield data[: self.after.pop(0)]
+        raise DownloadError("the connection broke")
+
+
+@pytest.mark.parametrize(
+    ("after", "asked", "pauses"),
+    [
+        pytest.param([5], [0, 5], [1.0], id="once"),
+        pytest.param([5, 3, 2], [0, 5, 8, 10], [1.0, 2.0, 4.0], id="three times"),
+    ],
+)
+def test_a_download_that_breaks_goes_on(
+    vendor: Any, make_store: MakeStore, tmp_path: Path, after: list[int], asked: list[int], pauses: list[float]
+) -> None:
+    waited: list[float] = []
+    fetcher = Breaking(vendor, *after)
+    store = make_store(fetcher=fetcher, sleep=waited.append)
+    package = store.package(store.release("1.0.2"), tmp_path)
+    assert (fetcher.asked, waited) == (asked, pauses)
+    assert package.stat().st_size == store.release("1.0.2").package.size
+
+
+def test_the_next_call_goes_on_where_the_last_one_has_given_up(
+    vendor: Any, make_store: MakeStore, tmp_path: Path
+) -> None:
+    fetcher = Breaking(vendor, 5, 1, 1, 1, 0)
+    store = make_store(fetcher=fetcher, sleep=lambda _: None)
+    release = store.release("1.0.2")
+    for _ in range(2):
+        assert refused(lambda: store.package(release, tmp_path)) == "SERVER_UNREACHABLE"
+        assert not (tmp_path / "clms-1.0.2.zip").exists()
+    store.package(release, tmp_path)
+    assert fetcher.asked == [0, 5, 6, 7, 8, 8]
+
+
+def test_what_is_left_of_another_file_does_no_harm(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
+    store = make_store()
+    release = store.release("1.0.2")
+    (tmp_path / ".clms-1.0.2.zip.part").write_bytes(b"something else")
+    assert refused(lambda: store.package(release, tmp_path)) == "PACKAGE_CORRUPT"
+    assert store.package(release, tmp_path).exists()  # from its beginning
+
+
 def test_a_package_that_the_release_does_not_name(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
     package = {"path": "packages/clms-1.0.2.zip", "size": 3, "sha256": "0" * 64}
     vendor.add("1.0.3", 3, package=package)
@@ -442,15 +505,11 @@ def test_a_package_without_signature(vendor: Any, make_store: MakeStore, tmp_pat
     assert refused(lambda: store.package(release, tmp_path)) == "TRUST_REFUSED"
 
 
-def test_a_root_without_gpg_keys_lets_nobody_sign_packages(
-    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_root_without_gpg_keys_lets_nobody_sign_packages(make_store: MakeStore, tmp_path: Path) -> None:
     store = make_store()
     assert (store.fingerprints(), store.public_keys()) == (frozenset(), {})
-    monkeypatch.setattr(vendor_adapter, "store_of", lambda school: store)
     release = store.release("1.0.2")
-    school: Any = None
-    assert refused(lambda: vendor_adapter.fetch_package(school, release, tmp_path)) == "PACKAGE_SIGNATURE"
+    assert refused(lambda: vendor_adapter.fetch_package(store, release, tmp_path)) == "PACKAGE_SIGNATURE"
 
 
 def test_news_age_never_runs_backwards(make_store: MakeStore) -> None:
