@@ -49,6 +49,7 @@ class Clockwork:
         self._jitter = jitter
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look_every_minute, name="schedule")
+        self._reporting = threading.Lock()
         self._scheduler: Any = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(2)},
@@ -113,10 +114,30 @@ class Clockwork:
         self._guarded(check)
         self._set_check(answered=answered)
 
+    def _report(self) -> None:
+        """What has ended is told soon after; where the vendor does not answer, that waits longer each time."""
+        pause: float | None = None
+
+        def report() -> None:
+            nonlocal pause
+            pause = self._planner.report()
+
+        if not self._reporting.acquire(blocking=False):
+            return
+        try:
+            answered = self._guarded(report)
+        finally:
+            self._reporting.release()
+        if pause is not None or not answered:
+            again = RETRY if pause is None else timedelta(seconds=pause)
+            self._set("report", self._planner.now() + again, self._report)
+
     def _look_every_minute(self) -> None:
         ahead = time.time() - time.monotonic()
         while not self._end.wait(self._minute):
             self._look()
+            if self._scheduler.get_job("report") is None:
+                self._set("report", self._planner.now(), self._report)
             before, ahead = ahead, time.time() - time.monotonic()
             if abs(ahead - before) > _JUMP:
                 log.info("the clock was changed, or the server was suspended")

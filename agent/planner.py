@@ -29,6 +29,7 @@ from ansible_collections.clms.update.plugins.module_utils.school import School
 
 from . import config, runs
 from .executor import Job
+from .reporting import Reporter
 from .schedule import Entry, Store, tell, when
 
 _KINDS = ("install", "update", "update_images")
@@ -69,6 +70,7 @@ class Planner:
         self._lock = threading.Lock()
         self._stopped = False
         self._watchers: dict[int, threading.Thread] = {}
+        self._reporter = Reporter(lambda: config.load(folder).school, clock=clock)
 
     def now(self) -> datetime:
         """The time, in UTC."""
@@ -265,6 +267,10 @@ class Planner:
             store.note("checked_at", self._clock())
             store.note("check_code", None)
         return answer
+
+    def report(self) -> float | None:
+        """Tell the vendor how runs ended; returns and raises as :meth:`.reporting.Reporter.send`."""
+        return self._reporter.send()
 
     def _told_once(self, error: ClmsError) -> None:
         """A server that is offline for weeks says so once, not every hour."""

@@ -20,7 +20,8 @@ class FakePlanner:
 
     def __init__(self) -> None:
         self.changed: Callable[[], None] = lambda: None
-        self.ticks = self.checks = 0
+        self.ticks = self.checks = self.reports = 0
+        self.report_pauses: list[float | None] = []
         self.due: datetime | None = None
         self.check_at: datetime | None = None
         self.overdue = False
@@ -39,6 +40,10 @@ class FakePlanner:
         self.ticks += 1
         if self.fails:
             raise RuntimeError("boom")
+
+    def report(self) -> float | None:
+        self.reports += 1
+        return self.report_pauses.pop(0) if self.report_pauses else None
 
     def next_due(self) -> datetime | None:
         return self.due
@@ -134,6 +139,21 @@ def test_without_an_answer_it_asks_again_in_an_hour(planner: FakePlanner) -> Non
 def test_no_checks(planner: FakePlanner) -> None:
     with start(planner) as work:
         assert moments(work) == {}
+
+
+def test_the_vendor_is_told_of_runs_every_minute(planner: FakePlanner) -> None:
+    with start(planner, minute=0.01):
+        wait_for(lambda: planner.reports > 5)
+
+
+def test_a_report_that_does_not_arrive_waits(planner: FakePlanner) -> None:
+    planner.report_pauses = [3600.0] * 9
+    with start(planner, minute=0.01) as work:
+        wait_for(lambda: planner.reports == 1 and "report" in moments(work))
+        at = moments(work)["report"]
+        assert timedelta(minutes=59) < at - planner.now() <= timedelta(hours=1)
+        time.sleep(0.1)
+        assert (planner.reports, moments(work)["report"]) == (1, at)
 
 
 def test_nothing_that_breaks_ends_it(planner: FakePlanner) -> None:

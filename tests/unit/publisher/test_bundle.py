@@ -118,7 +118,9 @@ def school(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A school that pins this vendor, with a folder in which it looks for bundles."""
     root = tmp_path / "root.json"
     root.write_bytes(desk.vendor.root.read_bytes())
-    trust = Trust(url=URL, root_file=str(root), ca_file=None, pins=(), channel="stable")
+    trust = Trust(
+        url=URL, root_file=str(root), ca_file=None, pins=(), api_key_file=None, report_key_file=None, channel="stable"
+    )
     (tmp_path / "usb").mkdir()
     school = SimpleNamespace(home=tmp_path / "home", trust=trust, bundle_folders=(str(tmp_path / "usb"),))
     school.home.mkdir()

@@ -150,9 +150,12 @@ class HttpsClient:
         self._pool.clear()
 
     @contextmanager
-    def open(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[urllib3.BaseHTTPResponse, Iterator[bytes]]]:
+    def open(
+        self, url: str, headers: Mapping[str, str], *, post: bytes | None = None
+    ) -> Iterator[tuple[urllib3.BaseHTTPResponse, Iterator[bytes]]]:
         """Ask for ``url``; the answer's status, headers and, bit by bit, its body.
 
+        :param post: what to send, in place of asking only
         :raises ClmsError: SERVER_ADDRESS for anything but https
         :raises HttpsError: no connection, a time limit, a redirect or a body cut short
         """
@@ -160,7 +163,11 @@ class HttpsClient:
         self._meter = Meter(deadline=self._deadline, minimum_rate=self._minimum_rate)
         response = None
         try:
-            response = self._pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
+            # what is given here replaces the pool's own headers
+            response = self._pool.request(
+                "GET" if post is None else "POST", url, body=post, headers={**self._pool.headers, **headers},
+                preload_content=False, redirect=False,
+            )  # fmt: skip
             if 300 <= response.status < 400:
                 raise HttpsError("it redirects to another address, which is not allowed")
             yield response, response.stream(CHUNK, decode_content=False)
@@ -181,7 +188,14 @@ class HttpsClient:
         :raises ClmsError: SERVER_ADDRESS
         :raises HttpsError: as :meth:`open`, and for a longer body
         """
-        with self.open(url, headers) as (response, chunks):
+        return self._whole(url, headers, limit, None)
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, limit: int) -> Answer:
+        """The answer to ``body``; raises as :meth:`get`."""
+        return self._whole(url, headers, limit, body)
+
+    def _whole(self, url: str, headers: Mapping[str, str], limit: int, post: bytes | None) -> Answer:
+        with self.open(url, headers, post=post) as (response, chunks):
             body = bytearray()
             for chunk in chunks:
                 body += chunk

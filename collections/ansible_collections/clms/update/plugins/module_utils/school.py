@@ -112,6 +112,10 @@ class Trust:
     ca_file: str | None
     pins: tuple[str, ...]
     """keys that the release server may have, at least two or none; see :func:`.https.pin_of`"""
+    api_key_file: str | None
+    """this school's API key at the release server, mode 0600; without it nothing is reported"""
+    report_key_file: str | None
+    """Ed25519 key (PEM, mode 0600) that signs the reports"""
     channel: str
 
 
@@ -245,9 +249,13 @@ def _trust(fields: Fields) -> Trust:
         root_file=fields.text("root_file", pattern=_PATH),
         ca_file=fields.text("ca_file", pattern=_PATH, default=None),
         pins=tuple(fields.texts("pins", pattern=r"[A-Za-z0-9+/]{43}=", default=[])),
+        api_key_file=fields.text("api_key_file", pattern=_PATH, default=None),
+        report_key_file=fields.text("report_key_file", pattern=_PATH, default=None),
         channel=fields.text("channel", pattern=_NAME, default="stable"),
     )
     fields.done()
+    if (trust.api_key_file is None) != (trust.report_key_file is None):
+        raise FieldError(f"{fields.where('api_key_file')} and report_key_file go together")
     if len(trust.pins) == 1:
         raise FieldError(f"{fields.where('pins')} needs a second key, for the day on which the first one is lost")
     return trust
