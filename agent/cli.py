@@ -21,7 +21,7 @@ from . import config, output, schedule_command
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 _REFUSALS = (
     *("SCHOOL_INCOMPLETE", "NOT_INSTALLED", "SECRET_FILE", "CA_FILE", "SERVER_ADDRESS", "TRUST_MISSING"),
-    *("BUNDLE_MISSING", "BUNDLE_REFUSED", "BUNDLE_OLD"),
+    *("BUNDLE_MISSING", "BUNDLE_REFUSED", "BUNDLE_OLD", "SUPPORT_FILE"),
     *schedule_command.REFUSALS,
 )
 _BACKUP = r"[A-Za-z0-9.-]{1,120}"
@@ -127,8 +127,15 @@ def _import(options: argparse.Namespace) -> Answer:
 def _doctor(options: argparse.Namespace) -> Answer:
     from . import doctor
 
-    data = doctor.examine(config.load(options.config).school)
-    return data, output.doctor_text(data), DONE if data["ok"] else FAILED
+    school = config.load(options.config).school
+    data = doctor.examine(school)
+    text = output.doctor_text(data)
+    if options.bundle is not None:
+        from . import support
+
+        data["bundle"] = support.write(school, options.bundle, data)
+        text += f"\n{output.support_text(data['bundle'])}"
+    return data, text, DONE if data["ok"] else FAILED
 
 
 def _version(text: str) -> str:
@@ -269,7 +276,10 @@ def _parser() -> argparse.ArgumentParser:
     add("recover", _recover, "Put CLMS back in order after an update that was interrupted, by a power cut for example.")
     imported = add("import", _import, "Take in a file of the vendor with a release, to update without the network.")
     imported.add_argument("file", type=Path, metavar="FILE", help="made by the vendor with 'clms-release bundle'")
-    add("doctor", _doctor, "Check everything an update depends on, and say what to do about each problem.")
+    doctor = add("doctor", _doctor, "Check everything an update depends on, and say what to do about each problem.")
+    doctor.add_argument(
+        "--bundle", type=Path, metavar="FILE", help="also write a ZIP for support: logs and records without secrets"
+    )
     return parser
 
 

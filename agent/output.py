@@ -162,6 +162,14 @@ def import_text(file: dict[str, Any]) -> str:
     )
 
 
+def support_text(bundle: dict[str, Any]) -> str:
+    """That a support bundle was written."""
+    return (
+        f"For support: {bundle['file']} ({human(bundle['size'])}). It holds logs and records, and none of the passwords "
+        "and keys of this school; look into it before you send it."
+    )
+
+
 def events_for_json(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The journal's events with times as the rest of the interface writes them."""
     return [{**event, "at": iso(event["at"])} for event in events]

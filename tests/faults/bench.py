@@ -276,7 +276,7 @@ class Bench:
                 served = 0.0
             if now - since > SETTLE_SECONDS:
                 raise TimeoutError(f"not settled within {SETTLE_SECONDS} s (serving: {bool(served)})")
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     @contextmanager
     def writing(self, log: Path) -> Iterator[Writer]:

@@ -39,10 +39,12 @@ def demo() -> None:
         stand = Stand.create(FOLDER, prefix=_prefix(), schools=[SCHOOL])
     with _announced("Setting up the vendor: registry, release server, signing keys"):
         stand.set_up_vendor()
+        stand.start_release_api()
     with _announced("Publishing CLMS 1.0.0"):
         stand.publish("1.0.0")
     with _announced("Setting up Linden School with CLMS 1.0.0"):
         stand.set_up_schools()
+        stand.enrol(SCHOOL)
     with _announced("Filling it: 900 students, 3,000 books, 20,000 loans, some uploads"):
         stand.seed(SCHOOL)
     with _announced("Starting the school's agent"):

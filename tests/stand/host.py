@@ -32,6 +32,10 @@ _RIGHTS = (
 )  # fmt: skip
 
 
+_NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
+_ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
+
+
 class HostError(Exception):
     """A host could not be made or started; the text says what it said."""
 
@@ -92,6 +96,8 @@ class Host:
         self._extra = extra_mounts
         self.disk = pool.disks / f"{name}.ext4"
         self.mount = pool.folder / name
+        self._first_process: str | None = None
+        """its number on this machine; another one after each start"""
 
     # its disk
 
@@ -154,6 +160,7 @@ class Host:
         if python != Path("/usr"):
             mounts.append(f"{python}:{python}:ro")
         mounts += [f"{self.mount}/docker:/var/lib/docker", f"{self.mount}/school:/srv/school"]
+        self._first_process = None
         ports = [(self.ports.http, 8080), (self.ports.database, 3306), (self.ports.ssh, 22)]
         docker(
             "run", "--detach", "--name", self.name, "--hostname", self.name, *_RIGHTS,
@@ -175,6 +182,7 @@ class Host:
     def boot(self) -> None:
         """Switch the host on; returns as soon as it can be asked something."""
         self._mount()
+        self._first_process = None
         docker("start", self.name)
         self.wait_booted()
 
@@ -188,7 +196,7 @@ class Host:
             except BuildError as error:
                 if time.monotonic() > deadline:
                     raise HostError(f"{self.name} does not come up: {error}") from None
-            time.sleep(0.2)
+            time.sleep(0.3)
 
     def cut_power(self) -> None:
         """Everything stops at this instant, and what was not written to the disk is lost."""
@@ -233,12 +241,24 @@ class Host:
 
         :raises BuildError: when it fails
         """
-        return docker("exec", self.name, *command)
+        done = subprocess.run(
+            self._inside(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip().splitlines()[-15:]
+            raise BuildError(f"{command[0]} ended with exit code {done.returncode}:\n" + "\n".join(said))
+        return done.stdout.strip()
+
+    def _inside(self, command: tuple[str, ...]) -> list[str]:
+        """A command in the host's namespaces; a tenth of what `docker exec` takes, and faults need many."""
+        if self._first_process is None:
+            self._first_process = docker("inspect", "--format", "{{.State.Pid}}", self.name)
+        return ["nsenter", "--target", self._first_process, *_NAMESPACES, "--", "env", "-i", *_ENVIRONMENT, *command]
 
     def popen(self, *command: str) -> subprocess.Popen[str]:
         """Start a command on the host as root; the caller waits for it."""
         return subprocess.Popen(
-            [DOCKER or "docker", "exec", self.name, *command],
+            self._inside(command),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip

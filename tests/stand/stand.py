@@ -198,6 +198,64 @@ class Stand:
             shutil.rmtree(self.release_manager, ignore_errors=True)
             self.release_tool("init", "--name", "CLMS Vendor (demo)")
 
+    @property
+    def release_api(self) -> Path:
+        """Folder of what answers schools beside the signed files."""
+        return self.vendor / "releases/api"
+
+    def start_release_api(self) -> None:
+        """Start what answers schools and takes their reports, where it does not run; it goes on by itself.
+
+        :raises StandError: when it does not come up
+        """
+        if self.release_api_process() is not None:
+            return
+        log = self.release_api / "gunicorn.log"
+        with log.open("ab") as output:
+            subprocess.run(
+                ["setsid", "--fork", BIN / "gunicorn", "-c", "python:webui.vendor.gunicorn_conf",
+                 "--pid", self.release_api / "pid", "webui.vendor.wsgi:app"],
+                cwd=ROOT, env=self._environment() | self._release_settings,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
+            )  # fmt: skip
+        if not wait_until(lambda: self.release_api_process() is not None, seconds=30):
+            raise StandError(f"The API of the release server did not start:\n{log.read_text()[-2000:]}")
+
+    def release_api_process(self) -> int | None:
+        """Its process, or None where none listens."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self.release_api / "server.sock"))
+                return int((self.release_api / "pid").read_text())
+            except (OSError, ValueError):
+                return None
+
+    @property
+    def _release_settings(self) -> dict[str, str]:
+        return {"CLMS_RELEASE_SERVER_CONFIG": str(self.vendor / "releases/settings.yml")}
+
+    def release_server(self, *arguments: str | Path) -> dict[str, Any]:
+        """Run ``clms-release-server`` as its operator."""
+        command = [str(argument) for argument in ("clms-release-server", *arguments, "--json")]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environment() | self._release_settings, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise StandError(f"'{' '.join(command)}' ended with code {done.returncode}: {done.stdout}{done.stderr}")
+        decoded: dict[str, Any] = json.loads(done.stdout)
+        return decoded
+
+    def enrol(self, school: str) -> None:
+        """Make a school known to the release server, and give it its API key."""
+        etc = self.school_folder(school) / "etc"
+        key = etc / "secrets/release-server.key"
+        if key.exists():
+            return
+        added = self.release_server("school", "add", school, "--public-key", etc / "reports.pub.pem")
+        key.touch(mode=0o600)
+        key.write_text(added["api_key"])
+
     def published(self) -> set[str]:
         """Versions that the release manager has signed."""
         return {release["version"] for release in self.release_tool("list").json()["releases"]}
@@ -360,6 +418,10 @@ class Stand:
         if self.settings:
             for school in self.settings["schools"]:
                 self.stop_agent(school)
+            api = self.release_api_process()
+            if api is not None:
+                os.kill(api, signal.SIGTERM)
+                wait_until(lambda: not Path(f"/proc/{api}").exists(), seconds=60, pause=0.1)
             engine = Engine()
             for container in docker("ps", "-aq", "--filter", f"name=^{self.prefix}-").split():
                 docker("rm", "-f", "-v", container)

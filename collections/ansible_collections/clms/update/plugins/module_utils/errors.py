@@ -70,6 +70,10 @@ CATALOGUE: dict[str, ErrorText] = {
         "There is no fresh news from the vendor: {detail}.",
         "Check this server's clock; if it is right, tell the vendor that the metadata has expired.",
     ),
+    "SUPPORT_FILE": ErrorText(
+        "The support bundle cannot be written to {path}: {detail}.",
+        "Name a file that does not exist yet, in a folder with room for it.",
+    ),
     "BUNDLE_REFUSED": ErrorText(
         "The file {path} was refused: {detail}.",
         "Copy it again from where it came from; if it is refused again, ask the vendor for a new one.",

@@ -19,9 +19,13 @@ _QUOTED = re.compile(
 )
 
 
+def without_quotes(output: str) -> str:
+    """An output, with the names of columns, keys and tables but without anything else that it quotes."""
+    said = _DRIVER.sub(lambda match: f"({match[1]}) {match[3]}".replace("\\'", "'"), output)
+    return _QUOTED.sub(lambda match: match[0] if match["named"] else "'…'", _VALUE.sub(r"\1 '…'", said))
+
+
 def last_words(output: str) -> str:
     """The last three lines of an output, at most 500 characters, for messages and the journal."""
-    end = _DRIVER.sub(lambda match: f"({match[1]}) {match[3]}".replace("\\'", "'"), output[-_END_CHARACTERS:])
-    shown = _QUOTED.sub(lambda match: match[0] if match["named"] else "'…'", _VALUE.sub(r"\1 '…'", end))
-    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_quotes(output[-_END_CHARACTERS:]).splitlines() if line.strip()]
     return " ".join(lines[-3:])[-500:]

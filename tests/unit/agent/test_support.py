@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The support bundle: complete, and without a secret wherever one has ended up."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import cli, support
+from agent.config import Config
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
+
+CANARY = "canary-7d1e5f"
+
+
+class Engine:
+    """Two containers, one of which has said too much."""
+
+    def by_label(self, **_: str) -> list[str]:
+        return ["clms-backend-r1", "clms-gate"]
+
+    def logs(self, name: str, *, lines: int) -> str:
+        return f"{name} ready\nAccess denied for {CANARY}\nDuplicate entry 'Ada Lovelace' for key 'students.name'\n"
+
+
+@pytest.fixture
+def files(settings: Config, home: Path, journal: Journal, begin: Callable[..., Run], monkeypatch: Any) -> None:
+    """A school with a canary in each secret file, which has got into everything that is kept."""
+    monkeypatch.setattr(support, "Engine", Engine)
+    monkeypatch.setattr(support, "_said", lambda *command: f"{command[0]} said {CANARY}")
+    secrets = home.parent / "secrets"
+    secrets.mkdir(exist_ok=True)
+    for name in ("mysql.env", "backend.env", "root.cnf"):
+        (secrets / name).touch(mode=0o600)
+        (secrets / name).write_text(f"PASSWORD={CANARY}\n")
+    run = begin()
+    run.record("drain", "stop", "note", detail=f"it said {CANARY}")
+    run.close("ABORTED", {"phase": "drain", **ClmsError("DRAIN_FAILED", detail=CANARY).as_dict()})
+    journal.event("UPDATE_FAILED", f"because of {CANARY}")
+    for path in (home / "runs/1/clms-backend-r1.log", home / "runner/artifacts/x/stdout"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"a line\n{CANARY}\n")
+
+
+def test_everything_is_in_it_but_no_secret(files: None, settings: Config, tmp_path: Path) -> None:
+    target = tmp_path / "support.zip"
+    answer = support.write(settings.school, target, {"ok": False, "checks": [{"message": CANARY}]})
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    with zipfile.ZipFile(target) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert sorted(texts) == answer["contents"]
+    assert texts.keys() >= {
+        "doctor.json", "status.json", "history.json", "events.json", "records.json", "description.json",
+        "versions.json", "agent.log", "disks.txt", "containers/clms-backend-r1.log", "containers/clms-gate.log",
+        "runs/1/clms-backend-r1.log", "runner/x/stdout",
+    }  # fmt: skip
+    assert [name for name, text in texts.items() if CANARY in text] == []
+    for name in ("doctor.json", "events.json", "records.json", "history.json", "agent.log", "runner/x/stdout"):
+        assert "[removed]" in texts[name], name
+    assert "ready" in texts["containers/clms-gate.log"]
+    assert "Ada" not in texts["containers/clms-gate.log"]
+    assert "students.name" in texts["containers/clms-gate.log"]
+    assert json.loads(texts["status.json"])["last_update"]["error_code"] == "DRAIN_FAILED"
+
+
+def test_without_an_engine_and_without_a_journal(settings: Config, tmp_path: Path, monkeypatch: Any) -> None:
+    def nobody() -> None:
+        raise ClmsError("ENGINE_UNREACHABLE", detail="x")
+
+    monkeypatch.setattr(support, "Engine", nobody)
+    support.write(settings.school, tmp_path / "support.zip", {})
+    with zipfile.ZipFile(tmp_path / "support.zip") as archive:
+        assert archive.read("history.json").startswith(b"not to be had: ClmsError")
+
+
+@pytest.mark.parametrize("place", ["there", "missing/support.zip"])
+def test_a_file_that_cannot_be_written(
+    files: None, folder: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").write_text("something of somebody")
+    arguments = ["doctor", "--bundle", str(tmp_path / place), "--json", "--config", str(folder)]
+    assert cli.main(arguments) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "SUPPORT_FILE"
+    assert (tmp_path / "there").read_text() == "something of somebody"
