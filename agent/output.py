@@ -165,8 +165,8 @@ def import_text(file: dict[str, Any]) -> str:
 def support_text(bundle: dict[str, Any]) -> str:
     """That a support bundle was written."""
     return (
-        f"For support: {bundle['file']} ({human(bundle['size'])}). It holds logs and records, and none of the passwords "
-        "and keys of this school; look into it before you send it."
+        f"For support: {bundle['file']} ({human(bundle['size'])}). It holds logs and records, but no passwords and keys; "
+        "look into it before you send it."
     )
 
 
