@@ -165,7 +165,7 @@ def import_text(file: dict[str, Any]) -> str:
 def support_text(bundle: dict[str, Any]) -> str:
     """That a support bundle was written."""
     return (
-        f"For support: {bundle['file']} ({human(bundle['size'])}). It holds logs and records, but no passwords and keys; "
+        f"For support: {bundle['file']} ({human(bundle['size'])}). It holds logs and records, no passwords and keys; "
         "look into it before you send it."
     )
 
