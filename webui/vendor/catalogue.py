@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.api.metadata import Metadata, TargetFile, Targets
-from tuf.ngclient import FetcherInterface
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import newest
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.release import Release
 from ansible_collections.clms.update.plugins.module_utils.trust import ReleaseEntry, TrustStore
 
@@ -41,7 +41,7 @@ class Published:
     signature: str
 
 
-class FolderFetcher(FetcherInterface):
+class FolderFetcher(Fetcher):
     """Reads the published folder as if it were a server."""
 
     def __init__(self, folder: Path) -> None:

@@ -45,8 +45,7 @@ def test_a_link_in_its_place_is_not_followed(school: Any, tmp_path: Path, monkey
     other = tmp_path / "other.zip"
     other.write_bytes(b"x")
     (school.home / "uploads/clms.zip").symlink_to(other)
-    monkeypatch.setattr(service.offline, "store_of", lambda _: SimpleNamespace(fingerprints=frozenset))
-    school.trust = SimpleNamespace(vendor_key_file=tmp_path / "vendor.asc")
+    monkeypatch.setattr(service.offline, "_newest_of", lambda _: SimpleNamespace(check_seal=None))
     with pytest.raises(ClmsError) as caught:
         service.take_upload(school, "clms.zip")
     assert caught.value.code == "BUNDLE_MISSING"

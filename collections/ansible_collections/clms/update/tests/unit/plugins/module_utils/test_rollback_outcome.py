@@ -390,8 +390,9 @@ def test_a_failed_run_tidies_up_as_well(begin: Begin, world: World, phase: str) 
     context = begin(phase=phase)
     if phase == "slot":
         closed(context)
-    package, evidence = context.folder / "clms-1.0.1.zip", context.folder / "x.log"
+    package, evidence = context.school.home / "downloads/clms-1.0.1.zip", context.folder / "x.log"
     for path in (package, evidence):
+        path.parent.mkdir(exist_ok=True)
         path.touch()
     failed(context, "SLOT_FAILED")
     put_back(context.journal, context.run.id)
