@@ -195,7 +195,8 @@ class Bench:
     def picture(self) -> Picture:
         """Everything that the engine of the host has."""
         script = (
-            "docker inspect $(docker ps --all --quiet --no-trunc) ; docker image inspect $(docker image ls --quiet)"
+            # an image that a power cut has damaged cannot be looked at
+            "docker inspect $(docker ps --all --quiet --no-trunc) ; docker image inspect $(docker image ls --quiet) || true"
         )
         decoder, text = json.JSONDecoder(), self.host.run("sh", "-c", script)
         containers, end = decoder.raw_decode(text)

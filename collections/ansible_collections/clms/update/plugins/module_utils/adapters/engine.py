@@ -300,12 +300,28 @@ class Engine:
     # images
 
     def image(self, reference: str) -> dict[str, Any] | None:
-        """What the engine knows of an image, or None."""
+        """What the engine knows of an image, or None; only the name of one that a power cut has damaged."""
         try:
             found: dict[str, Any] = self.api.inspect_image(reference)
         except docker.errors.ImageNotFound:
             return None
+        except docker.errors.APIError as error:
+            if error.status_code != 500:
+                raise
+            return {"Id": reference, "RootFS": {"Layers": []}, "RepoDigests": []}
         return found
+
+    def is_whole(self, reference: str) -> bool:
+        """Whether everything of an image can be read: after a power cut, files that the engine counts on may be empty.
+
+        The engine compares each file with what it noted when it got the layer.
+        """
+        try:
+            for _ in self.api.get_image(reference):
+                pass
+        except (docker.errors.APIError, requests.exceptions.RequestException):
+            return False
+        return True
 
     def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
         """Pull ``repository@digest``.
@@ -317,10 +333,13 @@ class Engine:
             if "error" in line:
                 raise docker.errors.APIError(line["error"])
 
-    def remove_image(self, reference: str) -> bool:
-        """Remove an image that no container uses; returns whether it was there and is gone."""
+    def remove_image(self, reference: str, *, force: bool = False) -> bool:
+        """Remove an image that no container uses; returns whether it was there and is gone.
+
+        :param force: also where it has several names
+        """
         try:
-            self.api.remove_image(reference)
+            self.api.remove_image(reference, force=force)
         except (docker.errors.ImageNotFound, docker.errors.APIError):
             return False
         return True

@@ -18,6 +18,7 @@ except ImportError:
 
 from ..adapters.bundle_file import Bundle
 from ..adapters.engine import Engine, engine_errors
+from ..adapters.files import sync_file_system
 from ..adapters.image_archive import load_stream
 from ..adapters.pipes import ArchiveError
 from ..bundle import BundleError, image_member
@@ -28,6 +29,8 @@ from ..secret_file import read_credentials
 from ..slots import Slot
 from .prepare import prepare
 
+_RUNS = 50
+"""how far back it is looked for images that are whole on the disk"""
 _TRIES = 4
 
 
@@ -35,9 +38,14 @@ def work(context: Context) -> dict[str, Any]:
     """Do the phase; returns what was pulled, what was here already, and what was loaded under another name."""
     engine, release, architecture = context.engine, context.release, context.engine.architecture()
     bundle: str | None = context.run.result("release").get("bundle")
-    pulled, present, loaded = [], [], {}
+    known = _durable(context)
+    pulled, present, loaded, durable = [], [], {}, []
     for name, service in context.new.services.items():
         found = found_as(engine, context.new, release, name, architecture)
+        if found is not None and found not in known and not engine.is_whole(found):
+            context.note("image_damaged", image=found)
+            engine.remove_image(found, force=True)
+            found = None
         if found is not None:
             present.append(service.image)
         elif bundle is not None and name in release.images:
@@ -53,13 +61,25 @@ def work(context: Context) -> dict[str, Any]:
             raise ClmsError("IMAGE_MISMATCH", image=service.image, detail="its layers are not the signed ones")
         if found != service.image:
             loaded[name] = found
+        durable.append(found)
+    if set(durable) - known:
+        with context.step("sync"):
+            sync_file_system(engine.root())
     if loaded:
         context.use_images(loaded)
     if context.run.row.kind in ("update", "update_images"):
         # whoever tidies this server up now (`docker image prune --all`) leaves alone what a container is made of
         with engine_errors("CONTAINER_FAILED"):
             prepare(context)
-    return {"pulled": pulled, "present": present, "loaded": loaded}
+    return {"pulled": pulled, "present": present, "loaded": loaded, "durable": durable}
+
+
+def _durable(context: Context) -> set[str]:
+    """The images of which it is known that they are whole on the disk: earlier runs have made sure, or they run."""
+    known = {service.image for service in context.slot.services.values()} if context.slot else set()
+    for row in context.journal.rows(limit=_RUNS):
+        known.update(context.journal.run(row.id).result("image_pull").get("durable", []))
+    return known
 
 
 def found_as(engine: Engine, slot: Slot, release: Release, service: str, architecture: str) -> str | None:

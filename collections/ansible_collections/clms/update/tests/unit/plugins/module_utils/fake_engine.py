@@ -27,6 +27,8 @@ class FakeEngine:
     volumes: dict[str, Path] = field(default_factory=dict)
     networks: set[str] = field(default_factory=set)
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
+    """images of which files are missing"""
     outputs: dict[str, str] = field(default_factory=dict)
     """container -> what it has said"""
     heard: dict[str, list[bytes]] = field(default_factory=dict)
@@ -216,7 +218,11 @@ class FakeEngine:
     def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
         self._call("pull", f"{repository}@{digest}")
 
-    def remove_image(self, reference: str) -> bool:
+    def is_whole(self, reference: str) -> bool:
+        self.calls.append(("read", reference))
+        return reference not in self.damaged
+
+    def remove_image(self, reference: str, *, force: bool = False) -> bool:
         self._call("remove_image", reference)
         return self.images.pop(reference, None) is not None
 

@@ -109,6 +109,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Slots whose containers were made, so that their images are in use."""
     made: list[str] = []
     monkeypatch.setattr(image_pull, "prepare", lambda context: made.append(context.new.name))
+    monkeypatch.setattr(image_pull, "sync_file_system", lambda path: made.append(f"sync {path.name}"))
     return made
 
 
@@ -128,8 +129,35 @@ def test_only_what_is_missing_is_pulled(begin: Callable[..., Context], engine: A
         "pulled": [services["backend"].image, services["frontend"].image],
         "present": [services["mysql"].image, services["redis"].image],
         "loaded": {},
+        "durable": [service.image for service in services.values()],
     }
     assert image_pull.work(context)["pulled"] == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_a_power_cut_has_left_is_read_before_it_is_used(
+    begin: Callable[..., Context], engine: Any, held: list[str], damaged: bool
+) -> None:
+    """The engine believes that it has an image of which it has written down only the name."""
+    context = begin(phase="image_pull")
+    backend = context.new.services["backend"].image
+    registry = Registry(context)
+    engine.pull = registry.pull
+    engine.images[backend] = {"RootFS": {"Layers": list(registry.layers[backend])}}
+    engine.damaged = {backend} if damaged else set()
+    answer = image_pull.work(context)
+    assert (backend in answer["pulled"]) is damaged
+    assert ("read", backend) in engine.calls
+    assert held[0].startswith("sync")  # before anything is made of it
+
+
+def test_what_is_known_to_be_whole_is_not_read_again(begin: Callable[..., Context], engine: Any) -> None:
+    context = begin(phase="image_pull")
+    engine.pull = Registry(context).pull
+    context.run.leave("image_pull", **image_pull.work(context))
+    engine.calls.clear()
+    image_pull.work(context)
+    assert not [call for call in engine.calls if call[0] == "read"]
 
 
 @pytest.mark.parametrize(("kind", "names"), [("update", ["r2"]), ("update_images", ["r2"]), ("install", [])])
@@ -140,7 +168,7 @@ def test_what_was_pulled_is_in_use(
     engine.pull = Registry(context).pull
     context.run.use(kind=kind, phases=context.run.row.phases, version="1.0.1", from_version=None)
     image_pull.work(context)
-    assert held == names
+    assert [name for name in held if not name.startswith("sync")] == names
 
 
 def test_an_unreachable_registry_is_asked_again(begin: Callable[..., Context], engine: Any, waits: list[float]) -> None:
