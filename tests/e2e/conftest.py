@@ -35,6 +35,7 @@ def stand() -> Iterator[Stand]:
             folder, prefix=f"clms-e2e-{secrets.token_hex(3)}", schools=list(INVENTORIES), backup_images=False
         )
         stand.set_up_vendor()
+        stand.start_release_api()
         for version in RELEASES:
             stand.publish(version, health=health_of(version))
         yield stand

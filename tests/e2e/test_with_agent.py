@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def school(school_named: Callable[[str], School]) -> School:
 
 @pytest.fixture(scope="module")
 def agent(school: School, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    school.stand.enrol(school.name)
     process = AgentProcess(school, tmp_path_factory.mktemp("agent") / "agent.log")
     process.start()
     yield process
@@ -170,3 +172,36 @@ def test_agent_killed_while_closed(school: School, agent: AgentProcess, tmp_path
         school.assert_serves("1.1.0")
     else:
         school.assert_serves("1.0.1")
+
+
+def test_scheduled_by_command(school: School, agent: AgentProcess) -> None:
+    """It begins by itself at its time; until then it is shown and can be called off."""
+    called_off = school.clms_update("schedule", "--tonight", "--json").json()["schedule"]
+    assert school.clms_update("schedule", "--weekend", "--json").json()["error"]["code"] == "SCHEDULE_TWICE"
+    assert school.clms_update("schedule", "--cancel", str(called_off["id"]), "--json").code == 0
+    run = school.last_run()["id"]
+    (version,) = school.versions()
+    at = datetime.fromtimestamp(time.time() + 3, UTC).isoformat(timespec="seconds")
+    planned = school.clms_update("schedule", "--at", at, "--version", version, "--json")
+    assert planned.code == 0, planned.output
+    listed = school.clms_update("list", "--schedule", "--json").json()["schedules"]
+    assert [entry["state"] for entry in listed][:2] == ["SCHEDULED", "CANCELLED"]
+
+    def entry() -> dict[str, Any]:
+        found: dict[str, Any] = school.clms_update("list", "--schedule", "--json").json()["schedules"][0]
+        return found
+
+    wait_for(lambda: entry()["state"] == "DONE", seconds=60, what="the end of what was scheduled")
+    # the version runs already: nothing was to be done, and no run was opened
+    assert entry()["code"] is None
+    assert school.last_run()["id"] == run
+
+
+def test_the_vendor_was_told(school: School, agent: AgentProcess) -> None:
+    def told() -> list[tuple[str, str]]:
+        reports = school.stand.release_server("reports", "list", "--school", school.name)["reports"]
+        return [(report["run_id"].split("-")[1], report["status"]) for report in reversed(reports)]
+
+    wait_for(lambda: told() and told()[-1][0] == str(school.last_run()["id"]), seconds=150, what="the last report")
+    history = school.clms_update("list", "--history", "--json").json()["history"]
+    assert told() == [(str(run["id"]), run["status"]) for run in reversed(history)]

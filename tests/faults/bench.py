@@ -196,7 +196,7 @@ class Bench:
         """Everything that the engine of the host has."""
         script = (
             # an image that a power cut has damaged cannot be looked at
-            "docker inspect $(docker ps --all --quiet --no-trunc) ; docker image inspect $(docker image ls --quiet) || true"
+            "docker inspect $(docker ps --all --quiet --no-trunc); docker image inspect $(docker image ls -q) || true"
         )
         decoder, text = json.JSONDecoder(), self.host.run("sh", "-c", script)
         containers, end = decoder.raw_decode(text)
