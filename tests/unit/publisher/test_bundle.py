@@ -207,6 +207,13 @@ def test_found_on_a_drive_and_looked_at_once(
     assert offline.look_for_files(school) == []
 
 
+def test_a_bundle_of_the_future_points_to_the_clock(desk: Desk, school: Any) -> None:
+    path = desk.bundle("1.0.1")
+    resigned(desk, path, contents(created="2099-01-01T00:00:00Z"))
+    assert refused(lambda: offline.import_file(school, path)).code == "CLOCK_WRONG"
+    assert bundles_in(offline.folder_of(school)) == []
+
+
 def test_an_older_bundle_counts_while_the_release_is_listed(desk: Desk, school: Any) -> None:
     older = offline.import_file(school, desk.bundle("1.0.1"))
     desk.sign("1.0.2", 2)

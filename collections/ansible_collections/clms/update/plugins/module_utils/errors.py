@@ -86,6 +86,10 @@ CATALOGUE: dict[str, ErrorText] = {
         "There is no file {path}, or it cannot be read: {detail}.",
         "Give the name of a file that the vendor has made with 'clms-release bundle'.",
     ),
+    "CLOCK_WRONG": ErrorText(
+        "This server's clock says {now}, but {seen} was in the past already when the vendor was last heard of.",
+        "Set the clock (for example with 'timedatectl set-ntp true'), then try again.",
+    ),
     "TRUST_MISSING": ErrorText(
         "This school has no valid pinned root of trust at {path}.",
         "Put the vendor's root.json there, as the installation guide says.",

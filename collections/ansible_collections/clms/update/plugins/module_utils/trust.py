@@ -18,6 +18,7 @@ from .fetcher import Fetcher
 from .fields import FieldError, Fields
 from .https import check_address
 from .release import MAX_BYTES, Release, parse_release
+from .status import iso
 from .version import Version
 
 with suppress(ImportError):  # modules say so: module_end.require_libraries
@@ -37,6 +38,8 @@ with suppress(ImportError):  # modules say so: module_end.require_libraries
 _S = TypeVar("_S", "Root", "Timestamp", "Snapshot", "Targets")
 
 _REFRESHED = "refreshed"
+_CLOCK_SECONDS = 8 * 86_400
+"""Seconds by which the clock may be put back: a bit longer than a timestamp counts on the release server."""
 _PAUSES = (1.0, 2.0, 4.0)
 """Seconds before a broken download is taken up again."""
 
@@ -94,9 +97,10 @@ class TrustStore:
     def refresh(self) -> None:
         """Fetch and verify the newest metadata.
 
-        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED, TRUST_EXPIRED, TRUST_STORE, SERVER_UNREACHABLE
+        :raises ClmsError: CLOCK_WRONG, TRUST_MISSING, TRUST_REFUSED, TRUST_EXPIRED, TRUST_STORE, SERVER_UNREACHABLE
         """
         pinned = self._pinned_bytes()
+        self._check_clock()
         self._updater = None
         with self._guarded(), self._locked():
             updater = Updater(
@@ -114,11 +118,25 @@ class TrustStore:
 
     def news_age_seconds(self) -> int | None:
         """Seconds since metadata was last verified against the server; None when it never was."""
+        refreshed = self._refreshed()
+        return None if refreshed is None else max(0, int(self._clock()) - refreshed)
+
+    def _refreshed(self) -> int | None:
         try:
-            refreshed = int((self._state / _REFRESHED).read_text())
+            return int((self._state / _REFRESHED).read_text())
         except (OSError, ValueError):
             return None
-        return max(0, int(self._clock()) - refreshed)
+
+    def _check_clock(self) -> None:
+        """Time does not run backwards: what has expired must not count again because somebody has put the clock back.
+
+        The clock may have been fast by as much as a timestamp counts; a school is not to be locked out for that.
+
+        :raises ClmsError: CLOCK_WRONG
+        """
+        refreshed, now = self._refreshed(), self._clock()
+        if refreshed is not None and now < refreshed - _CLOCK_SECONDS:
+            raise ClmsError("CLOCK_WRONG", now=iso(now), seen=iso(refreshed - _CLOCK_SECONDS))
 
     def releases(self) -> list[ReleaseEntry]:
         """The releases the vendor lists, by sequence; empty when nothing was ever verified.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -83,6 +84,7 @@ def believed(school: School, path: Path) -> Offline:
     """
     online, newest = store_of(school), _newest_store(school)
     with opened(school, path) as (bundle, store):
+        _check_clock(bundle.contents.created)
         release = store.release(bundle.contents.version.text)
         version, number = release.version.text, store.timestamp_version()
         for seen in (online, newest):
@@ -91,6 +93,13 @@ def believed(school: School, path: Path) -> Offline:
         if number > newest.timestamp_version():
             store.keep(_stores(school) / f"{number:09}")
         return Offline(path, bundle.contents, release)
+
+
+def _check_clock(created: str) -> None:
+    """:raises ClmsError: CLOCK_WRONG where a bundle was made in what this server takes for the future"""
+    now = datetime.now(UTC)
+    if now < datetime.fromisoformat(created) - timedelta(days=1):
+        raise ClmsError("CLOCK_WRONG", now=now.strftime("%Y-%m-%dT%H:%M:%SZ"), seen=created)
 
 
 @contextmanager

@@ -512,6 +512,29 @@ def test_a_root_without_gpg_keys_lets_nobody_sign_packages(make_store: MakeStore
     assert refused(lambda: vendor_adapter.fetch_package(store, release, tmp_path)) == "PACKAGE_SIGNATURE"
 
 
+@pytest.mark.parametrize(
+    ("days", "code"),
+    [
+        pytest.param(365, "", id="a year later"),
+        pytest.param(-7, "", id="the clock was a week fast"),
+        pytest.param(-9, "CLOCK_WRONG", id="nine days back"),
+        pytest.param(-365, "CLOCK_WRONG", id="a year back"),
+    ],
+)
+def test_time_does_not_run_backwards(vendor: Any, make_store: MakeStore, days: int, code: str) -> None:
+    make_store(clock=lambda: 1_795_500_000.0).refresh()
+    vendor.asked.clear()
+    store = make_store(clock=lambda: 1_795_500_000.0 + days * 86_400)
+    if not code:
+        store.refresh()
+        return
+    with pytest.raises(ClmsError, match="clock says 20") as caught:
+        store.refresh()
+    assert caught.value.code == code
+    assert vendor.asked == []  # and what was known stays known
+    assert store.releases()
+
+
 def test_news_age_never_runs_backwards(make_store: MakeStore) -> None:
     make_store(clock=lambda: 5000.0).refresh()
     assert make_store(clock=lambda: 5060.9).news_age_seconds() == 60
