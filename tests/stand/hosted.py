@@ -20,6 +20,7 @@ from .stand import BIN, LIBRARIAN, Stand, free_port
 NAME = "maple"
 """of the school that is installed, in the inventory ``hosts``"""
 INSIDE = Path("/srv/school")
+AGENT = "clms-update-agent.service"
 SEED = ("--students", "60", "--books", "120", "--loans", "900")
 
 _SERVING_SECONDS = 180
@@ -171,6 +172,7 @@ class Fleet:
         school.host.change_disk(disk)
         school.host.boot()
         school.wait_serving()
+        school.host.run("systemctl", "start", AGENT)  # where it is just starting, this waits for it
 
     def remove_hosts(self) -> None:
         """All hosts that were made; the template stays."""

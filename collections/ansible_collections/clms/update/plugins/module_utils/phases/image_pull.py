@@ -41,7 +41,7 @@ def work(context: Context) -> dict[str, Any]:
     known = _durable(context)
     pulled, present, loaded, durable = [], [], {}, []
     for name, service in context.new.services.items():
-        found = found_as(engine, context.new, release, name, architecture)
+        found = found_as(engine, context.new, release, name, architecture, unnamed=bundle is not None)
         if found is not None and found not in known and not engine.is_whole(found):
             context.note("image_damaged", image=found)
             engine.remove_image(found, force=True)
@@ -56,7 +56,7 @@ def work(context: Context) -> dict[str, Any]:
             with context.step("pull", image=service.image):
                 _pull(context, service.image)
             pulled.append(service.image)
-        found = found or found_as(engine, context.new, release, name, architecture)
+        found = found or found_as(engine, context.new, release, name, architecture, unnamed=bundle is not None)
         if found is None:
             raise ClmsError("IMAGE_MISMATCH", image=service.image, detail="its layers are not the signed ones")
         if found != service.image:
@@ -82,16 +82,18 @@ def _durable(context: Context) -> set[str]:
     return known
 
 
-def found_as(engine: Engine, slot: Slot, release: Release, service: str, architecture: str) -> str | None:
+def found_as(
+    engine: Engine, slot: Slot, release: Release, service: str, architecture: str, *, unnamed: bool
+) -> str | None:
     """What the engine calls a service's image; None where it has none with exactly the signed layers.
 
-    An image that came in a bundle has no name, and goes by the digest of its configuration.
+    :param unnamed: also one without a name, which goes by the digest of its configuration: it came in a bundle
     """
     reference = slot.services[service].image
     if service not in release.images:
         return reference if engine.image(reference) is not None else None
     signed = release.image(service, architecture)
-    for name in (reference, signed.config):
+    for name in (reference, signed.config) if unnamed else (reference,):
         found = engine.image(name)
         if found is not None and tuple(found["RootFS"]["Layers"]) == signed.layers:
             return name

@@ -437,7 +437,7 @@ def space_needed(
         new = [
             release.image(name, architecture)
             for name in release.images
-            if slot and name in slot.services and found_as(engine, slot, release, name, architecture) is None
+            if slot and name in slot.services and not _is_here(engine, slot, release, name, architecture)
         ]
         needs.append(Need("images", sum(image.size for image in new), docker))
     if current is not None:
@@ -447,6 +447,10 @@ def space_needed(
         if kind in ("update", "restore"):
             needs.append(Need("slot", data + files, docker))
     return [need for need in needs if need.size]
+
+
+def _is_here(engine: Engine, slot: Slot, release: Release, service: str, architecture: str) -> bool:
+    return found_as(engine, slot, release, service, architecture, unnamed=True) is not None
 
 
 def _bytes_to_free(context: Context) -> int:

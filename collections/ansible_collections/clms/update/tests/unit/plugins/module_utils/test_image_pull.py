@@ -71,7 +71,7 @@ def test_an_image_counts_with_the_signed_layers_only(
     layers = list(release.image("backend", "amd64").layers) if found == "signed" else found
     if layers is not None:
         engine.images[new.services[service].image] = {"RootFS": {"Layers": layers}}
-    found = found_as(engine, new, release, service, "amd64")
+    found = found_as(engine, new, release, service, "amd64", unnamed=False)
     assert found == (new.services[service].image if present else None)
 
 
@@ -79,8 +79,9 @@ def test_an_image_counts_with_the_signed_layers_only(
 def test_an_image_that_was_loaded_goes_by_its_configuration(engine: Any, new: Slot, layers: str) -> None:
     signed = new.parsed_release().image("backend", "amd64")
     engine.images[signed.config] = {"RootFS": {"Layers": list(signed.layers) if layers == "signed" else []}}
-    found = found_as(engine, new, new.parsed_release(), "backend", "amd64")
+    found = found_as(engine, new, new.parsed_release(), "backend", "amd64", unnamed=True)
     assert found == (signed.config if layers == "signed" else None)
+    assert found_as(engine, new, new.parsed_release(), "backend", "amd64", unnamed=False) is None
 
 
 class Registry:
