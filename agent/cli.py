@@ -176,6 +176,17 @@ def _backup(options: argparse.Namespace) -> Answer:
 
 
 def _restore(options: argparse.Namespace) -> Answer:
+    if options.recovery_sheet is not None:
+        from . import new_server
+
+        try:
+            backup = new_server.prepare(Path(options.backup), options.recovery_sheet, options.config)
+        except ClmsError as error:
+            from . import runs
+
+            order = runs.Order("reinstall")
+            return (data := runs.without_run(order, error.as_dict())), output.outcome_text(data), REFUSED
+        return _run(options, "reinstall", {"clms_backup_id": backup})
     known = bool(re.fullmatch(_BACKUP, options.backup))
     return _run(options, "restore", {"clms_backup_id": options.backup, **_confirmation(options)}, known=known)
 
@@ -269,7 +280,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("backup", _backup, "Make a backup now and prove it by restoring it to a copy. CLMS stays open.")
     restore = add("restore", _restore, "Put a backup in place of the current data, which is backed up first.")
-    restore.add_argument("backup", metavar="BACKUP", help="its name, as 'clms-update list --backups' shows it")
+    restore.add_argument(
+        "backup",
+        metavar="BACKUP",
+        help="its name, as 'clms-update list --backups' shows it, or its folder",
+    )
+    restore.add_argument(
+        "--recovery-sheet",
+        type=Path,
+        metavar="FILE",
+        help="set the school up on this new, empty server from the folder of a backup and the recovery sheet, typed in",
+    )
     restore.add_argument(
         "--confirm", metavar="V", help="the version of the backup; asked for because work since then would be lost"
     )

@@ -23,6 +23,7 @@ _KINDS = {
     "update": "The update{version}",
     "rollback": "Going back{version}",
     "restore": "The restore of a backup",
+    "reinstall": "Setting CLMS up from a backup",
     "backup": "The backup",
     "recover": "Putting CLMS back in order",
 }

@@ -42,7 +42,7 @@ class Order:
     """What a person asked for."""
 
     kind: str
-    """the playbook: ``update``, ``rollback``, ``restore``, ``backup`` or ``recover``"""
+    """the playbook: ``update``, ``rollback``, ``restore``, ``backup``, ``recover`` or ``reinstall``"""
     version: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ def carry_out(
     :raises ClmsError: NOT_INSTALLED, or what is wrong with the journal
     :raises StoppedWatching: see there
     """
-    journal = Journal(config.school.home)
+    journal = Journal(config.school.home, create=order.kind == "reinstall")
     try:
         before = _newest(journal)
 

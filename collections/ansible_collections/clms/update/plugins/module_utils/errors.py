@@ -70,6 +70,14 @@ CATALOGUE: dict[str, ErrorText] = {
         "There is no fresh news from the vendor: {detail}.",
         "Check this server's clock; if it is right, tell the vendor that the metadata has expired.",
     ),
+    "RECOVERY_SHEET": ErrorText(
+        "The recovery sheet in {path} cannot be used: {detail}.",
+        "Type it in again from the printed sheet, line by line, into a file of mode 0600.",
+    ),
+    "NEW_SERVER": ErrorText(
+        "This server is not empty, {path}: {detail}.",
+        "Set a school up from a backup on a server where CLMS was never installed, or move that away first.",
+    ),
     "SUPPORT_FILE": ErrorText(
         "The support bundle cannot be written to {path}: {detail}.",
         "Name a file that does not exist yet, in a folder with room for it.",

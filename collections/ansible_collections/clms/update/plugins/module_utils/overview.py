@@ -20,7 +20,7 @@ from .release import Release
 from .school import School, parse_school
 from .status import describe_run, done_phases, progress_of
 
-UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore")
+UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "reinstall")
 
 
 def status(home: Path) -> dict[str, Any]:

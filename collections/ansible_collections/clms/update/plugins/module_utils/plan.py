@@ -73,6 +73,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "rollback": ("preflight", "drain", "backup", "container_replace", "health_check", *_FINISH),
     "restore": ("preflight", "drain", "backup", "slot", "container_replace", "health_check", *_FINISH),
     "backup": ("preflight", "backup", "clean_up"),
+    # a backup on a server where nothing is installed
+    "reinstall": ("preflight", "slot", "container_replace", "health_check", *_FINISH),
 }
 """Kind of run -> its phases in order."""
 

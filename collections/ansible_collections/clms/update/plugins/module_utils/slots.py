@@ -165,7 +165,7 @@ def _volumes(school: School, name: str, current: Slot | None, shares_data: bool)
     return volumes
 
 
-def restored_slot(school: School, backed_up: Slot, *, run: int, current: Slot) -> Slot:
+def restored_slot(school: School, backed_up: Slot, *, run: int, current: Slot | None) -> Slot:
     """The slot that a restore builds: the services of ``backed_up`` on fresh volumes."""
     name = f"r{run}"
     return Slot(

@@ -103,6 +103,7 @@ def _message(row: RunRow) -> str:
             "install": f"CLMS {row.version} was installed.",
             "rollback": f"CLMS went back to version {row.version}.",
             "restore": "The backup was restored.",
+            "reinstall": f"CLMS {row.version} was set up from its backup on this server.",
             "backup": "The backup was made and proven.",
             "recover": f"The journal could not be read, so a new one was begun; CLMS runs version {row.version}. "
             "Where the old one is kept: clms-update list --events",

@@ -113,7 +113,7 @@ def main() -> None:
             "school": {"type": "dict", "required": True},
             "kind": {
                 "type": "str",
-                "choices": ["install", "update", "rollback", "restore", "backup"],
+                "choices": ["install", "update", "rollback", "restore", "backup", "reinstall"],
                 "default": "update",
             },
             "version": {"type": "str"},

@@ -123,6 +123,15 @@ def open_manifest(folder: Path, signing_key_file: Path) -> Manifest:
         public = public_half(read_secret(signing_key_file))
     except ValueError as error:
         raise ClmsError("SECRET_FILE", path=signing_key_file, detail=error) from None
+    return verified_manifest(folder, public)
+
+
+def verified_manifest(folder: Path, public: bytes) -> Manifest:
+    """The manifest of a backup, once its signature has been checked.
+
+    :param public: the key that has to have signed it, 32 bytes
+    :raises ClmsError: BACKUP_TAMPERED
+    """
     try:
         with (folder / MANIFEST).open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -206,7 +206,7 @@ def _configuration(folder: _Folder) -> BackupFile:
     context, school = folder.context, folder.context.school
     contents: dict[str, bytes | Path] = {"school.json": json.dumps(school.raw, indent=1).encode()}
     named = [school.database.credentials_file, school.smoke_credentials_file, school.gate.certificate_file]
-    named += [school.registry_credentials_file, school.registry_ca_file]
+    named += [school.registry_credentials_file, school.registry_ca_file, school.trust.root_file, school.trust.ca_file]
     for service in school.services:
         named += [service.env_file, *service.mounts]
         container = context.old.services[service.name].container

@@ -35,8 +35,10 @@ from ..version import UPDATER, Version, check_path
 from .clean_up import free_slot
 from .health_check import place_of
 from .image_pull import found_as
-from .restore import load_saved_images, lost_writes, written_since
+from .restore import load_saved_images, lost_writes, to_reinstall, written_since
 
+INSTALLS = ("install", "reinstall")
+"""Kinds of runs on a server where nothing is installed."""
 _DUMP_SHARE = 0.5
 """Bytes of an encrypted, compressed dump for each byte of data, as an upper bound seen with text."""
 
@@ -76,7 +78,7 @@ def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
     :raises ClmsError: with the reason why it cannot be done; the attempt is in the journal then
     """
     school = parse_school(description)
-    installing = request.kind == "install"
+    installing = request.kind in INSTALLS
     if problem := journal_file.problem(school.home):  # to install would go over what there is
         raise ClmsError("JOURNAL_UNREADABLE", path=journal_file.path_in(school.home), detail=problem)
     journal = Journal(school.home, create=installing)
@@ -136,7 +138,7 @@ def look(description: dict[str, Any], request: Request) -> dict[str, Any]:
     :raises ClmsError: as :func:`begin`
     """
     school = parse_school(description)
-    if request.kind == "install" and not Journal.exists(school.home):
+    if request.kind in INSTALLS and not Journal.exists(school.home):
         with TemporaryDirectory() as folder:  # a journal with nothing in it, to look at
             return _look(Journal(Path(folder), create=True), description, request)
     return _look(Journal(school.home), description, request)
@@ -257,10 +259,12 @@ def examine(context: Context, request: Request) -> Findings:
     check_secrets(school)
     check_place(Path(school.backup.path))
     events = "OFF"
-    if request.kind != "install":
+    if request.kind not in INSTALLS:
         if request.kind != "backup":
             check_gate(school, engine)
         events = check_serving(context, request.kind)
+    if request.kind == "reinstall":
+        slot = to_reinstall(context, request.backup or "")
     if request.kind == "restore":
         slot, lost = _to_restore(context, request)
     if request.kind == "rollback":

@@ -20,7 +20,7 @@ from ..backup_manifest import Manifest
 from ..errors import ClmsError
 from ..run import Context
 from ..school import School
-from ..slots import Slot
+from ..slots import Slot, restored_slot
 
 _START_SECONDS = 300
 
@@ -43,6 +43,23 @@ def load_saved_images(school: School, engine: Engine, slot: Slot) -> Slot:
         if engine.image(service.config) is not None:
             services[name] = replace(service, image=service.config)
     return replace(slot, services=services)
+
+
+def to_reinstall(context: Context, backup: str) -> Slot:
+    """The slot that a reinstallation builds from a backup, with images that this server has.
+
+    :raises ClmsError: RELEASE_SAME where something is installed, a BACKUP_ code, SCHOOL_CHANGED or IMAGE_MISSING
+    """
+    if context.slot is not None:
+        raise ClmsError("RELEASE_SAME", version=context.slot.version)
+    school = context.school
+    _, manifest = find_backup(school, backup)
+    planned = restored_slot(school, manifest.slot, run=context.run.id, current=None)
+    slot = load_saved_images(school, context.engine, planned)
+    for service in slot.services.values():
+        if context.engine.image(service.image) is None:
+            raise ClmsError("IMAGE_MISSING", image=service.image, backup=manifest.id)
+    return slot
 
 
 def fill_slot_from_backup(context: Context) -> None:

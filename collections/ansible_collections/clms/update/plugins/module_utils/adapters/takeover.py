@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A new server takes over a backup of the one before it, with the recovery sheet.
+
+The backup is opened with the sheet, and written anew for the keys of the new server. So the sheet need not stay here,
+and from then on it is a backup like any other.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..backup_manifest import MANIFEST, SIGNATURE, BackupFile, Manifest, sign
+from ..errors import ClmsError
+from ..recovery_sheet import Sheet, parse_sheet
+from ..school import School
+from ..secret_file import read_secret
+from .archive import decrypted, encrypted, recipient_of
+from .backup_store import PARTIAL, check_files, check_place, image_file, verified_manifest
+from .files import sync_folder, write_atomically
+from .pipes import ArchiveError, copy_stream
+
+_CONFIGURATION_BYTES = 50_000_000
+
+
+def read_sheet(path: Path) -> Sheet:
+    """:raises ClmsError: RECOVERY_SHEET or SECRET_FILE"""
+    try:
+        return parse_sheet(read_secret(path).decode("ascii", "replace"))
+    except ValueError as error:
+        raise ClmsError("RECOVERY_SHEET", path=path, detail=error) from None
+
+
+def opened(folder: Path, sheet_file: Path) -> Manifest:
+    """The manifest of a backup, as the recovery sheet vouches for it; every file is compared with it.
+
+    :raises ClmsError: RECOVERY_SHEET, SECRET_FILE or BACKUP_TAMPERED
+    """
+    manifest = verified_manifest(folder, read_sheet(sheet_file).signer)
+    check_files(folder, manifest)
+    return manifest
+
+
+def configuration(folder: Path, manifest: Manifest, sheet_file: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The description of the school in a backup, and the files that it names: path -> content.
+
+    :raises ClmsError: RECOVERY_SHEET when the sheet does not open it, BACKUP_TAMPERED when it is not complete
+    """
+    (file,) = manifest.of_kind("configuration")
+    with _opening(sheet_file), decrypted(folder / file.name, sheet_file) as stream:
+        data = stream.read(_CONFIGURATION_BYTES)
+    description: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is None:
+                continue
+            if member.name == "school.json":
+                description = json.loads(content.read())
+            elif member.name.startswith("files/"):
+                files[member.name.removeprefix("files")] = content.read()
+    if not description:
+        raise ClmsError("BACKUP_TAMPERED", backup=manifest.id, detail="it holds no description of the school")
+    return description, files
+
+
+def adopt(folder: Path, manifest: Manifest, sheet_file: Path, school: School) -> str:
+    """Write a backup anew for the keys of this server, into its own folder of backups, with the images it names.
+
+    :returns: the name of the backup
+    :raises ClmsError: RECOVERY_SHEET, BACKUP_PLACE, BACKUP_FAILED or SECRET_FILE
+    """
+    place = Path(school.backup.path)
+    check_place(place)
+    recipients = (recipient_of(Path(school.backup.host_key_file)), school.backup.recovery_recipient)
+    partial, target = place / f"{manifest.id}{PARTIAL}", place / manifest.id
+    if target.exists() and target.samefile(folder):
+        target = place / f"{manifest.id}.as-it-was"
+        folder.rename(target)
+        folder, target = target, place / manifest.id
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(mode=0o700)
+        files = []
+        for file in manifest.files:
+            with (
+                _opening(sheet_file),
+                encrypted(partial / file.name, recipients) as sink,
+                decrypted(folder / file.name, sheet_file) as stream,
+            ):
+                copy_stream(stream, sink.sink)
+            written = sink.result()
+            files.append(BackupFile(file.name, file.kind, file.volume, written.bytes, written.sha256))
+        for config in manifest.images:
+            _copy_image(folder, place, config)
+        data = replace(manifest, files=tuple(files)).to_json()
+        write_atomically(partial / SIGNATURE, sign(data, read_secret(Path(school.backup.signing_key_file))))
+        write_atomically(partial / MANIFEST, data)
+        sync_folder(partial)
+        partial.rename(target)
+        sync_folder(place)
+    except OSError as error:
+        raise ClmsError("BACKUP_PLACE", path=place, detail=error.strerror or error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest.id
+
+
+def _copy_image(folder: Path, place: Path, config: str) -> None:
+    source, target = image_file(folder.parent, config), image_file(place, config)
+    if target.exists() or not source.exists():  # one that is missing can be pulled
+        return
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}{PARTIAL}")
+    shutil.copyfile(source, unfinished)
+    unfinished.replace(target)
+
+
+@contextmanager
+def _opening(sheet_file: Path) -> Iterator[None]:
+    """:raises ClmsError: RECOVERY_SHEET in place of what age says"""
+    try:
+        yield
+    except ArchiveError as error:
+        raise ClmsError("RECOVERY_SHEET", path=sheet_file, detail=f"it does not open this backup ({error})") from None
