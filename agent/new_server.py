@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ansible_collections.clms.update.plugins.module_utils.adapters import takeover
+from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from ansible_collections.clms.update.plugins.module_utils.adapters.files import write_atomically
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
@@ -34,17 +35,18 @@ def prepare(folder: Path, sheet_file: Path, config: Path) -> str:
     :raises ClmsError: RECOVERY_SHEET, SECRET_FILE, NEW_SERVER, or a BACKUP_ code
     """
     manifest = takeover.opened(folder, sheet_file)
-    description, files = takeover.configuration(folder, manifest, sheet_file)
-    school = parse_school(description)
+    found = takeover.configuration(folder, manifest, sheet_file)
+    school = parse_school(found.description)
     if Journal.exists(school.home):  # an attempt that failed may have left one
         with closing(Journal(school.home)) as journal:
             if journal.slot("current") is not None:
                 raise ClmsError("NEW_SERVER", path=school.home, detail="CLMS is installed here")
-    for path, content in files.items():
+    for path, content in found.files.items():
         _put(Path(path), content)
     _make_keys(school)
     backup = takeover.adopt(folder, manifest, sheet_file, school)
-    variables = {f"clms_{name}": value for name, value in description.items()}
+    gate = {**found.description["gate"], "image": takeover.load_gate_image(school, Engine(), found.gate_image)}
+    variables = {f"clms_{name}": value for name, value in {**found.description, "gate": gate}.items()}
     _put(config / "host_vars/school.yml", yaml.safe_dump(variables).encode())
     _put(config / "hosts.yml", yaml.safe_dump(_INVENTORY).encode())  # last: with it, the school is described
     return backup

@@ -13,7 +13,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from ..school import School
 from ..secret_file import read_secret
 from .archive import decrypted, encrypted, recipient_of
 from .backup_store import PARTIAL, check_files, check_place, image_file, verified_manifest
+from .engine import Engine
 from .files import sync_folder, write_atomically
+from .image_archive import load_image
 from .pipes import ArchiveError, copy_stream
 
 _CONFIGURATION_BYTES = 50_000_000
@@ -48,8 +50,20 @@ def opened(folder: Path, sheet_file: Path) -> Manifest:
     return manifest
 
 
-def configuration(folder: Path, manifest: Manifest, sheet_file: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The description of the school in a backup, and the files that it names: path -> content.
+@dataclass(frozen=True)
+class Configuration:
+    """What a backup knows of the server that made it."""
+
+    description: dict[str, Any]
+    """of the school, without the prefix of its variables"""
+    files: dict[str, bytes]
+    """the files that the description names: path -> content"""
+    gate_image: str
+    """configuration digest of the gate's image"""
+
+
+def configuration(folder: Path, manifest: Manifest, sheet_file: Path) -> Configuration:
+    """Read the configuration in a backup.
 
     :raises ClmsError: RECOVERY_SHEET when the sheet does not open it, BACKUP_TAMPERED when it is not complete
     """
@@ -58,6 +72,7 @@ def configuration(folder: Path, manifest: Manifest, sheet_file: Path) -> tuple[d
         data = stream.read(_CONFIGURATION_BYTES)
     description: dict[str, Any] = {}
     files: dict[str, bytes] = {}
+    gate_image = ""
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             content = archive.extractfile(member) if member.isreg() else None
@@ -65,11 +80,31 @@ def configuration(folder: Path, manifest: Manifest, sheet_file: Path) -> tuple[d
                 continue
             if member.name == "school.json":
                 description = json.loads(content.read())
+            elif member.name == "gate-image.txt":
+                gate_image = content.read().decode()
             elif member.name.startswith("files/"):
                 files[member.name.removeprefix("files")] = content.read()
     if not description:
         raise ClmsError("BACKUP_TAMPERED", backup=manifest.id, detail="it holds no description of the school")
-    return description, files
+    return Configuration(description, files, gate_image)
+
+
+def load_gate_image(school: School, engine: Engine, config: str) -> str:
+    """Load the gate's image from the folder of the backups, where this server does not have it.
+
+    :returns: what the engine calls it
+    :raises ClmsError: IMAGE_MISSING
+    """
+    if engine.image(school.gate.image) is not None:
+        return school.gate.image
+    saved = image_file(Path(school.backup.path), config)
+    try:
+        load_image(saved)
+    except (ArchiveError, OSError):
+        pass  # the engine says below that it has none
+    if not config or engine.image(config) is None:
+        raise ClmsError("IMAGE_MISSING", image=school.gate.image, backup=str(saved))
+    return config
 
 
 def adopt(folder: Path, manifest: Manifest, sheet_file: Path, school: School) -> str:

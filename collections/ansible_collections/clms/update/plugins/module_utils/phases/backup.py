@@ -204,7 +204,12 @@ def _volumes(folder: _Folder) -> list[BackupFile]:
 def _configuration(folder: _Folder) -> BackupFile:
     """Description, environment files, mounted files, credentials and container definitions; no key of ours."""
     context, school = folder.context, folder.context.school
-    contents: dict[str, bytes | Path] = {"school.json": json.dumps(school.raw, indent=1).encode()}
+    gate = context.engine.image(school.gate.image) or {"Id": school.gate.image}
+    contents: dict[str, bytes | Path] = {
+        "school.json": json.dumps(school.raw, indent=1).encode(),
+        # the image that the description names by a digest of a registry goes by another one where it is loaded
+        "gate-image.txt": str(gate["Id"]).encode(),
+    }
     named = [school.database.credentials_file, school.smoke_credentials_file, school.gate.certificate_file]
     named += [school.registry_credentials_file, school.registry_ca_file, school.trust.root_file, school.trust.ca_file]
     for service in school.services:
@@ -218,15 +223,17 @@ def _configuration(folder: _Folder) -> BackupFile:
 
 
 def _images(context: Context) -> tuple[str, ...]:
-    """Keep the running images, each once; returns their configuration digests."""
-    kept = set()
-    for service in context.old.services.values():
-        target = image_file(Path(context.school.backup.path), service.config)
+    """Keep the running images, the gate's too, each once; returns their configuration digests."""
+    images = {service.config: service.image for service in context.old.services.values()}
+    gate = context.engine.image(context.school.gate.image)
+    if gate is not None:
+        images[gate["Id"]] = context.school.gate.image
+    for config, image in images.items():
+        target = image_file(Path(context.school.backup.path), config)
         if not target.exists():
-            with context.step("image", image=service.image, file=str(target)):
-                save_image(service.image, target)
-        kept.add(service.config)
-    return tuple(sorted(kept))
+            with context.step("image", image=image, file=str(target)):
+                save_image(image, target)
+    return tuple(sorted(images))
 
 
 def _sign(manifest: Manifest, folder: Path, key_file: Path) -> None:
