@@ -46,7 +46,8 @@ def prepare(folder: Path, sheet_file: Path, config: Path) -> str:
     _make_keys(school)
     backup = takeover.adopt(folder, manifest, sheet_file, school)
     gate = {**found.description["gate"], "image": takeover.load_gate_image(school, Engine(), found.gate_image)}
-    variables = {f"clms_{name}": value for name, value in {**found.description, "gate": gate}.items()}
+    described = {**found.description, "gate": gate}
+    variables = {f"clms_{name}": value for name, value in described.items() if value is not None}
     _put(config / "host_vars/school.yml", yaml.safe_dump(variables).encode())
     _put(config / "hosts.yml", yaml.safe_dump(_INVENTORY).encode())  # last: with it, the school is described
     return backup
