@@ -23,7 +23,7 @@ from ..recovery_sheet import Sheet, parse_sheet
 from ..school import School
 from ..secret_file import read_secret
 from .archive import decrypted, encrypted, recipient_of
-from .backup_store import PARTIAL, check_files, check_place, image_file, verified_manifest
+from .backup_store import PARTIAL, check_files, check_place, image_file, open_manifest, verified_manifest
 from .engine import Engine
 from .files import sync_folder, write_atomically
 from .image_archive import load_image
@@ -117,10 +117,10 @@ def adopt(folder: Path, manifest: Manifest, sheet_file: Path, school: School) ->
     check_place(place)
     recipients = (recipient_of(Path(school.backup.host_key_file)), school.backup.recovery_recipient)
     partial, target = place / f"{manifest.id}{PARTIAL}", place / manifest.id
+    if target.exists() and _is_ours(target, school):
+        return manifest.id  # an earlier attempt has done it
     if target.exists() and target.samefile(folder):
-        target = place / f"{manifest.id}.as-it-was"
-        folder.rename(target)
-        folder, target = target, place / manifest.id
+        folder = folder.rename(place / f"{manifest.id}.as-it-was")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(mode=0o700)
@@ -147,6 +147,14 @@ def adopt(folder: Path, manifest: Manifest, sheet_file: Path, school: School) ->
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest.id
+
+
+def _is_ours(folder: Path, school: School) -> bool:
+    try:
+        check_files(folder, open_manifest(folder, Path(school.backup.signing_key_file)))
+    except ClmsError:
+        return False
+    return True
 
 
 def _copy_image(folder: Path, place: Path, config: str) -> None:
