@@ -29,7 +29,7 @@ def work(context: Context) -> dict[str, Any]:
         seconds["stop"] = _timed(lambda: stop_database(context))
     if context.run.row.kind == "update":
         seconds["copy"] = _timed(lambda: _copy(context))
-    if context.run.row.kind == "restore":
+    if context.run.row.kind in ("restore", "reinstall"):
         from .restore import fill_slot_from_backup
 
         seconds["restore"] = _timed(lambda: fill_slot_from_backup(context))
