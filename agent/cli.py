@@ -128,7 +128,7 @@ def _doctor(options: argparse.Namespace) -> Answer:
     from . import doctor
 
     school = config.load(options.config).school
-    data = doctor.examine(school)
+    data = doctor.examine(school, options.recovery_sheet)
     text = output.doctor_text(data)
     if options.bundle is not None:
         from . import support
@@ -298,6 +298,9 @@ def _parser() -> argparse.ArgumentParser:
     imported = add("import", _import, "Take in a file of the vendor with a release, to update without the network.")
     imported.add_argument("file", type=Path, metavar="FILE", help="made by the vendor with 'clms-release bundle'")
     doctor = add("doctor", _doctor, "Check everything an update depends on, and say what to do about each problem.")
+    doctor.add_argument(
+        "--recovery-sheet", type=Path, metavar="FILE", help="also prove that this sheet opens the newest backup"
+    )
     doctor.add_argument(
         "--bundle", type=Path, metavar="FILE", help="also write a ZIP for support: logs and records without secrets"
     )

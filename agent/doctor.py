@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils import journal_file
+from ansible_collections.clms.update.plugins.module_utils.adapters import takeover
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import backups_in, check_place
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_of
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
@@ -47,14 +48,16 @@ class _NotSeen(Exception):
     """It cannot be checked, because something else is missing."""
 
 
-def examine(school: School) -> dict[str, Any]:
+def examine(school: School, sheet: Path | None = None) -> dict[str, Any]:
     """Make all checks.
 
+    :param sheet: the recovery sheet, typed in from the print, to be proved as well
     :returns: ``ok``, and ``checks``, each with ``name``, ``ok`` (None where it could not be checked), ``message``,
         ``remedy`` and ``code``
     """
     patient = _Patient(school)
-    checks = [_check(name, work) for name, work in patient.checks().items()]
+    wanted = patient.checks() | ({"recovery sheet": lambda: patient.opens_with(sheet)} if sheet else {})
+    checks = [_check(name, work) for name, work in wanted.items()]
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
 
@@ -206,6 +209,16 @@ class _Patient:
         if not backups:
             raise Problem("There is no backup yet.", "Make one: clms-update backup")
         return f"The newest backup is {backups[0].id}, proven by restoring it on {moment(backups[0].proven)}."
+
+    def opens_with(self, sheet: Path) -> str:
+        """That the newest backup can be opened on another server, with the recovery sheet and nothing else."""
+        backups = backups_in(Path(self._school.backup.path))
+        if not backups:
+            raise _NotSeen("there is no backup yet")
+        folder = Path(backups[0].path)
+        manifest = takeover.opened(folder, sheet)
+        takeover.configuration(folder, manifest, sheet)
+        return f"The recovery sheet opens the backup {manifest.id}. Delete the file {sheet} now."
 
     def _news(self) -> str:
         seconds = store_of(self._school).news_age_seconds()

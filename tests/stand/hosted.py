@@ -153,6 +153,10 @@ class Fleet:
         school.wait_serving()
         return school
 
+    def empty(self, name: str) -> Hosted:
+        """A host with an engine and the updater, on which nothing was ever installed."""
+        return self._school(name, hosts.image(), disk=None)
+
     def _school(self, name: str, image: str, *, disk: Path | None, extra_mounts: tuple[str, ...] = ()) -> Hosted:
         ports = Ports(*(free_port("127.0.0.1") for _ in range(3)))
         key = f"{self._key}.pub:/root/.ssh/authorized_keys:ro"

@@ -74,7 +74,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "restore": ("preflight", "drain", "backup", "slot", "container_replace", "health_check", *_FINISH),
     "backup": ("preflight", "backup", "clean_up"),
     # a backup on a server where nothing is installed
-    "reinstall": ("preflight", "slot", "container_replace", "health_check", *_FINISH),
+    "reinstall": ("preflight", "image_pull", "slot", "container_replace", "health_check", *_FINISH),
 }
 """Kind of run -> its phases in order."""
 

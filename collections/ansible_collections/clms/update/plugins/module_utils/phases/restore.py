@@ -46,7 +46,7 @@ def load_saved_images(school: School, engine: Engine, slot: Slot) -> Slot:
 
 
 def to_reinstall(context: Context, backup: str) -> Slot:
-    """The slot that a reinstallation builds from a backup, with images that this server has.
+    """The slot that a reinstallation builds from a backup, with images that this server has or that can be pulled.
 
     :raises ClmsError: RELEASE_SAME where something is installed, a BACKUP_ code, SCHOOL_CHANGED or IMAGE_MISSING
     """
@@ -57,7 +57,7 @@ def to_reinstall(context: Context, backup: str) -> Slot:
     planned = restored_slot(school, manifest.slot, run=context.run.id, current=None)
     slot = load_saved_images(school, context.engine, planned)
     for service in slot.services.values():
-        if context.engine.image(service.image) is None:
+        if context.engine.image(service.image) is None and "@" not in service.image:
             raise ClmsError("IMAGE_MISSING", image=service.image, backup=manifest.id)
     return slot
 
