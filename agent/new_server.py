@@ -22,6 +22,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School, parse_school
 
+_ENGINE_AUTHORITIES = Path("/etc/docker/certs.d")
 _INVENTORY = {"schools": {"hosts": {"school": {"ansible_connection": "local"}}}}
 
 
@@ -43,6 +44,8 @@ def prepare(folder: Path, sheet_file: Path, config: Path) -> str:
                 raise ClmsError("NEW_SERVER", path=school.home, detail="CLMS is installed here")
     for path, content in found.files.items():
         _put(Path(path), content)
+    if school.registry_ca_file:  # for the engine, which pulls
+        _put(_ENGINE_AUTHORITIES / school.registry / "ca.crt", found.files[school.registry_ca_file])
     _make_keys(school)
     backup = takeover.adopt(folder, manifest, sheet_file, school)
     gate = {**found.description["gate"], "image": takeover.load_gate_image(school, Engine(), found.gate_image)}

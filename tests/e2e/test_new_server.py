@@ -91,5 +91,5 @@ def test_from_a_backup_and_the_sheet_alone(fleet: Fleet, tmp_path: Path) -> None
     assert code == 0, [check for check in examined["checks"] if check["ok"] is not True]
     assert new.command("restore", backup, "--confirm", "1.0.0")[0] == 0
     code, answer = new.command("update", "--version", "1.0.1")
-    assert (code, answer["outcome"]) == (0, "COMPLETED"), answer
+    assert (code, answer["outcome"]) == (0, "COMPLETED"), answer["message"]
     assert new.command(*command)[1]["error_code"] in ("NEW_SERVER", "RECOVERY_SHEET", "SECRET_FILE")
