@@ -93,6 +93,6 @@ def test_a_check_that_breaks_hides_no_other(
 
 def test_all_in_order(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     check = {"name": "gate", "ok": True, "message": "The gate is open.", "remedy": None, "code": None}
-    monkeypatch.setattr(doctor, "examine", lambda school: {"ok": True, "checks": [check]})
+    monkeypatch.setattr(doctor, "examine", lambda *_: {"ok": True, "checks": [check]})
     assert cli.main(["doctor", "--config", str(folder)]) == 0
     assert capsys.readouterr().out == "ok        gate: The gate is open.\nEverything is in order.\n"

@@ -24,9 +24,9 @@ options:
     required: true
   kind:
     description:
-      - What to do.
+      - What to do. V(reinstall) sets a school up from a backup on a server where nothing is installed.
     type: str
-    choices: [install, update, rollback, restore, backup]
+    choices: [install, update, rollback, restore, backup, reinstall]
     default: update
   version:
     description:
@@ -34,7 +34,7 @@ options:
     type: str
   backup:
     description:
-      - Name of the backup to restore. Needed for O(kind=restore).
+      - Name of the backup to restore. Needed for O(kind=restore) and O(kind=reinstall).
     type: str
   confirm:
     description:
@@ -120,7 +120,7 @@ def main() -> None:
             "backup": {"type": "str"},
             "confirm": {"type": "str"},
         },
-        required_if=[("kind", "restore", ["backup"])],
+        required_if=[("kind", "restore", ["backup"]), ("kind", "reinstall", ["backup"])],
         supports_check_mode=True,
     )
     require_libraries(module)

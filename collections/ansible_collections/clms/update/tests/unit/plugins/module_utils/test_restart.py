@@ -57,6 +57,13 @@ EXPECTED: dict[str, dict[str | None, tuple[Restart, Restart]]] = {
         "rollback": (D, B),
     },
     "backup": dict.fromkeys((None, "preflight", "backup", "clean_up", "rollback"), (D, B)),
+    "reinstall": {
+        **dict.fromkeys((None, "preflight", "image_pull", "slot", "container_replace", "health_check"), (D, B)),
+        "commit": (D, B),
+        "open": (B, B),
+        "clean_up": (B, B),
+        "rollback": (D, B),
+    },
 }
 
 
