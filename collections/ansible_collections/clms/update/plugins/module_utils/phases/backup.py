@@ -211,7 +211,9 @@ def _configuration(folder: _Folder) -> BackupFile:
         "gate-image.txt": str(gate["Id"]).encode(),
     }
     named = [school.database.credentials_file, school.smoke_credentials_file, school.gate.certificate_file]
-    named += [school.registry_credentials_file, school.registry_ca_file, school.trust.root_file, school.trust.ca_file]
+    named += [school.registry_credentials_file, school.registry_ca_file]
+    # whom the school believes is no secret, and a backup must not fail for what only an update needs
+    named += [path for path in (school.trust.root_file, school.trust.ca_file) if path and Path(path).exists()]
     for service in school.services:
         named += [service.env_file, *service.mounts]
         container = context.old.services[service.name].container
