@@ -36,8 +36,9 @@ class Impostor:
         :param at: what a path that it is about has in it
         :param to: where ``redirect`` leads
         """
-        handler = type("Handler", (_Handler,), {"folder": folder, "mood": mood, "at": at, "to": to, "asked": []})
-        self.asked: list[str] = handler.asked
+        self.asked: list[str] = []
+        settings = {"folder": folder, "mood": mood, "at": at, "to": to, "asked": self.asked}
+        handler = type("Handler", (_Handler,), settings)
         self._server = _Server((address, 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)

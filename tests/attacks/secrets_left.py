@@ -26,6 +26,8 @@ PUPIL = ("Zyxwana", "Quibblethorpe")
 """a name that is nowhere else"""
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
+_SHORTEST = 9
+"""characters of a secret that would not be found everywhere"""
 _NAMES = re.compile(rb"(?i)^[\w.-]*(?:pass|secret|key|token|canary|salt)[\w.-]*\s*=\s*\"?(.+?)\"?$", re.MULTILINE)
 
 
@@ -100,8 +102,8 @@ def forms(secret: str) -> set[bytes]:
 
 
 def secrets_of(folder: Path) -> dict[str, str]:
-    """Secret -> the file that it is in, of all files with secrets of a school."""
-    found = {}
+    """Secret -> the files that it is in, of all files with secrets of a school."""
+    found: dict[str, str] = {}
     for path in files_below(folder):
         data = path.read_bytes()
         values: list[str] = []
@@ -115,7 +117,10 @@ def secrets_of(folder: Path) -> dict[str, str]:
             values = [value.decode() for value in _NAMES.findall(data)]
         else:
             values = [data.decode().strip()]
-        found |= {value: path.name for value in values if len(value) >= 9}
+        values = [value for value in values if len(value) >= _SHORTEST]
+        assert values, f"no secret was found in {path.name}"
+        for value in values:
+            found[value] = f"{found[value]} and {path.name}" if value in found else path.name
     return found
 
 
@@ -167,7 +172,6 @@ def canaries(bench: Bench, result: Result) -> str:
             stack.callback((folder / name).write_text, text)
             (folder / name).write_text(f"{text.rstrip()}\nEXTRA_TOKEN=canary-{secrets.token_hex(12)}\n")
         known = secrets_of(folder)
-        assert {path.name for path in files_below(folder)} <= set(known.values()), "a file's secrets are not known"
         needles = {form: place for secret, place in known.items() for form in forms(secret)}
         watched, over = Watched(needles, str(stand.file).encode()), threading.Event()
         watcher = threading.Thread(target=watched.until, args=(over,))

@@ -16,6 +16,8 @@ from .cases import HELD, REFUSED, Case, Result
 from .impostor import certificate_of, impostor
 
 UNREACHABLE = "SERVER_UNREACHABLE"
+NEXT = "NEXT"
+"""stands for the release after the one that runs"""
 LONGEST = 90
 """seconds that a school may be held up by one command"""
 
@@ -27,6 +29,7 @@ def own(bench: Bench) -> tuple[Path, Path]:
 
 def in_a_mood(mood: str, at: str, code: str, says: str, command: tuple[str, ...], bench: Bench, _: Result) -> str:
     """The vendor's server itself, with its own certificate, is in a mood."""
+    command = tuple(bench.next_version() if part == NEXT else part for part in command)
     bench.forget_news()  # or it would not be asked for
     bench.forget_files()
     with impostor(bench.address, bench.served, own(bench), mood=mood, at=at) as server, bench.trusting(url=server.url):
@@ -108,7 +111,7 @@ def one_pin(bench: Bench, _: Result) -> str:
 
 def cases() -> Iterator[Case]:
     """All of them."""
-    update = ("update", "--version", "1.1.0")
+    update = ("update", "--version", NEXT)
     for name, injected, mood, at, code, says, command, slow in (
         ("+10 MB of targets.json", "10 MB follow on the list of releases.", "longer", "targets.json",
          "TRUST_REFUSED", "", ("check",), False),
@@ -127,7 +130,9 @@ def cases() -> Iterator[Case]:
     ):  # fmt: skip
         yield Case(f"endless or slow: {name}", injected, partial(in_a_mood, mood, at, code, says, command), slow=slow)
     for to in ("https", "http"):
-        yield Case(f"redirect: to another host ({to})", redirected.__doc__ or "", partial(redirected, to))
+        yield Case(
+            f"redirect: to another host ({to})", redirected.__doc__ or "", partial(redirected, to), slow=to == "http"
+        )
     yield Case("redirect: no TLS at all", plain_http.__doc__ or "", plain_http)
     for name, authority in (("another authority", True), ("signed by itself", False)):
         yield Case(

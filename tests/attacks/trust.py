@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tuf.api.metadata import MetaFile
+
 from publisher.vendor import Vendor
 
 from .bench import CHAIN, Bench
@@ -55,10 +57,11 @@ def case(
     command: tuple[str, ...] = ("check",),
     fresh: bool = False,
     moves: str = "",
+    slow: bool = False,
 ) -> Case:
     """A case in which a spoilt repository is served."""
     act = partial(served_and_refused, spoil, code, says, command, fresh, moves)
-    return Case(name, injected, act, slow=command[0] == "update")
+    return Case(name, injected, act, slow=slow or command[0] == "update")
 
 
 # unsigned or foreign
@@ -106,7 +109,7 @@ def altered_metadata(role: str) -> Spoil:
 # downgrade and freeze
 
 
-def after_news(earlier: Callable[[Path, Path], None], bench: Bench, _: Result) -> str:
+def after_news(earlier: Callable[[Path, Desk], None], command: str, bench: Bench, _: Result) -> str:
     """The school sees news; then somebody puts back what was before."""
     desk = bench.desk()
     before = desk.folder / "before"
@@ -114,16 +117,26 @@ def after_news(earlier: Callable[[Path, Path], None], bench: Bench, _: Result) -
     desk.repository.refresh(desk.online)
     with bench.serving(desk.publish()):
         bench.check_works()
-    earlier(before, desk.served)
+    earlier(before, desk)
     with bench.serving(desk.served):
-        bench.refused("TRUST_REFUSED", "check")
-        bench.refused("TRUST_REFUSED", "update")
+        bench.refused("TRUST_REFUSED", command)
     return REFUSED
 
 
-def all_put_back(before: Path, served: Path) -> None:
-    """Everything is as it was before the news."""
-    (served / "metadata/timestamp.json").write_bytes((before / "metadata/timestamp.json").read_bytes())
+def timestamp_put_back(before: Path, desk: Desk) -> None:
+    """The timestamp leads to the state before the news."""
+    desk.newest("timestamp").write_bytes((before / "metadata/timestamp.json").read_bytes())
+
+
+def snapshot_put_back(before: Path, desk: Desk) -> None:
+    """A new timestamp, by somebody who has the online key, leads to the snapshot before the news."""
+    earlier = json.loads((before / "metadata/timestamp.json").read_bytes())["signed"]["meta"]["snapshot.json"]
+
+    def lead_back(signed: Any) -> None:
+        next_version(signed)
+        signed.snapshot_meta = MetaFile.from_dict(earlier)
+
+    desk.newest("timestamp").write_bytes(desk.resign("timestamp", [desk.online], lead_back))
 
 
 def older_release(bench: Bench, _: Result) -> str:
@@ -276,12 +289,14 @@ def cases() -> Iterator[Case]:
     for role in ("timestamp", "snapshot", "targets"):
         yield case(
             f"unsigned or foreign: altered {role}", f"The expiry date in {role}.json was changed.",
-            altered_metadata(role), fresh=True, moves="online",
+            altered_metadata(role), fresh=True, moves="online", slow=role != "targets",
         )  # fmt: skip
-    yield Case(
-        "downgrade: everything put back", "After the school saw news, the state before is served again.",
-        partial(after_news, all_put_back), slow=True,
-    )  # fmt: skip
+    for command in ("check", "update"):
+        for role, put_back in (("timestamp", timestamp_put_back), ("snapshot", snapshot_put_back)):
+            yield Case(
+                f"downgrade: {role} put back, {command}", put_back.__doc__ or "",
+                partial(after_news, put_back, command), slow=command == "update",
+            )  # fmt: skip
     yield Case("downgrade: an older release by name", older_release.__doc__ or "", older_release, slow=True)
     yield Case("downgrade: an older release as the newest", older_is_newest.__doc__ or "", older_is_newest, slow=True)
     yield Case("freeze: expired timestamp", "The same timestamp is served on and on, until it has expired.", freeze)
@@ -306,13 +321,13 @@ def cases() -> Iterator[Case]:
             metadata_of_before(role), moves="online",
         )  # fmt: skip
     for name, spoil in (("frontend of another release", other_frontend), ("another release", other_description)):
-        yield case(f"mix and match: {name}", spoil.__doc__ or "", spoil)
+        yield case(f"mix and match: {name}", spoil.__doc__ or "", spoil, slow=spoil is other_description)
     newest = f"releases/{CHAIN[-1]}.json"
-    yield case("mix and match: wrong length", appended.__doc__ or "", spoilt_target(newest, appended))
+    yield case("mix and match: wrong length", appended.__doc__ or "", spoilt_target(newest, appended), slow=True)
     yield case("mix and match: wrong hash", "One bit of a description turned over.", spoilt_target(newest, flip))
     yield case(
         "mix and match: cut off", "The last 100 bytes are missing.",
-        spoilt_target(newest, lambda path: shorten(path, 100)),
+        spoilt_target(newest, lambda path: shorten(path, 100)), slow=True,
     )  # fmt: skip
     yield case(
         "other product", other_product.__doc__ or "", other_product, "RELEASE_OTHER_PRODUCT",
