@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+
+from tests.base_images.docker_cli import BuildError, docker
 
 from .bench import Bench
 from .cases import REFUSED, Case, Result
@@ -51,8 +53,14 @@ def swapped_tag(bench: Bench, result: Result) -> str:
         tag = storage(bench) / f"repositories/{image['repository']}/_manifests/tags/{version}/current/link"
         assert tag.read_text() == image["digest"]
         tag.write_text(other["digest"])
+        for name in (f":{version}", f"@{image['digest']}"):
+            with suppress(BuildError):  # the engine asks the registry again
+                docker("image", "rm", f"{bench.stand.settings['vendor']['registry']}/{image['repository']}{name}")
     try:
         bench.updates_to(version, result)
+        with bench.school.journal() as journal:
+            pulled = journal.run(bench.school.last_run()["id"]).result("image_pull")["pulled"]
+        assert pulled, "nothing was pulled"
     finally:
         for images in desk.release(version)["services"].values():
             (image,) = images["images"].values()
