@@ -134,7 +134,7 @@ def faults() -> Count:
 
 def attacks() -> Count:
     """The attacks that need no update and little time; `make attacks` tries all of them."""
-    return harness("attacks", "--fast", "--inputs", "10000")
+    return harness("attacks", "--fast", "--inputs", "5000")
 
 
 def harness(name: str, *arguments: str) -> Count:

@@ -126,7 +126,7 @@ class Bench:
         """Ask for news."""
         return self.school.clms_update("check", "--json")
 
-    def check_works(self, latest: str = "1.1.0") -> dict[str, Any]:
+    def check_works(self, latest: str = CHAIN[-1]) -> dict[str, Any]:
         """News can be had."""
         done = self.check()
         assert done.code == 0, done.output + done.errors

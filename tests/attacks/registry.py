@@ -6,16 +6,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-
-from tests.base_images.docker_cli import BuildError, docker
 
 from .bench import Bench
 from .cases import REFUSED, Case, Result
 from .desk import flip, shorten
-from .special import VERSION
+from .special import VERSION, Special
 
 
 def storage(bench: Bench) -> Path:
@@ -43,30 +41,25 @@ def blob(bench: Bench, digest: str) -> Path:
 
 
 def swapped_tag(bench: Bench, result: Result) -> str:
-    """The tags of the release are those of another one; what was signed is installed all the same."""
-    version = bench.next_version()
-    (running,) = bench.school.versions()
-    desk = bench.desk()
-    for service, images in desk.release(version)["services"].items():
-        (image,) = images["images"].values()
-        (other,) = desk.release(running)["services"][service]["images"].values()
-        tag = storage(bench) / f"repositories/{image['repository']}/_manifests/tags/{version}/current/link"
+    """The tags of a release are those of another one; what was signed is fetched and installed all the same."""
+    base, (running,) = bench.next_version(), bench.school.versions()
+    special = Special(bench, base=base, version="8.0.0-special")
+    for service in special.release["services"]:
+        image = special.image(service)
+        (other,) = special.desk.release(running)["services"][service]["images"].values()
+        tag = storage(bench) / f"repositories/{image['repository']}/_manifests/tags/{special.version}/current/link"
         assert tag.read_text() == image["digest"]
-        tag.write_text(other["digest"])
-        for name in (f":{version}", f"@{image['digest']}"):
-            with suppress(BuildError):  # the engine asks the registry again
-                docker("image", "rm", f"{bench.stand.settings['vendor']['registry']}/{image['repository']}{name}")
-    try:
-        bench.updates_to(version, result)
-        with bench.school.journal() as journal:
-            pulled = journal.run(bench.school.last_run()["id"]).result("image_pull")["pulled"]
-        assert pulled, "nothing was pulled"
-    finally:
-        for images in desk.release(version)["services"].values():
-            (image,) = images["images"].values()
-            tag = storage(bench) / f"repositories/{image['repository']}/_manifests/tags/{version}/current/link"
-            tag.write_text(image["digest"])
-    return f"{version}, as signed"
+        tag.write_text(other["digest"])  # nobody else asks for this tag
+    with bench.serving(special.desk.publish()):
+        bench.updates_to(special.version, result)
+    with bench.school.journal() as journal:
+        pulled = journal.run(bench.school.last_run()["id"]).result("image_pull")["pulled"]
+    assert sorted(name.rpartition("@")[2] for name in pulled) == sorted(
+        special.image(service)["digest"] for service in special.release["services"]
+    )
+    done = bench.school.clms_update("rollback", "--confirm", running, "--json")
+    assert done.code == 0, done.output
+    return f"{special.version}, as signed"
 
 
 def spoilt_layer(spoil: Callable[[Path], None], bench: Bench, _: Result) -> str:

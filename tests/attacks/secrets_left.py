@@ -74,6 +74,10 @@ def plaintext(bench: Bench, result: Result) -> str:
             searched += 1
             hits += [str(path) for _ in found_in(path, needles)]
         assert not hits, f"{PUPIL[1]} is in {hits}"
+        # the counterpart: where it has to be, it is found
+        own = bench.engine.volume_path(school.slot().volumes["mysql-data"])
+        assert own is not None
+        assert any(found_in(path, needles) for path in files_below(Path(own))), "the search finds nothing"
         backups = [path for path in files_below(school.folder / "backups") if path.name.startswith("database")]
         assert backups, "there is no backup"
         for path in backups:
@@ -133,6 +137,8 @@ class Watched:
     """what the environment of the product's own processes has in it; a container's has its secrets, as it must"""
     hits: set[str] = field(default_factory=set)
     looks: int = 0
+    seen: bool = False
+    """whether the command itself was seen"""
 
     def look(self) -> None:
         """Look once."""
@@ -143,6 +149,7 @@ class Watched:
                 environment = (process / "environ").read_bytes()
             except OSError:
                 continue
+            self.seen = self.seen or b"--version\x009.0.0" in shown
             if self.stand in environment:
                 shown += b"\0" + environment
             for needle, place in self.needles.items():
@@ -184,6 +191,7 @@ def canaries(bench: Bench, result: Result) -> str:
             over.set()
             watcher.join()
         assert (done.code, done.json()["outcome"]) == (1, "ROLLED_BACK"), done.output
+        assert watched.seen, "the process list was not watched"
         _wait_told(bench)
         doctor = school.clms_update("doctor", "--bundle", str(archive), "--json")
         assert archive.exists(), doctor.output
@@ -204,6 +212,8 @@ def canaries(bench: Bench, result: Result) -> str:
         logged = docker("logs", container).encode()
         hits += [f"{place} in the log of {container}" for needle, place in needles.items() if needle in logged]
     assert not hits, f"{len(hits)} hits: {hits[:10]}"
+    for path in files_below(folder):  # the counterpart: where they have to be, they are found
+        assert found_in(path, needles), f"the search finds nothing in {path.name}"
     assert log.stat().st_size > 0
     assert list(school.home.glob("runner/artifacts/*/stdout")), "there are no artifacts"
     return f"{len(known)} secrets; 0 hits in {len(searched)} files and {watched.looks} process lists"

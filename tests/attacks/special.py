@@ -22,37 +22,39 @@ VERSION = "1.0.9-special"
 class Special:
     """The release, signed at a desk of its own, with its bundle."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, *, base: str = "1.0.1", version: str = VERSION) -> None:
+        """:param base: the release that it is, but for a layer more in each image"""
         self._bench = bench
+        self.version = version
         self.desk: Desk = bench.desk()
-        tags = {name: f"{bench.stand.prefix}-{name}:{VERSION}" for name in ("backend", "frontend")}
+        tags = {name: f"{bench.stand.prefix}-{name}:{version}" for name in ("backend", "frontend")}
         for name, tag in tags.items():
-            self._build(tag, sample.tags("1.0.1")[name])
+            self._build(tag, sample.tags(base)[name], version)
         definition = self.desk.folder / "definition.json"
-        changes: dict[str, Any] = {"version": VERSION, "sequence": 8000, "channel": "special", "minVersion": None}
-        definition.write_text(json.dumps({**sample.release_definition("1.0.1"), **changes, "images": tags}))
+        changes: dict[str, Any] = {"version": version, "sequence": 8000, "channel": "special", "minVersion": None}
+        definition.write_text(json.dumps({**sample.release_definition(base), **changes, "images": tags}))
         self.tool("build", "--definition", definition)
         self.tool(
-            "sign", VERSION, "--registry", self.registry,
+            "sign", version, "--registry", self.registry,
             "--registry-credentials", bench.stand.vendor / "registry-credentials.json",
             "--registry-ca", bench.tls / "ca.crt",
         )  # fmt: skip
-        self.tool("bundle", VERSION, "--to", self.desk.folder / "bundles")
+        self.tool("bundle", version, "--to", self.desk.folder / "bundles")
         (self.bundle,) = (self.desk.folder / "bundles").glob("*.zip")
         self.desk = self.desk.reload()
-        self.release = self.desk.release(VERSION)
+        self.release = self.desk.release(version)
         self._tags = tags
         self.forget()
         bench.at_the_end(self.forget)
 
     @staticmethod
-    def _build(tag: str, base: str) -> None:
+    def _build(tag: str, base: str, version: str) -> None:
         """The image of another release with one layer more, which nobody else has."""
         with tempfile.TemporaryDirectory(prefix="clms-special-") as folder:
             context = Path(folder)
             (context / "noise").write_bytes(secrets.token_bytes(200_000))
             (context / "Dockerfile").write_text(f"FROM {base}\nCOPY noise /noise\n")
-            build(tag, context / "Dockerfile", context, {"org.opencontainers.image.version": VERSION})
+            build(tag, context / "Dockerfile", context, {"org.opencontainers.image.version": version})
 
     def tool(self, *arguments: str | Path) -> None:
         """Run ``clms-release`` at this desk."""
@@ -75,7 +77,7 @@ class Special:
         for service in self._tags:
             image = self.image(service)
             repository = f"{self.registry}/{image['repository']}"
-            names += [f"{repository}:{VERSION}", f"{repository}@{image['digest']}", image["config"]]
+            names += [f"{repository}:{self.version}", f"{repository}@{image['digest']}", image["config"]]
         for name in names:
             with suppress(BuildError):
                 docker("image", "rm", "--force", name)

@@ -285,7 +285,8 @@ def cases() -> Iterator[Case]:
         ("targets by the online key", targets_by_online_key),
         ("targets without a signature", targets_unsigned),
     ):
-        yield case(f"unsigned or foreign: {name}", spoil.__doc__ or "", spoil, moves="online")
+        slow = spoil is targets_unsigned
+        yield case(f"unsigned or foreign: {name}", spoil.__doc__ or "", spoil, moves="online", slow=slow)
     for role in ("timestamp", "snapshot", "targets"):
         yield case(
             f"unsigned or foreign: altered {role}", f"The expiry date in {role}.json was changed.",
@@ -310,6 +311,7 @@ def cases() -> Iterator[Case]:
         expired("targets"),
         "TRUST_EXPIRED",
         moves="online",
+        slow=True,
     )
     yield case(
         "freeze: a bundle's timestamp from the server", timestamp_of_a_bundle.__doc__ or "", timestamp_of_a_bundle,
@@ -318,7 +320,7 @@ def cases() -> Iterator[Case]:
     for role in ("snapshot", "targets"):
         yield case(
             f"mix and match: {role} of an earlier state", "What a new timestamp leads to is of an earlier state.",
-            metadata_of_before(role), moves="online",
+            metadata_of_before(role), moves="online", slow=role == "targets",
         )  # fmt: skip
     for name, spoil in (("frontend of another release", other_frontend), ("another release", other_description)):
         yield case(f"mix and match: {name}", spoil.__doc__ or "", spoil, slow=spoil is other_description)
