@@ -218,10 +218,21 @@ class Bench:
     @contextmanager
     def unchanged(self, *, moves: str = "") -> Iterator[None]:
         """Containers, data and what is believed are as before; see :meth:`refused` for ``moves``."""
-        before, versions = self.believed(), self.school.versions()
-        with self.school.untouched():
-            yield
-        assert self.school.versions() == versions
+        before, picture, rows = self.believed(), self.school.picture(), self.school.rows()
+        with self.school.journal() as journal:
+            slots = journal.slots("previous")
+        previous = {slot.network for slot in slots} | {name for slot in slots for name in slot.volumes.values()}
+        previous |= {service.container for slot in slots for service in slot.services.values()}
+        yield
+        now = self.school.picture()
+        assert now.names <= picture.names, f"there is more: {sorted(now.names - picture.names)}"
+        # a run that comes past its preflight frees the slot before the one that serves
+        assert picture.names - now.names <= previous, f"there is less: {sorted(picture.names - now.names)}"
+        for name, found in now.containers.items():
+            assert found == picture.containers[name], f"{name} is not as it was"
+        assert self.school.rows() == rows
+        assert self.school.page() == 200
+        assert self.school.stray() == frozenset()
         after = self.believed()
         changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
         allowed = {"": (), "online": _ONLINE, "signed": (*_ONLINE, "trust/metadata/targets.json", "trust/targets/")}
