@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
-.PHONY: help setup demo demo-down check test bench faults lock
+.PHONY: help setup demo demo-down check test bench faults attacks lock
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -26,6 +26,9 @@ bench: setup ## measure against a plain shell script; writes build/bench.json
 
 faults: setup ## break everything there is to break in the middle of updates; writes build/faults.json
 	@$(PYTHON) -m tests.faults $(FAULTS_ARGS)
+
+attacks: setup ## attack a school and its vendor in every way of the threat table; writes build/attacks.json
+	@$(PYTHON) -m tests.attacks $(ATTACKS_ARGS)
 
 lock: $(PYTHON) ## write requirements.lock anew after a change in pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/pip-compile --quiet --all-extras --allow-unsafe --generate-hashes \

@@ -114,6 +114,7 @@ def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
         b'{"verb": "cancel", "run": 1e400}\n',
         b'{"verb": "cancel", "run": 99999999999999999999}\n',
         b"\xff\xfe\n",
+        b'{"verb": "status", "\\udcff": 1}\n',
         b'{"verb":' * 7000,
         b'{"verb": "status", "x": "' + b"x" * MAX_BYTES + b'"}\n',
     ],
@@ -123,6 +124,7 @@ def test_what_is_refused(raw: bytes) -> None:
     with pytest.raises(ClmsError) as caught:
         parse(raw)
     assert caught.value.code == "AGENT_REQUEST"
+    assert refusal(caught.value).endswith(b"\n")
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=200).map(str.encode)))

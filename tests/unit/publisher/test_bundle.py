@@ -339,6 +339,39 @@ def test_malicious_although_signed(desk: Desk, school: Any, change: Callable[[An
     assert list(offline.folder_of(school).iterdir()) == []
 
 
+def other_description(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+    (name,) = [name for name in members if name.startswith("targets/releases/")]
+    members[name] = (members[name][0], members[name][1].replace(b"a search", b"a smirch"))
+
+
+def test_what_its_metadata_names_is_not_in_it(desk: Desk, school: Any) -> None:
+    """That is said of the file, and not of a server that nobody has asked."""
+    path = desk.bundle("1.0.1")
+    resigned(desk, path, other_description)
+    error = refused(lambda: offline.import_file(school, path))
+    assert (error.code, "releases/" in error.happened) == ("BUNDLE_REFUSED", True), error.happened
+    assert list(offline.folder_of(school).iterdir()) == []
+
+
+def cut_member(path: Path, desk: Desk) -> None:
+    """The first member is said to be longer than the whole file, there and in the directory."""
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\x05\x06")
+    directory = int.from_bytes(data[at + 16 : at + 20], "little")
+    for field in (18, 22):
+        data[field : field + 4] = (10**6).to_bytes(4, "little")
+    for field in (directory + 20, directory + 24):
+        data[field : field + 4] = (10**6).to_bytes(4, "little")
+    path.write_bytes(bytes(data[: at + 20]) + b"\0\0")
+    desk.seal(path)
+
+
+def test_a_member_that_ends_too_early(desk: Desk, school: Any) -> None:
+    path = desk.bundle("1.0.1")
+    cut_member(path, desk)
+    assert refused(lambda: offline.import_file(school, path)).code == "BUNDLE_REFUSED"
+
+
 def twice(path: Path, desk: Desk) -> None:
     with zipfile.ZipFile(path) as archive:
         members = [(entry, archive.read(entry)) for entry in archive.infolist()]

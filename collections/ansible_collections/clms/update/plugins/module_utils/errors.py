@@ -7,7 +7,10 @@ what to do. Texts are `str.format` templates over the keyword arguments of :clas
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -543,6 +546,15 @@ CATALOGUE: dict[str, ErrorText] = {
 }
 
 
+def _writable(text: str) -> str:
+    """A text that every file, terminal and database takes as a text.
+
+    What was named from outside, such as a file on a USB drive or a field in JSON, can be no Unicode at all (a lone
+    surrogate), or hold orders for a terminal.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.encode("utf-8", "backslashreplace").decode())
+
+
 class ClmsError(Exception):
     """A failure with a stable code.
 
@@ -555,8 +567,8 @@ class ClmsError(Exception):
         text = CATALOGUE[code]
         self.code = code
         self.values = values
-        self.happened = text.happened.format(**values)
-        self.remedy = text.remedy.format(**values)
+        self.happened = _writable(text.happened.format(**values))
+        self.remedy = _writable(text.remedy.format(**values))
         super().__init__(f"{self.happened} {self.remedy}")
 
     @classmethod

@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,21 @@ _CHUNK = 1 << 20
 _PARTIAL = ".partial"
 _READ_LIMIT = 300_000_000
 """the largest member that is read into memory: a release's package, with source"""
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, NotImplementedError),
+    *(OSError, OverflowError, RuntimeError, ValueError),
+)
+
+
+@contextmanager
+def _zip_errors() -> Iterator[None]:
+    """Turn all that Python's ZIP library raises for a damaged file into BundleError."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except _ZIP_ERRORS as error:
+        raise BundleError(f"it cannot be read: {error or type(error).__name__}"[:200]) from None
 
 
 class Bundle:
@@ -41,12 +58,10 @@ class Bundle:
         self.path = path
         self._file = path.open("rb")
         try:
-            self._archive = zipfile.ZipFile(self._file)
-            self.contents: Contents = parse_contents(self._read(CONTENTS, MAX_CONTENTS))
-            check_entries(self._archive.infolist(), self.contents, directory=self._archive.start_dir)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, KeyError) as error:
-            self._file.close()
-            raise BundleError(f"it cannot be read: {error}"[:200]) from None
+            with _zip_errors():
+                self._archive = zipfile.ZipFile(self._file)
+                self.contents: Contents = parse_contents(self._read(CONTENTS, MAX_CONTENTS))
+                check_entries(self._archive.infolist(), self.contents, directory=self._archive.start_dir)
         except BaseException:
             self._file.close()
             raise
@@ -70,7 +85,8 @@ class Bundle:
         :raises BundleError: when it has changed
         """
         member = self.contents.members[name]
-        data = self._read(name, _READ_LIMIT)
+        with _zip_errors():
+            data = self._read(name, _READ_LIMIT)
         if hashlib.sha256(data).hexdigest() != member.sha256:
             raise BundleError(f"member {name!r} is not what its table of contents says")
         return data

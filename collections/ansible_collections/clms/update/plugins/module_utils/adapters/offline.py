@@ -121,6 +121,11 @@ def opened(school: School, path: Path) -> Iterator[tuple[Bundle, TrustStore]]:
             )
     except BundleError as error:
         raise ClmsError("BUNDLE_REFUSED", path=path, detail=error) from None
+    except ClmsError as error:
+        if error.code != "SERVER_UNREACHABLE":
+            raise
+        # there is no server: the bundle does not hold what its metadata names, or holds something else
+        raise ClmsError("BUNDLE_REFUSED", path=path, detail=error.values["detail"]) from None
     except OSError as error:
         raise ClmsError("TRUST_STORE", path=folder, detail=error.strerror or error) from None
 

@@ -152,3 +152,12 @@ def test_this_finds_the_errors() -> None:
     through_functions = {code for call in ERRORS for code in codes_of(call.node.args[0], call.inside)}
     # given to functions, and from there to others
     assert {"BACKUP_UNPROVEN", "REHEARSAL_MIGRATION", "DRAIN_FAILED", "DATABASE_LOGIN"} <= through_functions
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("\udcff.zip", "\\udcff.zip"), ("\x1b[2J.zip", "\\x1b[2J.zip"), ("é\n.zip", "é\n.zip")]
+)
+def test_what_somebody_has_named_can_be_written_down(name: str, shown: str) -> None:
+    error = ClmsError("BUNDLE_REFUSED", path=name, detail=name)
+    assert error.happened == f"The file {shown} was refused: {shown}."
+    assert str(error).encode().decode() == str(error)

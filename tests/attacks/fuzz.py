@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hundred thousand inputs that nobody would write, for everything that reads what comes from outside.
+
+A parser may refuse with the one exception that it documents, and with nothing else. The same seed makes the same
+inputs; what fails is made as small as it can be.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from agent import protocol
+from ansible_collections.clms.update.plugins.module_utils import bundle as form
+from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle
+from ansible_collections.clms.update.plugins.module_utils.bundle import BundleError
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.release import parse_release
+from publisher import bundle as maker
+
+from .bench import Bench
+from .cases import Case, Result
+
+ODD: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1, 2**53 + 1, 2**70, -(2**70), 0.5, 1e308, float("nan"), float("inf"), "", " ", "x", "0",
+    "x" * 5000, "\ud800", "\0", "\x1b[31m", "é" * 90, "{{ 7 * 7 }}", "${user}", "../../etc/passwd", "/etc/passwd",
+    "1.0.0", "1.0.0-x", "01.0.0", "999999999999.0.0", "sha256:" + "0" * 64, "sha256:" + "G" * 64, "none",
+    "2026-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "2026-01-01T24:60:60Z", "\u0662026-01-01T00:00:00Z",
+    "2099-01-01T00:00:00Z\n",
+    [], {}, [[]], [None], [0], [""], [{}], {"": ""}, {"x": {"x": {}}}, {"\ud800": 1}, {"build": None}, {"a\nb": []},
+)  # fmt: skip
+"""what a field may be replaced by"""
+RAW = (
+    b"", b"\0", b"null", b"[]", b"{}", b"1", b'"x"', b"[" * 60_000, b'{"a":' * 60_000, b"\xff\xfe", b"\xef\xbb\xbf{}",
+    b"1" * 5000, b"-" , b"NaN", b'{"a":1,"a":2}', b'"\\ud800"', b"{" + b" " * 70_000 + b"}",
+)  # fmt: skip
+"""whole inputs"""
+
+
+@dataclass
+class Tried:
+    """How often a parser was called, and with what at last."""
+
+    inputs: int = 0
+    last: bytes = b""
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where something could be changed in decoded JSON."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+def changed(data: Any, where: tuple[str | int, ...], how: int, odd: Any) -> Any:
+    """Decoded JSON with one change: a value replaced, taken away, added or renamed."""
+    if not where:
+        return copy.deepcopy(odd) if how == 0 else data
+    parent = data
+    try:
+        for key in where[:-1]:
+            parent = parent[key]
+        key = where[-1]
+        if how == 0:
+            parent[key] = copy.deepcopy(odd)
+        elif how == 1:
+            del parent[key]
+        elif how == 2 and isinstance(parent, dict):
+            parent[odd if isinstance(odd, str) else "more"] = parent[key]
+        elif how == 3 and isinstance(parent, list):
+            parent.append(copy.deepcopy(odd))
+        elif isinstance(parent, dict):
+            parent[odd if isinstance(odd, str) else "other"] = parent.pop(key)
+    except (KeyError, IndexError, TypeError):
+        pass  # an earlier change has taken the place away
+    return data
+
+
+CHANGES = st.tuples(st.integers(0, 10**6), st.integers(0, 4), st.integers(0, len(ODD) - 1))
+FLIPS = st.tuples(st.integers(0, 10**6), st.integers(0, 3), st.binary(min_size=1, max_size=3))
+
+
+def spoilt(data: bytes, flips: list[tuple[int, int, bytes]], zone: tuple[int, int] | None = None) -> bytes:
+    """Bytes written over, put in between, taken away or said twice.
+
+    :param zone: where; all of it, if it is not said
+    """
+    for number, how, some in flips:
+        begin, end = zone or (0, len(data))
+        at = begin + number % max(1, end - begin)
+        if how == 0:
+            data = data[:at] + some + data[at + len(some) :]
+        elif how == 1:
+            data = data[:at] + some + data[at:]
+        elif how == 2:
+            data = data[:at] + data[at + len(some) :]
+        else:
+            data = data[:at] + data[at : at + 40] + data[at:]
+    return data
+
+
+def of_json(base: Any) -> st.SearchStrategy[bytes]:
+    """Encoded JSON near a good document, and some that is far from it."""
+    where = list(places(base))
+
+    def make(changes: list[tuple[int, int, int]], flips: list[tuple[int, int, bytes]]) -> bytes:
+        data = copy.deepcopy(base)
+        for place, how, odd in changes:
+            data = changed(data, where[place % len(where)], how, ODD[odd])
+        return spoilt(json.dumps(data).encode(), flips)
+
+    near = st.builds(make, st.lists(CHANGES, max_size=3), st.lists(FLIPS, max_size=1))
+    return st.one_of(near, near, near, near, st.sampled_from(RAW), st.binary(max_size=200))
+
+
+def fuzz(strategy: st.SearchStrategy[bytes], parse: Callable[[bytes], None], count: int, number: int) -> Tried:
+    """Try inputs; ``parse`` raises what must not be raised.
+
+    :raises AssertionError: with the smallest input that was found to fail
+    """
+    tried = Tried()
+
+    @seed(number)
+    @settings(
+        max_examples=count, database=None, deadline=None, print_blob=False, report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(strategy)
+    def one(data: bytes) -> None:
+        tried.inputs += 1
+        tried.last = data
+        parse(data)
+
+    try:
+        one()
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error} for {tried.last[:600]!r} (seed {number})") from error
+    return tried
+
+
+def documented(error: ClmsError, *codes: str) -> None:
+    """It is one of the codes that the parser names."""
+    assert error.code in codes, error.code
+
+
+def told(error: BundleError) -> None:
+    """A refusal can be printed and written down."""
+    str(ClmsError("BUNDLE_REFUSED", path="x", detail=error)).encode()
+
+
+def release(data: bytes) -> None:
+    """The description of a release."""
+    try:
+        parse_release(data)
+    except ClmsError as error:
+        documented(error, "RELEASE_INVALID", "RELEASE_OTHER_PRODUCT")
+        json.dumps(error.as_dict(), ensure_ascii=False).encode()
+
+
+def contents(data: bytes) -> None:
+    """The table of contents of a bundle."""
+    try:
+        form.parse_contents(data)
+    except BundleError as error:
+        told(error)
+
+
+def tail(size: int, data: bytes) -> None:
+    """The end of a bundle with its seal."""
+    try:
+        end, _seal = form.split(data[-form.MAX_TAIL :], max(size, len(data)))
+        assert 0 <= end <= max(size, len(data)), end
+    except BundleError as error:
+        told(error)
+
+
+def entries(path: Path, data: bytes) -> None:
+    """The members of a bundle."""
+    path.write_bytes(data)
+    try:
+        with Bundle(path) as bundle:
+            assert all(form._NAME.fullmatch(name) for name in bundle.names())
+    except BundleError as error:
+        told(error)
+
+
+def request(data: bytes) -> None:
+    """What somebody asks the agent for, and the answer."""
+    try:
+        protocol.parse(data)
+    except ClmsError as error:
+        documented(error, "AGENT_REQUEST")
+        protocol.refusal(error)
+
+
+REQUESTS: tuple[dict[str, Any], ...] = (
+    {"verb": "status"},
+    {"verb": "list", "what": "history"},
+    {"verb": "events", "after": 5, "follow": False},
+    {"verb": "schedule", "at": "2026-11-24T22:00", "version": "1.0.1", "missed": "skip"},
+    {"verb": "cancel", "schedule": 1},
+    {"verb": "import", "file": "clms-1.0.1-amd64.zip"},
+    {"verb": "update", "version": "1.0.1"},
+    {"verb": "restore", "backup": "20261124T101112Z-1.0.0-1", "confirm": "1.0.0"},
+)
+
+
+def good_bundle(bench: Bench) -> tuple[bytes, dict[str, Any]]:
+    """A bundle without images, as the vendor's tool makes it, and its table of contents."""
+    desk = bench.desk()
+    version = "1.0.1"
+    description = parse_release(desk.repository.read(f"releases/{version}.json"))
+    members: dict[str, maker.Content] = dict(desk.repository.offline_files(desk.online))
+    for target in maker._targets(desk.repository, description):
+        name, data = desk.repository.target_file(target)
+        members[name] = data
+    table = maker._contents(description, "amd64", datetime.now(UTC), members)
+    path = bench.folder / "fuzzed.zip"
+    maker._write(path, {form.CONTENTS: table, **members})
+    maker._seal(path, desk.repository.later_roots(), desk.offline)
+    with Bundle(path):
+        return path.read_bytes(), json.loads(table)
+
+
+def of_zip(good: bytes) -> st.SearchStrategy[bytes]:
+    """Bundles near a good one: most changes are in what describes the members, not in what is in them."""
+    end = good.rindex(b"PK\x05\x06")
+    directory = good.index(b"PK\x01\x02")
+    zones = ((directory, end), (directory, end + 22), (end, end + 22), (0, 400), (0, len(good)), (end, len(good)))
+
+    def make(zone: int, flips: list[tuple[int, int, bytes]]) -> bytes:
+        return spoilt(good, flips, zones[zone])
+
+    return st.builds(make, st.integers(0, len(zones) - 1), st.lists(FLIPS, min_size=1, max_size=4))
+
+
+def tried(what: str, bench: Bench, result: Result) -> str:
+    """One parser gets its share of the inputs."""
+    count = max(1, bench.inputs // 5)
+    if what == "release":
+        done = fuzz(of_json(bench.desk().release("1.0.1")), release, count, bench.seed)
+    elif what == "request":
+        bases = st.one_of(*(of_json(base) for base in REQUESTS))
+        done = fuzz(bases, request, count, bench.seed)
+    else:
+        good, table = good_bundle(bench)
+        if what == "contents":
+            done = fuzz(of_json(table), contents, count, bench.seed)
+        elif what == "tail":
+            done = fuzz(of_zip(good[-form.MAX_TAIL :]), partial(tail, len(good)), count, bench.seed)
+        else:
+            with_files = partial(entries, Path("/dev/shm") / f"clms-fuzz-{bench.seed}.zip")
+            try:
+                done = fuzz(of_zip(good), with_files, count, bench.seed)
+            finally:
+                with_files.args[0].unlink(missing_ok=True)
+    assert done.inputs >= count, f"only {done.inputs} of {count} inputs"
+    result.detail = f"{done.inputs} inputs, seed {bench.seed}"
+    return f"{done.inputs} inputs, no other exception"
+
+
+def cases() -> Iterator[Case]:
+    """All of them."""
+    for what, words in (
+        ("release", "the description of a release"),
+        ("contents", "the table of contents of a bundle"),
+        ("tail", "the end of a bundle"),
+        ("entries", "the members of a bundle"),
+        ("request", "requests to the agent"),
+    ):
+        yield Case(f"fuzzing: {words}", "Inputs that nobody would write, for one parser.", partial(tried, what))
