@@ -129,7 +129,7 @@ def e2e() -> Count:
 
 def faults() -> Count:
     """A part of the fault matrix, on schools that are whole hosts; `make faults` tries all of it."""
-    return harness("faults", "--part", "9", "--random", "45")
+    return harness("faults", "--part", "12", "--random", "36")
 
 
 def attacks() -> Count:
