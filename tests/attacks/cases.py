@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from .bench import Bench
 
 REFUSED, HELD = "refused, unchanged", "held"
@@ -58,7 +60,7 @@ def attempt(case: Case, bench: Bench) -> Result:
             result.end_state = case.act(bench, result)
             bench.assert_nothing_left()
         result.passed = True
-    except Exception as error:  # the next case goes on
+    except (Exception, pytest.fail.Exception) as error:  # the next case goes on
         place = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{result.detail}\n" if result.detail else ""
         result.detail = f"{said}{type(error).__name__}: {error} ({place.name}, line {place.lineno})"[:3000]
