@@ -107,7 +107,7 @@ def expired_key(gpg: Gpg) -> tuple[bytes, bytes | None]:
     """The key has expired since."""
     gpg.run("--quick-set-expire", gpg.vendor, "seconds=2")
     made = gpg.sign(gpg.vendor), gpg.public(gpg.vendor)
-    time.sleep(2.5)
+    time.sleep(3.2)  # gpg counts whole seconds, and the last one still counts
     return made
 
 
@@ -122,7 +122,7 @@ def revoked_key(gpg: Gpg) -> tuple[bytes, bytes | None]:
 def expired_signature(gpg: Gpg) -> tuple[bytes, bytes | None]:
     """The signature itself has expired."""
     made = gpg.sign(gpg.vendor, options=("--default-sig-expire", "seconds=1"))
-    time.sleep(1.5)
+    time.sleep(2.2)
     return made, None
 
 
