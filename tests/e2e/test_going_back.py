@@ -44,8 +44,9 @@ def test_backup_with_the_images(school: School) -> None:
     backups = school.clms_update("list", "--backups", "--json").json()["backups"]
     assert [backup["version"] for backup in backups] == ["1.0.0"]
     images = {path.name.split(".")[0].removeprefix("sha256-") for path in (school.folder / "backups/images").iterdir()}
-    wanted = {service.config.removeprefix("sha256:") for service in school.slot().services.values()}
-    assert images == wanted
+    configs = [service.config for service in school.slot().services.values()]
+    gate = school.picture().containers[f"{school.project}-gate"].image
+    assert images == {config.removeprefix("sha256:") for config in (*configs, gate)}
 
 
 def test_rollback_where_there_is_nothing_to_go_back_to(school: School) -> None:
