@@ -90,14 +90,13 @@ def _targets(repository: Repository, release: Release) -> Iterator[str]:
 
 
 def _images(release: Release, architecture: str, folder: Path) -> dict[str, Content]:
-    """Member -> file with an image of the release.
+    """Member -> file with an image of the release; of what schools build, the images to build on.
 
     :raises ClmsError: RELEASE_ARCHITECTURE, RELEASE_IMAGE_MISSING or ENGINE_UNREACHABLE
     """
     found: dict[str, Content] = {}
     with engine() as client:
-        for service in release.images:
-            image = release.image(service, architecture)
+        for image in release.all_images(architecture):
             local = inspect(client, image.config)
             if local.layers != image.layers:
                 raise ClmsError("RELEASE_IMAGE_MISSING", image=image.config, detail="it has other layers here")

@@ -20,6 +20,7 @@ from ansible_collections.clms.update.plugins.module_utils.release import FORMAT,
 from ansible_collections.clms.update.plugins.module_utils.secret_file import Credentials
 
 from . import settings
+from .dockerfile import DockerfileError, check_dockerfile
 from .images import LocalImage, engine, inspect, push, read_back
 from .keys import sign_package
 from .package import pack, source_files
@@ -70,15 +71,13 @@ def build(
     images: dict[str, LocalImage] = {}
     if names:
         with engine() as client:
-            images = {service: inspect(client, name) for service, name in names.items()}
-    for service, image in images.items():
-        entry = image.entry(repository=_repository(service), digest=_UNKNOWN_DIGEST, config=_UNKNOWN_DIGEST)
-        release["services"][service] = {"images": {image.architecture: entry}}
+            images = {place: inspect(client, name) for place, name in names.items()}
+    for place, image in images.items():
+        entry = image.entry(repository=_repository(place), digest=_UNKNOWN_DIGEST, config=_UNKNOWN_DIGEST)
+        _entries(release, place)[image.architecture] = entry
     parsed = _parse(definition, release)
-    for service, build_ in parsed.builds.items():
-        if not any(name.startswith(f"{build_.source}/") for name in files):
-            detail = f"service {service} is built from {build_.source}, which is not in the package (--source)"
-            raise ClmsError("DEFINITION_INVALID", path=definition, detail=detail)
+    for service in parsed.builds:
+        _check_source(definition, parsed, service, files)
     version = parsed.version.text
     Repository(vendor.repository).check_unused(version, parsed.sequence, parsed.channel)
 
@@ -95,7 +94,7 @@ def build(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     write_file(staging / _package_name(version), package)
-    draft = {"release": release, "images": {service: image.as_dict() for service, image in images.items()}}
+    draft = {"release": release, "images": {place: image.as_dict() for place, image in images.items()}}
     write_file(staging / _DRAFT, as_json(draft))
     return staging
 
@@ -128,12 +127,12 @@ def sign(
     repository.check_unused(version, release["sequence"], release["channel"])
     if draft["images"]:
         with engine() as client:
-            for service, fields in draft["images"].items():
+            for place, fields in draft["images"].items():
                 image = LocalImage(**{**fields, "layers": tuple(fields["layers"])})
-                name = _repository(service)
+                name = _repository(place)
                 digest = push(client, image, address=address, repository=name, tag=version, credentials=credentials)
                 entry = read_back(registry, image, repository=name, digest=digest)
-                release["services"][service]["images"][image.architecture] = entry
+                _entries(release, place)[image.architecture] = entry
     parsed = parse_release(release)
     signature = sign_package(vendor.gpg_home, vendor.fingerprint, package, version=version)
     custom = {"version": version, "sequence": parsed.sequence, "channel": parsed.channel}
@@ -168,18 +167,30 @@ def _read_definition(path: Path) -> dict[str, Any]:
 
 
 def _draft(path: Path, given: Mapping[str, Any], now: datetime) -> tuple[dict[str, Any], dict[str, str]]:
-    """The release without digests and package, and the local image names by service.
+    """The release without digests and package, and the local names of its images by their place in it.
 
-    The form of the release itself is for ``parse_release`` to check.
+    A place is ``service``, or ``service/argument`` for an image that a service is built on. The form of the release
+    itself is for ``parse_release`` to check.
     """
     try:
         fields = Fields(given)
         names = fields.sub("images", {})
         images = {service: names.text(service, limit=300) for service in names.names()}
+        services: dict[str, Any] = {service: {"images": {}} for service in images}
         builds = fields.sub("builds", {})
-        services: dict[str, Any] = {service: {"build": builds.any(service)} for service in builds.names()}
-        if both := sorted(set(images) & set(services)):
-            raise FieldError(f"service {both[0]} is both an image and a build")
+        for service in builds.names():
+            if service in images:
+                raise FieldError(f"service {service} is both an image and a build")
+            given_build = builds.sub(service)
+            bases = given_build.sub("bases", {})
+            images |= {f"{service}/{name}": bases.text(name, limit=300) for name in bases.names()}
+            services[service] = {
+                "build": {
+                    "size": settings.BUILD_BYTES,
+                    **{name: given_build.any(name) for name in given_build.names()},
+                    "bases": {name: {} for name in bases.names()},
+                }
+            }
         version = fields.text("version", limit=64)
         release: dict[str, Any] = {
             "product": PRODUCT,
@@ -209,9 +220,31 @@ def _parse(path: Path, release: dict[str, Any]) -> Release:
         raise ClmsError("DEFINITION_INVALID", path=path, detail=detail) from None
 
 
+def _entries(release: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Architecture -> image, where the release has those of a place; see :func:`_draft`."""
+    service, _, argument = place.partition("/")
+    described = release["services"][service]
+    entries: dict[str, Any] = described["build"]["bases"][argument] if argument else described["images"]
+    return entries
+
+
+def _check_source(path: Path, release: Release, service: str, files: Mapping[str, tuple[bytes, bool]]) -> None:
+    """:raises ClmsError: DEFINITION_INVALID"""
+    build_ = release.builds[service]
+    dockerfile = files.get(f"{build_.source}/Dockerfile")
+    if dockerfile is None:
+        detail = f"service {service} is built from {build_.source}, whose Dockerfile is not in the package (--source)"
+        raise ClmsError("DEFINITION_INVALID", path=path, detail=detail)
+    try:
+        check_dockerfile(dockerfile[0], build_.bases)
+    except DockerfileError as error:
+        detail = f"the Dockerfile of service {service} cannot be used: {error}"
+        raise ClmsError("DEFINITION_INVALID", path=path, detail=detail) from None
+
+
 def _package_name(version: str) -> str:
     return package_path(version).rpartition("/")[2]
 
 
-def _repository(service: str) -> str:
-    return settings.REPOSITORY_PREFIX + service
+def _repository(place: str) -> str:
+    return settings.REPOSITORY_PREFIX + place.lower()

@@ -26,7 +26,10 @@ ESTIMATED_MINUTES = 10
 CHANNEL = "stable"
 
 REPOSITORY_PREFIX = "clms/"
-"""Images are pushed as ``clms/<service>``."""
+"""Images are pushed as ``clms/<service>``, those that a service is built on as ``clms/<service>/<argument>``."""
+
+BUILD_BYTES = 1_000_000_000
+"""What building a service takes on a school's disk where its definition says nothing."""
 
 ENGINE_TIMEOUT = 600
 """Seconds without a sign of life from the Docker engine."""

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from tests.e2e.observe import School
 from tests.sample_clms.releases import EVENTS, INITIAL
+from tests.stand.stand import Stand
 
 STATUS = {"current_version", "latest_version", "news_age_seconds", "running", "last_update", "backups"}
 LAST_UPDATE = {
@@ -123,3 +125,30 @@ def test_rollback_of_an_update_without_migration_loses_nothing(school: School, t
     school.assert_serves("1.0.1")
     assert (school.version_row(), school.seeded()) == ("1.0.1", seeded)
     assert (done.json()["status"], done.json()["version"]) == ("COMPLETED", "1.0.1")
+
+
+def test_build_without_what_the_school_has_to_say(school: School) -> None:
+    with school.untouched(), school.described(clms_build_arguments={}):
+        message = school.assert_refused("BUILD_ARGUMENT", "update", "--version", "1.0.3")
+    assert "'api_url'" in message
+
+
+def test_release_with_source_is_built_without_a_network(school: School, stand: Stand, tmp_path: Path) -> None:
+    """Its file was brought here; neither the release server nor the registry can be reached."""
+    seeded, address = school.seeded(), "https://library.linden.test"
+    done = school.clms_update("import", str(stand.bundle("1.0.3")), "--json")
+    assert done.code == 0, done.output + done.errors
+    trust = {**school.description()["clms_trust"], "url": "https://127.0.0.1:1"}
+    away = {"clms_trust": trust, "clms_registry": "127.0.0.1:1", "clms_build_arguments": {"api_url": address}}
+    with school.writing(tmp_path) as written, school.described(**away):
+        done = school.clms_update("update", "--version", "1.0.3", "--json")
+        written.wait_acknowledged()
+    assert done.code == 0, done.output + done.errors
+    written.assert_nothing_lost()
+    school.assert_serves("1.0.3")
+    assert (school.version_row(), school.seeded()) == ("1.0.3", seeded)
+    with school.journal() as journal:
+        built = journal.run(school.last_run()["id"]).result("image_pull")["built"]
+    assert [name.partition(":")[0] for name in built] == ["clms-build/frontend"]
+    page = requests.get(f"{stand.url(school.name)}/config.js", timeout=10)
+    assert page.text == f'window.CLMS_API = "{address}";\n'

@@ -80,6 +80,14 @@ def _copy(source: Path, to: Path) -> None:
     shutil.copytree(source, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
 
+def _write_context(service: str, release: SampleRelease, context: Path) -> None:
+    """Write all that an image is built from."""
+    context.mkdir(parents=True, exist_ok=True)
+    shutil.copy(HERE / service / "Dockerfile", context)
+    _CONTEXTS[service](release, context)
+    _even_modes(context)
+
+
 def _even_modes(context: Path) -> None:
     # A checkout under a strict umask must not give an image that its unprivileged user cannot read.
     for path in context.rglob("*"):
@@ -98,9 +106,7 @@ def _build(service: str, tag: str, release: SampleRelease) -> bool:
     """Build one image unless it is up to date; gives whether it was built."""
     with tempfile.TemporaryDirectory(prefix="clms-sample-") as folder:
         context = Path(folder)
-        shutil.copy(HERE / service / "Dockerfile", context)
-        _CONTEXTS[service](release, context)
-        _even_modes(context)
+        _write_context(service, release, context)
         base_id = docker("image", "inspect", "--format", "{{.Id}}", base_images.image(_BASE[service]))
         wanted = _hash(context, base_id)
         if docker_cli.label(tag, HASH_LABEL) == wanted:
@@ -119,7 +125,9 @@ def build_releases(versions: Iterable[str]) -> None:
     with docker_cli.only_one("clms-sample-images"):
         wanted: dict[str, tuple[str, SampleRelease]] = {}
         for version in versions:
-            wanted.update({tag: (service, RELEASES[version]) for service, tag in tags(version).items()})
+            release = RELEASES[version]
+            made = {service: tag for service, tag in tags(version).items() if service not in release.built}
+            wanted.update({tag: (service, release) for service, tag in made.items()})
         for tag, (service, release) in wanted.items():
             started = time.monotonic()
             if _build(service, tag, release):
@@ -133,6 +141,14 @@ def build_release(version: str) -> dict[str, str]:
     """
     build_releases([version])
     return tags(version)
+
+
+def write_source(version: str, folder: Path) -> bool:
+    """Write the source of what schools build themselves; gives whether there is any."""
+    release = RELEASES[version]
+    for service in release.built:
+        _write_context(service, release, folder / service)
+    return bool(release.built)
 
 
 def release_definition(version: str) -> dict[str, Any]:
@@ -153,7 +169,16 @@ def release_definition(version: str) -> dict[str, Any]:
         "health": release.health,
         "smoke": release.smoke,
         "smokeCleanUp": release.smoke_clean_up,
-        "images": images,
+        "images": {service: tag for service, tag in images.items() if service not in release.built},
+        "builds": {
+            service: {
+                "source": f"source/{service}",
+                "arguments": {"API_URL": "${api_url}", "VERSION": release.version},
+                "bases": {"BASE_IMAGE": base_images.image(_BASE[service])},
+                "size": 50_000_000,
+            }
+            for service in release.built
+        },
     }
 
 

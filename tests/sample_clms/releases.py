@@ -30,6 +30,8 @@ class SampleRelease:
     """after which its migration counts as hanging"""
     min_version: str | None = None
     breaking: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+    """services that schools build from source"""
     channel: str = "stable"
     estimated_minutes: int = 3
 
@@ -179,8 +181,18 @@ _ALL = (
         estimated_minutes=1,
     ),
     SampleRelease(
-        version="1.1.0",
+        version="1.0.3",
         sequence=4,
+        changelog="## 1.0.3\n- The page knows the address of the API of its school.\n",
+        migrations=(INITIAL, EVENTS),
+        backend=("schema2", "search-escaped"),
+        frontend=("result-count",),
+        built=("frontend",),
+        min_version="1.0.0",
+    ),
+    SampleRelease(
+        version="1.1.0",
+        sequence=5,
         changelog="## 1.1.0\n- \"Grade category\" is called \"grade group\".\n- Titles may have 500 characters.\n"
         "- A table of school holidays.\n",
         migrations=(INITIAL, EVENTS, GROUPS),

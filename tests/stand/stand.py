@@ -274,7 +274,9 @@ class Stand:
             sample.build_release(version)
             definition = definitions / f"{version}.json"
             definition.write_text(json.dumps({**sample.release_definition(version), **changes}, indent=2))
-            self.release_tool("build", "--definition", definition)
+            source = definitions / f"{version}-source"
+            with_source = ("--source", source) if sample.write_source(version, source) else ()
+            self.release_tool("build", "--definition", definition, *with_source)
             self.release_tool(
                 "sign",
                 version,

@@ -73,7 +73,7 @@ def home(short_path: Path, run: Callable[..., dict[str, Any]]) -> Path:
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
     (folder / "frontend").mkdir(parents=True)
-    (folder / "frontend" / "Dockerfile").write_text("FROM scratch\n")
+    (folder / "frontend" / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
     return folder
 
 

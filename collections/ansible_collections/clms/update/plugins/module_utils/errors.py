@@ -145,6 +145,14 @@ CATALOGUE: dict[str, ErrorText] = {
         "The image {image} differs from what the vendor signed: {detail}.",
         "Tell the vendor; the image is not used.",
     ),
+    "BUILD_ARGUMENT": ErrorText(
+        "Version {version} is built for each school, and its service {service} needs to know {argument}.",
+        "Add '{argument}' to clms_build_arguments in the description of this school; the vendor says what it means.",
+    ),
+    "BUILD_FAILED": ErrorText(
+        "The image of {service} could not be built from the source of version {version}: {detail}.",
+        "Tell the vendor; nothing was changed here.",
+    ),
     "IMAGE_MISSING": ErrorText(
         "The image {image} of the backup {backup} is not on this server.",
         "Load it from the backup folder's 'images' with 'zstd -d < FILE | docker load', then try again.",

@@ -27,6 +27,7 @@ _REPOSITORY = r"[a-z0-9]+(?:[._/-][a-z0-9]+)*"
 _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _ARCHITECTURE = r"[a-z0-9_]{1,20}"
+_ARGUMENT = r"[A-Za-z_][A-Za-z0-9_]{0,60}"
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,13 @@ class Build:
     """Signed source from which the school server builds a service's image."""
 
     source: str
-    """folder inside the release package"""
+    """folder inside the release package, with a ``Dockerfile``"""
     arguments: dict[str, str]
     """build arguments; ``${name}`` is filled in from the school's ``clms_build_arguments``"""
+    bases: dict[str, dict[str, Image]]
+    """build argument -> architecture -> the image that ``FROM ${argument}`` in the Dockerfile stands for"""
+    size: int
+    """bytes on disk that building takes at most, its result included, the bases left out"""
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,27 @@ class Release:
 
         :raises ClmsError: RELEASE_ARCHITECTURE
         """
+        return self._for(self.images[service], architecture)
+
+    def bases(self, service: str, architecture: str) -> dict[str, Image]:
+        """Build argument -> image of everything that ``service`` is built on.
+
+        :raises ClmsError: RELEASE_ARCHITECTURE
+        """
+        return {name: self._for(images, architecture) for name, images in self.builds[service].bases.items()}
+
+    def all_images(self, architecture: str) -> list[Image]:
+        """Every image that a school needs for this release, each once: those of its services and those to build on.
+
+        :raises ClmsError: RELEASE_ARCHITECTURE
+        """
+        found = [self.image(service, architecture) for service in self.images]
+        found += [image for service in self.builds for image in self.bases(service, architecture).values()]
+        return list(dict.fromkeys(found))
+
+    def _for(self, images: dict[str, Image], architecture: str) -> Image:
         try:
-            return self.images[service][architecture]
+            return images[architecture]
         except KeyError:
             raise ClmsError("RELEASE_ARCHITECTURE", version=self.version, architecture=architecture) from None
 
@@ -179,13 +203,25 @@ def _names(fields: Fields, pattern: str) -> list[str]:
     return names
 
 
+def _images(fields: Fields) -> dict[str, Image]:
+    """Architecture -> image."""
+    images = {name: _image(fields.sub(name)) for name in _names(fields, _ARCHITECTURE)}
+    fields.done()
+    return images
+
+
 def _build(fields: Fields) -> Build:
-    arguments = fields.sub("arguments", {})
+    arguments, bases = fields.sub("arguments", {}), fields.sub("bases", {})
     build = Build(
         source=fields.text("source", pattern=_FILE, limit=200),
-        arguments={name: arguments.text(name, pattern="(?s).*") for name in arguments.names()},
+        arguments={name: arguments.text(name, pattern="(?s).*", limit=1000) for name in arguments.names()},
+        bases={name: _images(bases.sub(name)) for name in bases.names()},
+        size=fields.number("size"),
     )
     fields.done()
+    names = [*build.arguments, *build.bases]
+    if len(set(names)) != len(names) or not all(re.fullmatch(_ARGUMENT, name) for name in names):
+        raise FieldError(f"{fields.where('arguments')} and bases must have allowed names, each once")
     return build
 
 
@@ -267,10 +303,7 @@ def parse_release(data: bytes | dict[str, Any]) -> Release:
             if service.get("build", dict, None) is not None:
                 builds[name] = _build(service.sub("build"))
             else:
-                by_architecture = service.sub("images")
-                images[name] = {
-                    arch: _image(by_architecture.sub(arch)) for arch in _names(by_architecture, _ARCHITECTURE)
-                }
+                images[name] = _images(service.sub("images"))
             service.done()
         health = fields.sub("health")
         package = fields.sub("package")

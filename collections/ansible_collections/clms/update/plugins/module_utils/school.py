@@ -155,6 +155,8 @@ class School:
     """host and port of the image registry"""
     registry_credentials_file: str | None
     registry_ca_file: str | None
+    build_arguments: dict[str, str]
+    """what releases that are built here may ask for: name -> value"""
     backup: BackupPlace
     smoke_credentials_file: str
     smoke_steps: tuple[SmokeStep, ...]
@@ -305,6 +307,7 @@ def parse_school(data: object) -> School:
             registry=fields.text("registry", pattern=_HOST),
             registry_credentials_file=fields.text("registry_credentials_file", pattern=_PATH, default=None),
             registry_ca_file=fields.text("registry_ca_file", pattern=_PATH, default=None),
+            build_arguments=_texts(fields, "build_arguments"),
             backup=_backup(fields.sub("backup")),
             smoke_credentials_file=fields.text("smoke_credentials_file", pattern=_PATH),
             smoke_steps=tuple(parse_step(step) for step in fields.each("smoke_steps", [])),

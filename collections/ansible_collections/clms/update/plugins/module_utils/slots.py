@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from . import build_plan
 from .errors import ClmsError
 from .release import Release, parse_release
 from .school import School, Service
@@ -24,7 +25,8 @@ class SlotService:
     image: str
     """what the engine is asked for: ``registry/repository@sha256:…`` or the id of an image built or loaded here"""
     config: str
-    """digest of the image's configuration; where the release does not bring the image, the digest in the reference"""
+    """digest of the image's configuration; where the release does not bring the image, the digest in the reference;
+    empty as long as the image has to be built"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ class Slot:
         :param images: service -> what the engine is asked for
         """
         services = {
-            name: replace(service, image=images.get(name, service.image)) for name, service in self.services.items()
+            name: replace(service, image=images[name], config=service.config or images[name])
+            if name in images
+            else service
+            for name, service in self.services.items()
         }
         return replace(self, services=services)
 
@@ -84,11 +89,9 @@ def _image(
         image = release.image(service.name, architecture)
         return f"{school.registry}/{image.repository}@{image.digest}", image.config
     if service.name in release.builds:
-        raise ClmsError(
-            "RELEASE_INVALID",
-            version=release.version,
-            detail=f"its service {service.name!r} has to be built on this server, which CLMS Update cannot do yet",
-        )
+        arguments = build_plan.arguments_of(release, service.name, school.build_arguments)
+        made_of = build_plan.identity(release, service.name, arguments, architecture)
+        return build_plan.name_of(service.name, made_of), ""
     if current is not None and service.name in current.services:
         return current.services[service.name].image, current.services[service.name].config
     if service.image is not None:
@@ -106,7 +109,7 @@ def _goes_on(service: Service, release: Release) -> bool:
     The database does, and so does what the release does not change (a Redis with data): two containers on one volume
     would spoil it. A cache is flushed at every switch.
     """
-    return service.role == "database" or (service.role != "cache" and service.name not in release.images)
+    return service.role == "database" or (service.role != "cache" and service.name not in release.services)
 
 
 def plan_slot(school: School, release: Release, *, run: int, architecture: str, current: Slot | None) -> Slot:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 try:
     import docker
@@ -29,6 +30,9 @@ from ..errors import ClmsError
 
 _OUTPUT_LINES = 10_000
 """of a container that runs once"""
+_BUILD_SECONDS = 3600
+_BUILD_WORDS = 5
+"""of what a build has said last that go with a complaint"""
 _LAST_WORDS_SECONDS = 10
 """for which what a stopped container has written may be on its way"""
 _LOG_LIMIT = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
@@ -332,6 +336,36 @@ class Engine:
         for line in self.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login):
             if "error" in line:
                 raise docker.errors.APIError(line["error"])
+
+    def build(self, context: IO[bytes], *, name: str, arguments: dict[str, str], label: tuple[str, str]) -> str:
+        """Build an image without any network, on images that are here.
+
+        :param context: a tar archive with a ``Dockerfile``
+        :param name: of the image, with its tag
+        :returns: the id of the image
+        :raises docker.errors.APIError: when the engine refuses, or a step of the Dockerfile fails
+        :raises TimeoutError: when it is not done after an hour
+        """
+        deadline = time.monotonic() + _BUILD_SECONDS
+        said: deque[str] = deque(maxlen=_BUILD_WORDS)
+        for line in self.api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=name,
+            buildargs=arguments,
+            labels=dict([label]),
+            network_mode="none",
+            nocache=True,  # what an earlier build has left may be damaged
+            rm=True,
+            forcerm=True,
+            decode=True,
+        ):
+            said.append(line.get("stream", "").strip())
+            if "error" in line:
+                raise docker.errors.APIError(f"{line['error']} ({' '.join(filter(None, said))[-200:]})")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"it is not done after {_BUILD_SECONDS // 60} minutes")
+        return str(self.api.inspect_image(name)["Id"])
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Remove an image that no container uses; returns whether it was there and is gone.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapters.files import write_atomically
+from ..adapters.images import reference_of
 from ..adapters.slot_files import forget_slot
 from ..errors import ClmsError
 from ..run import Context
@@ -56,15 +57,21 @@ def _remove_downloads(folder: Path) -> None:
 
 
 def _remove_images(context: Context) -> list[str]:
-    """Remove the images of freed slots that neither the current nor the previous slot uses."""
-    kept = _images(context.journal.slots("current", "previous", "candidate"))
-    unused = _images(context.journal.slots("freed")) - kept
+    """Remove the images of freed slots that neither the current nor the previous slot uses or was built on."""
+    kept = _images(context, context.journal.slots("current", "previous", "candidate"))
+    unused = _images(context, context.journal.slots("freed")) - kept
     with context.step("remove_images", images=sorted(unused)):
         return sorted(image for image in unused if context.engine.remove_image(image))
 
 
-def _images(slots: list[Slot]) -> set[str]:
-    return {service.image for slot in slots for service in slot.services.values()}
+def _images(context: Context, slots: list[Slot]) -> set[str]:
+    architecture = context.engine.architecture()
+    found = {service.image for slot in slots for service in slot.services.values()}
+    for release in (slot.parsed_release() for slot in slots):
+        for service in release.builds:
+            for image in release.bases(service, architecture).values():
+                found |= {reference_of(context.school, image), image.config}
+    return found
 
 
 def free_slot(context: Context, slot: Slot) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Phase `image_pull`: every image of the release, by digest; nothing after it needs the network.
 
-Where the release came in a bundle, its images are loaded from there, and compared with the signed description.
+Where the release came in a bundle, its images are loaded from there, and compared with the signed description. What
+the release brings as source is built, on base images that are got and compared in the same way.
 """
 
 from __future__ import annotations
@@ -16,17 +17,13 @@ try:
 except ImportError:
     pass  # the module says so before it comes here
 
-from ..adapters.bundle_file import Bundle
-from ..adapters.engine import Engine, engine_errors
+from ..adapters.engine import engine_errors
 from ..adapters.files import sync_file_system
-from ..adapters.image_archive import load_stream
-from ..adapters.pipes import ArchiveError
-from ..bundle import BundleError, image_member
+from ..adapters.images import build, find_built, find_signed, identity_of, load, reference_of
 from ..errors import ClmsError
-from ..release import Release
+from ..release import Image
 from ..run import Context
 from ..secret_file import read_credentials
-from ..slots import Slot
 from .prepare import prepare
 
 _RUNS = 50
@@ -35,43 +32,128 @@ _TRIES = 4
 
 
 def work(context: Context) -> dict[str, Any]:
-    """Do the phase; returns what was pulled, what was here already, and what was loaded under another name."""
-    engine, release, architecture = context.engine, context.release, context.engine.architecture()
-    bundle: str | None = context.run.result("release").get("bundle")
-    known = _durable(context)
-    pulled, present, loaded, durable = [], [], {}, []
+    """Do the phase; returns what was pulled, loaded or built, what was here, and which of it is whole on the disk."""
+    images = _Images(context)
+    other_names = {}
     for name, service in context.new.services.items():
-        found = found_as(engine, context.new, release, name, architecture, unnamed=bundle is not None)
-        if found is not None and found not in known and not engine.is_whole(found):
-            context.note("image_damaged", image=found)
-            engine.remove_image(found, force=True)
-            found = None
-        if found is not None:
-            present.append(service.image)
-        elif bundle is not None and name in release.images:
-            config = release.image(name, architecture).config
-            with context.step("load", image=service.image, bundle=bundle):
-                _load(Path(bundle), config)
-        else:
-            with context.step("pull", image=service.image):
-                _pull(context, service.image)
-            pulled.append(service.image)
-        found = found or found_as(engine, context.new, release, name, architecture, unnamed=bundle is not None)
-        if found is None:
-            raise ClmsError("IMAGE_MISMATCH", image=service.image, detail="its layers are not the signed ones")
+        found = images.of(name)
         if found != service.image:
-            loaded[name] = found
-        durable.append(found)
-    if set(durable) - known:
+            other_names[name] = found
+    if set(images.durable) - images.known:
         with context.step("sync"):
-            sync_file_system(engine.root())
-    if loaded:
-        context.use_images(loaded)
+            sync_file_system(context.engine.root())
+    if other_names:
+        context.use_images(other_names)
     if context.run.row.kind in ("update", "update_images"):
         # whoever tidies this server up now (`docker image prune --all`) leaves alone what a container is made of
         with engine_errors("CONTAINER_FAILED"):
             prepare(context)
-    return {"pulled": pulled, "present": present, "loaded": loaded, "durable": durable}
+    return {
+        "pulled": images.pulled,
+        "present": images.present,
+        "loaded": other_names,
+        "built": images.built,
+        "durable": images.durable,
+    }
+
+
+class _Images:
+    """Gets one image after the other, and knows what became of them."""
+
+    def __init__(self, context: Context) -> None:
+        self.known = _durable(context)
+        self.pulled: list[str] = []
+        self.present: list[str] = []
+        self.built: list[str] = []
+        self.durable: list[str] = []
+        self._context = context
+        self._architecture = context.engine.architecture()
+        results = context.run.result("release")
+        self._bundle: str | None = results.get("bundle")
+        self._package: str | None = results.get("package")
+
+    def of(self, service: str) -> str:
+        """The image of a service; returns what the engine calls it.
+
+        :raises ClmsError: why it cannot be had
+        """
+        release, reference = self._context.release, self._context.new.services[service].image
+        if service in release.builds and self._package is not None:
+            found = self._build(service, reference)
+        elif service in release.images:
+            found = self._signed(reference, release.image(service, self._architecture))
+        else:
+            found = self._named(reference)
+        self.durable.append(found)
+        return found
+
+    def _signed(self, reference: str, image: Image) -> str:
+        """An image that the release describes."""
+        engine, unnamed = self._context.engine, self._bundle is not None
+        found = self._whole(find_signed(engine, reference, image, unnamed=unnamed))
+        if found is not None:
+            self.present.append(reference)
+            return found
+        if self._bundle is not None:
+            with self._context.step("load", image=reference, bundle=self._bundle):
+                load(Path(self._bundle), image.config)
+        else:
+            self._pull(reference)
+        found = find_signed(engine, reference, image, unnamed=unnamed)
+        if found is None:
+            raise ClmsError("IMAGE_MISMATCH", image=reference, detail="its layers are not the signed ones")
+        return found
+
+    def _named(self, reference: str) -> str:
+        """An image that the description of the school or a backup names."""
+        engine = self._context.engine
+        if self._whole(reference if engine.image(reference) is not None else None):
+            self.present.append(reference)
+        elif "@" in reference:
+            self._pull(reference)
+        else:
+            backup = self._context.run.result("preflight").get("backup") or "of this school"
+            raise ClmsError("IMAGE_MISSING", image=reference, backup=backup)
+        return reference
+
+    def _build(self, service: str, reference: str) -> str:
+        context, release = self._context, self._context.release
+        made_of = identity_of(context.school, release, service, self._architecture)
+        found = self._whole(find_built(context.engine, reference, made_of))
+        if found is not None:
+            self.present.append(reference)
+            return found
+        bases = {
+            argument: self._signed(reference_of(context.school, image), image)
+            for argument, image in release.bases(service, self._architecture).items()
+        }
+        with context.step("build", image=reference, service=service):
+            found = build(
+                context.engine,
+                context.school,
+                release,
+                service,
+                package=Path(str(self._package)),
+                bases=bases,
+                architecture=self._architecture,
+                scratch=context.folder,
+            )
+        self.built.append(reference)
+        self.durable += bases.values()
+        return found
+
+    def _whole(self, found: str | None) -> str | None:
+        """None in place of an image that a power cut has damaged, which is removed."""
+        if found is None or found in self.known or self._context.engine.is_whole(found):
+            return found
+        self._context.note("image_damaged", image=found)
+        self._context.engine.remove_image(found, force=True)
+        return None
+
+    def _pull(self, reference: str) -> None:
+        with self._context.step("pull", image=reference):
+            _pull(self._context, reference)
+        self.pulled.append(reference)
 
 
 def _durable(context: Context) -> set[str]:
@@ -80,38 +162,6 @@ def _durable(context: Context) -> set[str]:
     for row in context.journal.rows(limit=_RUNS):
         known.update(context.journal.run(row.id).result("image_pull").get("durable", []))
     return known
-
-
-def found_as(
-    engine: Engine, slot: Slot, release: Release, service: str, architecture: str, *, unnamed: bool
-) -> str | None:
-    """What the engine calls a service's image; None where it has none with exactly the signed layers.
-
-    :param unnamed: also one without a name, which goes by the digest of its configuration: it came in a bundle
-    """
-    reference = slot.services[service].image
-    if service not in release.images:
-        return reference if engine.image(reference) is not None else None
-    signed = release.image(service, architecture)
-    for name in (reference, signed.config) if unnamed else (reference,):
-        found = engine.image(name)
-        if found is not None and tuple(found["RootFS"]["Layers"]) == signed.layers:
-            return name
-    return None
-
-
-def _load(bundle: Path, config: str) -> None:
-    """:raises ClmsError: BUNDLE_REFUSED, IMAGE_MISMATCH or DISK_TOO_SMALL"""
-    try:
-        with Bundle(bundle) as opened, opened.stream(image_member(config)) as stream:
-            found = load_stream(stream)
-    except (BundleError, KeyError, ArchiveError, OSError) as error:
-        if "no space left" in str(error).lower():
-            raise ClmsError("DISK_TOO_SMALL", detail=str(error)[:200]) from None
-        detail = f"the image {config[:19]} cannot be loaded from it: {error}"[:300]
-        raise ClmsError("BUNDLE_REFUSED", path=bundle, detail=detail) from None
-    if found != config:
-        raise ClmsError("IMAGE_MISMATCH", image=config, detail=f"the bundle holds {found} in its place")
 
 
 def _pull(context: Context, reference: str) -> None:

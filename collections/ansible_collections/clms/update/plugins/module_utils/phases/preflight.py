@@ -17,6 +17,7 @@ from ..adapters.engine import Engine
 from ..adapters.files import folder_bytes
 from ..adapters.gate import GateControl
 from ..adapters.gate_container import needs_new_container
+from ..adapters.images import to_get
 from ..adapters.probe import run_smoke
 from ..adapters.slot_files import keep_serving, keep_slot
 from ..adapters.supply import Supply, supply
@@ -34,7 +35,6 @@ from ..smoke import SmokeError
 from ..version import UPDATER, Version, check_path
 from .clean_up import free_slot
 from .health_check import place_of
-from .image_pull import found_as
 from .restore import load_saved_images, lost_writes, to_reinstall, written_since
 
 INSTALLS = ("install", "reinstall")
@@ -438,12 +438,9 @@ def space_needed(
 
     docker = place(engine.root())
     if release is not None:
-        new = [
-            release.image(name, architecture)
-            for name in release.images
-            if slot and name in slot.services and not _is_here(engine, slot, release, name, architecture)
-        ]
-        needs.append(Need("images", sum(image.size for image in new), docker))
+        images, build_bytes = to_get(engine, school, release, slot, architecture) if slot else ([], 0)
+        needs.append(Need("images", sum(image.size for image in images), docker))
+        needs.append(Need("build", build_bytes, docker))
     if current is not None:
         data, files = _data_bytes(context, current)
         needs.append(Need("backup", int(data * _DUMP_SHARE) + files, place(Path(school.backup.path))))
@@ -451,10 +448,6 @@ def space_needed(
         if kind in ("update", "restore"):
             needs.append(Need("slot", data + files, docker))
     return [need for need in needs if need.size]
-
-
-def _is_here(engine: Engine, slot: Slot, release: Release, service: str, architecture: str) -> bool:
-    return found_as(engine, slot, release, service, architecture, unnamed=True) is not None
 
 
 def _bytes_to_free(context: Context) -> int:

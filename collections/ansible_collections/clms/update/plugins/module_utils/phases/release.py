@@ -42,8 +42,7 @@ def _from_bundle(context: Context, bundle: Path) -> tuple[Path, str]:
 
 def _from_network(context: Context) -> tuple[Path, str]:
     registry = registry_of(context.school)
-    for service in context.release.images:
-        image = context.release.image(service, context.engine.architecture())
+    for image in context.release.all_images(context.engine.architecture()):
         registry.manifest(image.repository, image.digest)
     return fetch_package(store_of(context.school), context.release, downloads(context))
 

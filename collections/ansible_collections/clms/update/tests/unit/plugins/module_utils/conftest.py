@@ -64,7 +64,14 @@ def release_json(version: str = "1.0.1", sequence: int = 1, **changes: Any) -> d
         },
         "services": {
             "backend": {"images": {"amd64": image}},
-            "frontend": {"build": {"source": "source/frontend", "arguments": {"API": "${api_url}"}}},
+            "frontend": {
+                "build": {
+                    "source": "source/frontend",
+                    "arguments": {"API": "${api_url}"},
+                    "bases": {"BASE_IMAGE": {"amd64": {**image, "repository": "clms/frontend/base_image"}}},
+                    "size": 1000,
+                }
+            },
         },
         "health": {"backend": {"path": "/api/health", "port": 3001, "timeoutSeconds": 60}},
         "smoke": [

@@ -11,9 +11,10 @@ from typing import Any
 import docker.errors
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils.adapters.images import find_signed
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.phases import image_pull
-from ansible_collections.clms.update.plugins.module_utils.phases.image_pull import explain_pull, found_as
+from ansible_collections.clms.update.plugins.module_utils.phases.image_pull import explain_pull
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
@@ -54,34 +55,33 @@ def test_a_long_complaint_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "found", "present"),
+    ("found", "present"),
     [
-        pytest.param("backend", None, False, id="not-there"),
-        pytest.param("backend", "signed", True, id="signed-layers"),
-        pytest.param("backend", ["sha256:" + "1" * 64], False, id="a-layer-less"),
-        pytest.param("backend", [], False, id="no-layers"),
-        pytest.param("mysql", None, False, id="database-not-there"),
-        pytest.param("mysql", ["sha256:anything"], True, id="database-is-not-of-this-release"),
+        pytest.param(None, False, id="not-there"),
+        pytest.param("signed", True, id="signed-layers"),
+        pytest.param(["sha256:" + "1" * 64], False, id="a-layer-less"),
+        pytest.param([], False, id="no-layers"),
     ],
 )
 def test_an_image_counts_with_the_signed_layers_only(
-    engine: Any, new: Slot, service: str, found: list[str] | str | None, present: bool
+    engine: Any, new: Slot, found: list[str] | str | None, present: bool
 ) -> None:
-    release = new.parsed_release()
-    layers = list(release.image("backend", "amd64").layers) if found == "signed" else found
+    signed = new.parsed_release().image("backend", "amd64")
+    reference = new.services["backend"].image
+    layers = list(signed.layers) if found == "signed" else found
     if layers is not None:
-        engine.images[new.services[service].image] = {"RootFS": {"Layers": layers}}
-    found = found_as(engine, new, release, service, "amd64", unnamed=False)
-    assert found == (new.services[service].image if present else None)
+        engine.images[reference] = {"RootFS": {"Layers": layers}}
+    assert find_signed(engine, reference, signed, unnamed=False) == (reference if present else None)
 
 
 @pytest.mark.parametrize("layers", ["signed", "others"])
 def test_an_image_that_was_loaded_goes_by_its_configuration(engine: Any, new: Slot, layers: str) -> None:
     signed = new.parsed_release().image("backend", "amd64")
     engine.images[signed.config] = {"RootFS": {"Layers": list(signed.layers) if layers == "signed" else []}}
-    found = found_as(engine, new, new.parsed_release(), "backend", "amd64", unnamed=True)
+    reference = new.services["backend"].image
+    found = find_signed(engine, reference, signed, unnamed=True)
     assert found == (signed.config if layers == "signed" else None)
-    assert found_as(engine, new, new.parsed_release(), "backend", "amd64", unnamed=False) is None
+    assert find_signed(engine, reference, signed, unnamed=False) is None
 
 
 class Registry:
@@ -130,6 +130,7 @@ def test_only_what_is_missing_is_pulled(begin: Callable[..., Context], engine: A
         "pulled": [services["backend"].image, services["frontend"].image],
         "present": [services["mysql"].image, services["redis"].image],
         "loaded": {},
+        "built": [],
         "durable": [service.image for service in services.values()],
     }
     assert image_pull.work(context)["pulled"] == []

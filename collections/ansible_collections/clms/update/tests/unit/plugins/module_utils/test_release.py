@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ def test_a_complete_release(make_release: MakeRelease) -> None:
     assert release.services == ["backend", "frontend"]
     assert release.image("backend", "amd64").repository == "clms/backend"
     assert release.builds["frontend"].arguments == {"API": "${api_url}"}
+    assert release.bases("frontend", "amd64")["BASE_IMAGE"].repository == "clms/frontend/base_image"
+    assert [image.repository for image in release.all_images("amd64")] == ["clms/backend", "clms/frontend/base_image"]
     assert release.migration is not None
     assert release.migration.command == ("npx", "prisma", "migrate", "deploy")
     assert release.smoke[0] == SmokeStep(
@@ -61,9 +64,17 @@ def test_a_forced_release(make_release: MakeRelease) -> None:
 
 
 def test_another_architecture(make_release: MakeRelease) -> None:
-    with pytest.raises(ClmsError) as caught:
-        parse_release(make_release()).image("backend", "arm64")
-    assert caught.value.code == "RELEASE_ARCHITECTURE"
+    release = parse_release(make_release())
+    for ask in (partial(release.image, "backend"), partial(release.bases, "frontend"), release.all_images):
+        with pytest.raises(ClmsError) as caught:
+            ask("arm64")
+        assert caught.value.code == "RELEASE_ARCHITECTURE"
+
+
+def test_what_is_built_on_nothing(make_release: MakeRelease) -> None:
+    data = make_release()
+    del data["services"]["frontend"]["build"]["bases"]
+    assert parse_release(data).bases("frontend", "arm64") == {}
 
 
 BAD_FIELDS: list[tuple[str, Any]] = [
@@ -148,6 +159,14 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     ("services.frontend.build.source", "../etc"),
     ("services.frontend.build.source", "source/../../etc"),
     ("services.frontend.build.arguments", {"API": 1}),
+    ("services.frontend.build.arguments", {"a b": "x"}),
+    ("services.frontend.build.arguments", {"BASE_IMAGE": "debian"}),
+    ("services.frontend.build.bases", {"BASE_IMAGE": {}}),
+    ("services.frontend.build.bases", {"BASE_IMAGE": "debian"}),
+    ("services.frontend.build.bases", {"a=b": {}}),
+    ("services.frontend.build.bases.BASE_IMAGE.amd64.tag", "latest"),
+    ("services.frontend.build.size", MISSING),
+    ("services.frontend.build.size", -1),
     ("services.frontend.build.network", "host"),
     ("services.frontend.images", {}),
     ("health", MISSING),

@@ -113,10 +113,31 @@ def test_a_service_that_would_have_to_be_built_is_not_left_at_its_old_image(
     school: School, make_school_release: Make, old: Slot
 ) -> None:
     release = make_school_release()
-    release["services"]["frontend"] = {"build": {"source": "source/frontend"}}
+    release["services"]["frontend"] = {"build": {"source": "source/frontend", "size": 0}}
+    planned = plan_slot(school, parse_release(release), run=2, architecture="amd64", current=old)
+    assert planned.services["frontend"].image.startswith("clms-build/frontend:")
+    assert planned.services["frontend"].config == ""
+    assert planned.services["frontend"].container == "linden-frontend-r2"
+    built = planned.with_images({"frontend": "sha256:" + "b" * 64})
+    assert built.services["frontend"].config == built.services["frontend"].image == "sha256:" + "b" * 64
+    assert built.services["backend"] == planned.services["backend"]
+
+
+def test_a_built_service_is_replaced_where_the_data_stay(school: School, make_school_release: Make, old: Slot) -> None:
+    release = make_school_release(migration="none")
+    release["services"]["frontend"] = {"build": {"source": "source/frontend", "size": 0}}
+    planned = plan_slot(school, parse_release(release), run=2, architecture="amd64", current=old)
+    assert planned.services["frontend"].container == "linden-frontend-r2"
+    assert planned.services["mysql"] == old.services["mysql"]
+
+
+def test_a_build_needs_what_the_school_does_not_say(school: School, make_school_release: Make, old: Slot) -> None:
+    release = make_school_release()
+    build = {"source": "source/frontend", "size": 0, "arguments": {"API": "https://${api_host}/api"}}
+    release["services"]["frontend"] = {"build": build}
     error = refused(school, release, old)
-    assert error.code == "RELEASE_INVALID"
-    assert "'frontend'" in error.happened
+    assert error.code == "BUILD_ARGUMENT"
+    assert "api_host" in error.happened
 
 
 def test_a_release_that_does_not_say_how_its_entry_is_reached(
