@@ -52,7 +52,8 @@ class Case:
     def needs_fresh(self) -> bool:
         """Whether a school on which another case was tried does not come to the fault, or to another backup."""
         once = any(point.phase in ("preflight", "image_pull") for point, _ in self.faults)
-        return once or NEWEST_BACKUP in self.command
+        # an update that was tried before has freed the version to go back to
+        return once or NEWEST_BACKUP in self.command or self.command[0] == "rollback"
 
 
 @dataclass

@@ -146,7 +146,7 @@ CATALOGUE: dict[str, ErrorText] = {
         "Tell the vendor; the image is not used.",
     ),
     "BUILD_ARGUMENT": ErrorText(
-        "Version {version} is built for each school, and its service {service} needs to know {argument}.",
+        "Version {version} is built for each school, and its service {service} needs to know '{argument}'.",
         "Add '{argument}' to clms_build_arguments in the description of this school; the vendor says what it means.",
     ),
     "BUILD_FAILED": ErrorText(
