@@ -14,6 +14,11 @@ from .slots import Slot
 _URL = re.compile(r"(?s)([A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?)(\[[^\]]*\]|[^:/?#]*)(.*)")
 
 
+THROWAWAY_GRACE = 5
+"""Stop grace, in seconds, of containers whose data nobody needs. An engine that was killed waits that long for each
+container when it starts again, and serves nobody meanwhile: a database's own grace of minutes would be too much."""
+
+
 @dataclass(frozen=True)
 class ContainerSpec:
     """Everything the engine has to know to create a container."""

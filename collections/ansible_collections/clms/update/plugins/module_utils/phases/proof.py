@@ -15,7 +15,7 @@ from ..adapters.database import database_in
 from ..adapters.dump import check_restored, hurried, restore
 from ..adapters.files import write_atomically
 from ..backup_manifest import BackupFile
-from ..containers import ContainerSpec, labels, service_spec
+from ..containers import THROWAWAY_GRACE, ContainerSpec, labels, service_spec
 from ..errors import ClmsError
 from ..run import Context
 from ..school import Service
@@ -51,6 +51,7 @@ def _throwaway(context: Context, service: Service) -> tuple[ContainerSpec, list[
         service_spec(school, place, service, context.environment(service)),
         name=rehearsal_container(context, service.name),
         image=live_image(context),
+        stop_grace=THROWAWAY_GRACE,
         aliases=(),  # it must never answer to the live database's name
         labels=labels(school, run=run, slot="rehearsal", service=service.name, purpose="rehearsal"),
     )

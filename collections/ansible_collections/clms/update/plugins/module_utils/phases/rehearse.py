@@ -13,7 +13,7 @@ from typing import Any
 
 from ..adapters.engine import engine_errors
 from ..adapters.probe import Place, run_smoke, wait_healthy
-from ..containers import ContainerSpec, labels, redirected, service_spec
+from ..containers import THROWAWAY_GRACE, ContainerSpec, labels, redirected, service_spec
 from ..errors import ClmsError
 from ..run import Context
 from ..school import Service
@@ -63,6 +63,7 @@ def _spec(context: Context, slot: Slot, service: Service, what: str) -> Containe
         spec,
         name=rehearsal_container(context, service.name, what),
         network=rehearsal_network(context),
+        stop_grace=THROWAWAY_GRACE,
         # no volume of the live school: files written in the rehearsal end with its containers
         binds=tuple(bind for bind in spec.binds if bind.endswith(":ro")),
         labels=labels(school, run=context.run.id, slot=slot.name, service=service.name, purpose="rehearsal"),

@@ -12,7 +12,7 @@ import docker.errors
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.phases import migrate, rehearse
+from ansible_collections.clms.update.plugins.module_utils.phases import migrate, proof, rehearse
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 from ansible_collections.clms.update.plugins.module_utils.smoke import SmokeError
@@ -56,6 +56,15 @@ def test_the_order_of_a_rehearsal(begin: Begin, engine: Any, smoke: Any) -> None
         ("smoke", "1.0.1", network, "writes"),
     ]
     assert engine.by_label(run="2", purpose="rehearsal") == []
+
+
+def test_an_engine_that_was_killed_does_not_wait_for_a_rehearsal(begin: Begin, engine: Any, smoke: Any) -> None:
+    """It waits for each container that still runs when it starts again; the database may take 300 seconds."""
+    context = begin(phase="rehearse")
+    rehearse.work(context)
+    throwaway, _ = proof._throwaway(context, context.school.service("mysql"))
+    assert {spec.stop_grace for spec in (*engine.specs.values(), throwaway)} == {5}
+    assert context.school.service("mysql").stop_grace == 300
 
 
 def test_without_a_migration_none_is_rehearsed(begin: Begin, engine: Any, smoke: Any) -> None:
