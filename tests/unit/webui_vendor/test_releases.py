@@ -89,7 +89,7 @@ def test_builds_have_no_image(server: Server, linden: School, vendor: Vendor) ->
     image = {"repository": "clms/backend", "digest": DIGEST, "config": DIGEST, "layers": [DIGEST], "size": 1}
     services = {
         "backend": {"images": {"amd64": image, "arm64": {**image, "digest": "sha256:" + "b" * 64}}},
-        "frontend": {"build": {"source": "source/frontend", "arguments": {}}},
+        "frontend": {"build": {"source": "source/frontend", "size": 0}},
     }
     vendor.add("1.0.3", 3, services=services)
     answer = server.ask("/api/latest?architecture=arm64", headers=linden.bearer()).get_json()
