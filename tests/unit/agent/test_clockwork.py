@@ -178,6 +178,6 @@ def test_a_clock_that_was_changed_sets_the_moments_anew(planner: FakePlanner, mo
     with start(planner, minute=0.01) as work:
         planner.due = planner.now() + timedelta(days=1)
         wait_for(lambda: planner.ticks > 3)
-        assert moments(work) == {}  # nobody has told it
+        assert "update" not in moments(work)  # nobody has told it; a report may be on its way
         Jumping.jump = -365 * 86400.0
-        wait_for(lambda: moments(work) == {"update": planner.due})
+        wait_for(lambda: moments(work).get("update") == planner.due)
