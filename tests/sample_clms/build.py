@@ -146,6 +146,7 @@ def build_release(version: str) -> dict[str, str]:
 def write_source(version: str, folder: Path) -> bool:
     """Write the source of what schools build themselves; gives whether there is any."""
     release = RELEASES[version]
+    shutil.rmtree(folder, ignore_errors=True)
     for service in release.built:
         _write_context(service, release, folder / service)
     return bool(release.built)

@@ -33,10 +33,11 @@ _CHUNK = 1 << 20
 _PARTIAL = ".partial"
 _READ_LIMIT = 300_000_000
 """the largest member that is read into memory: a release's package, with source"""
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, NotImplementedError),
-    *(OSError, OverflowError, RuntimeError, ValueError),
+    *(OverflowError, RuntimeError, ValueError),
 )
+"""All that Python's ZIP library raises for a damaged file, besides OSError."""
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def _zip_errors() -> Iterator[None]:
         yield
     except BundleError:
         raise
-    except _ZIP_ERRORS as error:
+    except (OSError, *ZIP_ERRORS) as error:
         raise BundleError(f"it cannot be read: {error or type(error).__name__}"[:200]) from None
 
 

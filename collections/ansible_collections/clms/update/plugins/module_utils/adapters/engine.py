@@ -31,6 +31,7 @@ from ..errors import ClmsError
 _OUTPUT_LINES = 10_000
 """of a container that runs once"""
 _BUILD_SECONDS = 3600
+"""after which a build counts as hanging"""
 _BUILD_WORDS = 5
 """of what a build has said last that go with a complaint"""
 _LAST_WORDS_SECONDS = 10

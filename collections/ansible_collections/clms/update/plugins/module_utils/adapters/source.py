@@ -7,25 +7,20 @@ import hashlib
 import io
 import json
 import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..fields import Fields
+from .bundle_file import ZIP_ERRORS
 
 CONTENTS = "contents.json"
 _MAX_CONTENTS = 16_000_000
 _MAX_FILES = 50_000
 _MAX_BYTES = 2_000_000_000
-_ZIP_ERRORS = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, NotImplementedError),
-    *(OverflowError, RecursionError, RuntimeError, ValueError),
-)
 
 
 class SourceError(ValueError):
@@ -39,7 +34,7 @@ def _zip_errors() -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise SourceError(f"it cannot be read: {error or type(error).__name__}"[:200]) from None
 
 
