@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ from .runner import Play
 from .watchdog import Watchdog
 
 _POLL_SECONDS = 1.0
+_ASK_SECONDS = 0.2
+_ENDING_SECONDS = 10.0
+"""for which a run that the journal says has ended may still hold the lock: its playbook is about to end"""
 _ATTEMPTS = 3
 """at putting a run in order; a person is needed then"""
 
@@ -117,12 +121,24 @@ class Executor:
         :raises ClmsError: RUN_ACTIVE while another one goes on, SCHOOL_INCOMPLETE, AGENT_SILENT after :meth:`stop`
         """
         settings = config.load(self._folder)
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while (job := self._begin(order, settings)) is None:
+            if self._left_open() is not None or time.monotonic() >= deadline:
+                raise self._in_the_way()
+            self.stopping.wait(_ASK_SECONDS)
+        return job
+
+    def _begin(self, order: runs.Order, settings: config.Config) -> Job | None:
+        """Start a run, unless somebody else holds the lock.
+
+        :raises ClmsError: AGENT_SILENT after :meth:`stop`
+        """
         with self._beginning:
             if self.stopping.is_set():
                 raise _ending(settings)
             held = lock.acquire(self._home)
             if held is None:
-                raise self._in_the_way()
+                return None
             job = Job(order)
             try:
                 threading.Thread(target=self._do, args=(job, settings, held), name=f"run {order.kind}").start()

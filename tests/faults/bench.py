@@ -19,6 +19,7 @@ from typing import Any
 
 import pymysql
 
+from ansible_collections.clms.update.plugins.module_utils import lock
 from tests.base_images.docker_cli import BuildError, docker
 from tests.sample_clms import build as sample
 from tests.sample_clms.releases import RELEASES
@@ -254,10 +255,12 @@ class Bench:
             return journal.execute(question).fetchall()
 
     def goes_on(self) -> bool:
-        """Whether a run has not ended."""
+        """Whether a run has not ended, or a journal is being replaced."""
         try:
-            return bool(self._ask_journal("SELECT 1 FROM runs WHERE outcome IS NULL"))
-        except sqlite3.Error:  # the disk is away right now
+            return bool(self._ask_journal("SELECT 1 FROM runs WHERE outcome IS NULL")) or lock.is_held(
+                self.school.folder / "state"
+            )
+        except (sqlite3.Error, OSError):  # the disk is away right now
             return True
 
     def wait_settled(self, *, since: float) -> float:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -120,6 +121,7 @@ class Stage:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(module, "_ENDING_SECONDS", 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -226,6 +228,30 @@ def test_somebody_else_is_at_work(
         stage.executor.begin(BACKUP)
     assert caught.value.code == "RUN_ACTIVE"
     assert not stage.plays
+
+
+def test_a_run_that_has_ended_lets_the_next_one_begin(
+    stage: Stage, journal: Journal, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal says that it has ended a moment before its playbook does."""
+    monkeypatch.setattr(module, "_ENDING_SECONDS", 20)
+    timer = threading.Timer(0.3, held)
+    timer.start()
+    stage.playbook(ending=ended())
+    assert result(stage.executor.begin(BACKUP))[1] == 0
+    timer.join()
+
+
+def test_a_run_that_goes_on_is_named_at_once(
+    stage: Stage, begin: Begin, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ENDING_SECONDS", 20)
+    run = begin()
+    began = time.monotonic()
+    with pytest.raises(ClmsError) as caught:
+        stage.executor.begin(BACKUP)
+    assert (caught.value.code, caught.value.values["run"]) == ("RUN_ACTIVE", run.id)
+    assert time.monotonic() - began < 10
 
 
 def test_it_is_alone(stage: Stage, folder: Path) -> None:
