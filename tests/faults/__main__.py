@@ -97,6 +97,7 @@ class Matrix:
         self._order = {case.name: number for number, case in enumerate(cases)}
         self._results: list[Result] = []
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         for case in cases:
             self._queue.put(case)
 
@@ -107,15 +108,18 @@ class Matrix:
         workers = [threading.Thread(target=self._work, args=(name,), daemon=True) for name in names]
         for worker in workers:
             worker.start()
-        for worker in workers:
-            worker.join()
+        try:
+            for worker in workers:
+                worker.join()
+        finally:
+            self._stopped.set()  # no school is set up any more while everything is being removed
         return sorted(self._results, key=lambda result: self._order[result.name])
 
     def _work(self, name: str) -> None:
         bench = Bench(self._fleet, name)
         # the version that the school runs as if nothing had been done to it, so that the next case may go on there
         usable = "1.0.0"
-        while True:
+        while not self._stopped.is_set():
             try:
                 case = self._queue.get_nowait()
             except queue.Empty:
