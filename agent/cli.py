@@ -118,9 +118,9 @@ def _list(options: argparse.Namespace) -> Answer:
 
 
 def _import(options: argparse.Namespace) -> Answer:
-    from ansible_collections.clms.update.plugins.module_utils.adapters import offline
+    from . import files
 
-    data = offline.import_file(config.load(options.config).school, options.file).as_dict()
+    data = files.import_file(config.load(options.config).school, options.file)
     return data, output.import_text(data), DONE
 
 

@@ -256,7 +256,7 @@ class Planner:
             self.ask_vendor()
             return True
         except ClmsError as error:
-            if error.code != "NOT_INSTALLED":
+            if overview.is_away(error):
                 self._told_once(error)
             return False
 

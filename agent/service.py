@@ -22,20 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils import overview
-from ansible_collections.clms.update.plugins.module_utils.adapters import offline
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import backups_in
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
-from . import config, notify, output, protocol, runs, schedule
+from . import config, files, notify, output, protocol, runs, schedule
 from .clockwork import Clockwork
 from .executor import Executor, Job
 from .followers import Followers
 from .planner import Planner
-
-UPLOADS = "uploads"
-"""Folder below the school's home in which the page puts what was uploaded."""
 
 _REQUEST_SECONDS = 10
 _UNREAD_BYTES = 64 * protocol.MAX_BYTES
@@ -73,7 +69,7 @@ class Agent:
         if request.verb == "list" and request.what == "backups":
             return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
         if request.verb == "import":
-            return take_upload(school, str(request.file))
+            return files.import_upload(school, str(request.file))
         with closing(Journal(school.home)) as journal:
             if request.run is not None:
                 journal.run(request.run).ask_to_cancel()  # the playbook looks for it where it can still go back
@@ -111,18 +107,6 @@ def known_versions(school: Any) -> set[str]:
     with suppress(ClmsError):  # offline: what is known has to do, and a run would say why it cannot be had
         store_of(school).refresh()
     return {release["version"] for release in overview.releases(school)}
-
-
-def take_upload(school: Any, name: str) -> dict[str, Any]:
-    """Take in a file that was uploaded; whatever comes of it, the upload is removed.
-
-    :raises ClmsError: BUNDLE_MISSING, BUNDLE_REFUSED, BUNDLE_OLD, or a TRUST_ or RELEASE_ code
-    """
-    path = school.home / UPLOADS / name
-    try:
-        return offline.import_file(school, path).as_dict()
-    finally:
-        path.unlink(missing_ok=True)
 
 
 class Handler(socketserver.StreamRequestHandler):

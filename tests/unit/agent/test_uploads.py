@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agent import service
+from agent import files
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
 
 @pytest.fixture
 def school(tmp_path: Path) -> Any:
     (tmp_path / "uploads").mkdir()
-    return SimpleNamespace(home=tmp_path)
+    Journal(tmp_path, create=True).close()
+    return SimpleNamespace(home=tmp_path, reserve_bytes=0)
+
+
+def newest_event(school: Any) -> tuple[str, str]:
+    with closing(Journal(school.home)) as journal:
+        (event,) = journal.events()
+        return event["type"], event["message"]
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -29,14 +38,16 @@ def test_an_upload_is_gone_afterwards(school: Any, monkeypatch: pytest.MonkeyPat
         assert path.exists()
         if refused:
             raise ClmsError("BUNDLE_REFUSED", path=path, detail="no")
-        return SimpleNamespace(as_dict=lambda: {"version": "1.0.1"})
+        return SimpleNamespace(as_dict=lambda: {"version": "1.0.1", "file": "clms.zip"})
 
-    monkeypatch.setattr(service.offline, "import_file", import_file)
+    monkeypatch.setattr(files.offline, "import_file", import_file)
     if refused:
-        with pytest.raises(ClmsError):
-            service.take_upload(school, "clms.zip")
+        with pytest.raises(ClmsError) as caught:
+            files.import_upload(school, "clms.zip")
+        assert newest_event(school) == ("FILE_REFUSED", str(caught.value))
     else:
-        assert service.take_upload(school, "clms.zip") == {"version": "1.0.1"}
+        assert files.import_upload(school, "clms.zip")["version"] == "1.0.1"
+        assert newest_event(school) == ("FILE_IMPORTED", "Version 1.0.1 was taken in with the file clms.zip.")
     assert not upload.exists()
 
 
@@ -45,8 +56,8 @@ def test_a_link_in_its_place_is_not_followed(school: Any, tmp_path: Path, monkey
     other = tmp_path / "other.zip"
     other.write_bytes(b"x")
     (school.home / "uploads/clms.zip").symlink_to(other)
-    monkeypatch.setattr(service.offline, "_newest_of", lambda _: SimpleNamespace(check_seal=None))
+    monkeypatch.setattr(files.offline, "_newest_of", lambda _: SimpleNamespace(check_seal=None))
     with pytest.raises(ClmsError) as caught:
-        service.take_upload(school, "clms.zip")
+        files.import_upload(school, "clms.zip")
     assert caught.value.code == "BUNDLE_MISSING"
     assert other.exists()

@@ -9,19 +9,28 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tuf.api.exceptions import DownloadHTTPError
 
+from ansible_collections.clms.update.plugins.module_utils import bundle as format_
+from ansible_collections.clms.update.plugins.module_utils.adapters import offline
 from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
+from ansible_collections.clms.update.plugins.module_utils.release import Release
+from ansible_collections.clms.update.plugins.module_utils.school import Trust
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
+from publisher import bundle as maker
 from publisher import keys
 from publisher.cli import main
 from publisher.publish import publish
 from publisher.vendor import Vendor
+
+from . import desk as desks
+from .desk import IMAGE, Desk, Server
 
 URL = "https://vendor.test"
 
@@ -191,3 +200,50 @@ def root_version(home: Path) -> int:
 def another_key(gpg_home: Path) -> str:
     gpg_home.mkdir(mode=0o700, exist_ok=True)
     return keys.create_gpg_key(gpg_home, "another key")
+
+
+@pytest.fixture
+def desk(home: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    def images(release: Release, architecture: str, folder: Path) -> dict[str, maker.Content]:
+        file = folder / "image"
+        file.write_bytes(IMAGE)
+        return {format_.image_member(release.image("backend", architecture).config): file}
+
+    monkeypatch.setattr(maker, "_images", images)
+    desk = Desk(Vendor.load(home), short_path / "bundles")
+    desk.sign("1.0.1", 1)
+    return desk
+
+
+@pytest.fixture
+def school(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A school that pins this vendor, with a folder in which it looks for bundles."""
+    root = tmp_path / "root.json"
+    root.write_bytes(desk.vendor.root.read_bytes())
+    trust = Trust(
+        url=desks.URL,
+        root_file=str(root),
+        ca_file=None,
+        pins=(),
+        api_key_file=None,
+        report_key_file=None,
+        channel="stable",
+    )  # fmt: skip
+    (tmp_path / "usb").mkdir()
+    school = SimpleNamespace(
+        home=tmp_path / "home", trust=trust, reserve_bytes=0,
+        bundle_folders=(str(tmp_path / "usb"),), bundle_servers=(), bundle_ca_file=None,
+    )  # fmt: skip
+    school.home.mkdir()
+
+    def store_of(_: Any) -> TrustStore:
+        return TrustStore(
+            state=school.home / "trust",
+            pinned_root=Path(trust.root_file),
+            url=desks.URL,
+            fetcher=Server(desk.vendor.repository),
+        )
+
+    monkeypatch.setattr(offline, "store_of", store_of)
+    school.online = store_of(school)
+    return school

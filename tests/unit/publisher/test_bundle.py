@@ -8,144 +8,21 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import DownloadHTTPError
 
 from ansible_collections.clms.update.plugins.module_utils import bundle as format_
 from ansible_collections.clms.update.plugins.module_utils.adapters import offline
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle, bundles_in
 from ansible_collections.clms.update.plugins.module_utils.bundle import BundleError
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
-from ansible_collections.clms.update.plugins.module_utils.release import Release
-from ansible_collections.clms.update.plugins.module_utils.school import Trust
-from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
 from publisher import bundle as maker
-from publisher import keys
-from publisher.repository import NewTarget, Repository
 from publisher.vendor import Vendor
 
-IMAGE = b"an image, packed by zstd, which nobody unpacks here" * 1000
-CONFIG = "sha256:" + "c" * 64
-URL = "https://releases.test"
-
-
-class Server(Fetcher):
-    """Serves a repository's folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        path = self._folder / url.removeprefix(f"{URL}/")
-        if not path.is_file():
-            raise DownloadHTTPError("it answered 404", 404)
-        yield path.read_bytes()
-
-
-@dataclass
-class Desk:
-    """The release manager's desk."""
-
-    vendor: Vendor
-    to: Path
-
-    @property
-    def repository(self) -> Repository:
-        return Repository(self.vendor.repository)
-
-    def sign(self, version: str, sequence: int, **changes: Any) -> None:
-        """Sign a release with its package; what its images are is not looked at."""
-        package = f"the package of {version}".encode()
-        path = f"packages/clms-{version}.zip"
-        image = {"repository": "clms/backend", "digest": CONFIG, "config": CONFIG, "layers": [CONFIG], "size": 10}
-        release = {
-            "product": "clms", "format": 1, "version": version, "sequence": sequence, "channel": "stable",
-            "releaseDate": "2026-01-02T03:04:05Z", "expires": "2099-01-01T00:00:00Z", "changelog": "New: a search",
-            "minUpdaterVersion": "0.1.0", "estimatedMinutes": 5, "migration": "none",
-            "services": {"backend": {"images": {"amd64": image}}},
-            "health": {"backend": {"path": "/", "port": 80, "timeoutSeconds": 60}}, "smoke": [],
-            "package": {"path": path, "size": len(package), "sha256": hashlib.sha256(package).hexdigest()}, **changes,
-        }  # fmt: skip
-        custom = {"version": version, "sequence": sequence, "channel": "stable"}
-        files = [
-            NewTarget(path, package),
-            NewTarget(f"{path}.sig", b"no signature of gpg"),
-            NewTarget(f"releases/{version}.json", json.dumps(release).encode(), custom),
-        ]
-        self.repository.add(files, self.offline_key, self.online_key)
-
-    @property
-    def offline_key(self) -> Any:
-        return keys.gpg_signer(self.vendor.gpg_home, self.vendor.fingerprint)
-
-    @property
-    def online_key(self) -> Any:
-        return keys.online_signer(self.vendor.online_key)
-
-    def bundle(self, version: str) -> Path:
-        return maker.make_bundle(
-            self.vendor, version, self.to, architecture="amd64", offline=self.offline_key, online=self.online_key
-        )
-
-    def seal(self, path: Path) -> None:
-        """Sign a ZIP that has no comment."""
-        maker._seal(path, self.repository.later_roots(), self.offline_key)
-
-
-@pytest.fixture
-def desk(home: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    def images(release: Release, architecture: str, folder: Path) -> dict[str, maker.Content]:
-        file = folder / "image"
-        file.write_bytes(IMAGE)
-        return {format_.image_member(release.image("backend", architecture).config): file}
-
-    monkeypatch.setattr(maker, "_images", images)
-    desk = Desk(Vendor.load(home), short_path / "bundles")
-    desk.sign("1.0.1", 1)
-    return desk
-
-
-@pytest.fixture
-def school(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A school that pins this vendor, with a folder in which it looks for bundles."""
-    root = tmp_path / "root.json"
-    root.write_bytes(desk.vendor.root.read_bytes())
-    trust = Trust(
-        url=URL, root_file=str(root), ca_file=None, pins=(), api_key_file=None, report_key_file=None, channel="stable"
-    )
-    (tmp_path / "usb").mkdir()
-    school = SimpleNamespace(home=tmp_path / "home", trust=trust, bundle_folders=(str(tmp_path / "usb"),))
-    school.home.mkdir()
-
-    def store_of(_: Any) -> TrustStore:
-        return TrustStore(
-            state=school.home / "trust",
-            pinned_root=Path(trust.root_file),
-            url=URL,
-            fetcher=Server(desk.vendor.repository),
-        )
-
-    monkeypatch.setattr(offline, "store_of", store_of)
-    school.online = store_of(school)
-    return school
-
-
-def refused(call: Callable[[], object]) -> ClmsError:
-    with pytest.raises(ClmsError) as caught:
-        call()
-    return caught.value
-
-
-def versions(school: Any) -> list[str]:
-    return [found.release.version.text for found in offline.releases_here(school)]
+from .desk import CONFIG, IMAGE, Desk, flip, refused, versions
 
 
 def test_what_the_command_makes_is_a_zip(desk: Desk, run: Callable[..., dict[str, Any]]) -> None:
@@ -190,23 +67,6 @@ def test_a_release_server_cannot_serve_its_timestamp(desk: Desk) -> None:
     assert not is_offline(b"nonsense")
 
 
-def test_found_on_a_drive_and_looked_at_once(
-    desk: Desk, school: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stick = tmp_path / "usb/librarian/stick"
-    stick.mkdir(parents=True)
-    desk.bundle("1.0.1").rename(stick / "copy of clms.zip")
-    (stick / "holiday.zip").write_bytes(b"PK pictures")
-    (stick / "linked.zip").symlink_to(desk.vendor.root)
-    problems = offline.look_for_files(school)
-    assert [(error.code, Path(str(error.values["path"])).name) for error in problems] == [
-        ("BUNDLE_REFUSED", "holiday.zip")
-    ]
-    assert versions(school) == ["1.0.1"]
-    monkeypatch.setattr(offline, "import_file", lambda *_: pytest.fail("it was looked at twice"))
-    assert offline.look_for_files(school) == []
-
-
 def test_a_bundle_of_the_future_points_to_the_clock(desk: Desk, school: Any) -> None:
     path = desk.bundle("1.0.1")
     resigned(desk, path, contents(created="2099-01-01T00:00:00Z"))
@@ -236,12 +96,6 @@ def test_a_release_that_was_withdrawn_since(desk: Desk, school: Any, how: str) -
     assert error.code == "BUNDLE_OLD"
     assert "1.0.1" in error.happened
     assert [path.name for path in bundles_in(offline.folder_of(school))] in ([], ["clms-1.0.2-amd64.zip"])
-
-
-def flip(path: Path, at: float) -> None:
-    data = bytearray(path.read_bytes())
-    data[int(len(data) * at)] ^= 1
-    path.write_bytes(bytes(data))
 
 
 def resigned(desk: Desk, path: Path, change: Callable[[dict[str, tuple[zipfile.ZipInfo, bytes]]], None]) -> None:

@@ -97,6 +97,11 @@ CATALOGUE: dict[str, ErrorText] = {
         "There is no file {path}, or it cannot be read: {detail}.",
         "Give the name of a file that the vendor has made with 'clms-release bundle'.",
     ),
+    "FILE_SERVER": ErrorText(
+        "The file server at {url} was not of use: {detail}.",
+        "Check its address and certificate in the settings (clms_bundle_servers, clms_bundle_ca_file); everything else "
+        "works without it.",
+    ),
     "CLOCK_WRONG": ErrorText(
         "This server's clock says {now}, but {seen} was in the past already when the vendor was last heard of.",
         "Set the clock (for example with 'timedatectl set-ntp true'), then try again.",

@@ -223,6 +223,12 @@ class Journal:
             *(time.time(), kind, message, kind, message),
         )
 
+    def event_anew(self, kind: str, message: str) -> None:
+        """Record an event, unless the newest one is the very same."""
+        newest = self.events(limit=1)
+        if [(event["type"], event["message"]) for event in newest] != [(kind, message)]:
+            self.event(kind, message)
+
     def events(self, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
         """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``.
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from . import lock
 from .adapters.backup_store import backups_in
-from .adapters.offline import look_for_files, releases_here
+from .adapters.bundle_finder import look_for_files
+from .adapters.offline import releases_here
 from .adapters.supply import architecture_here, supply
 from .adapters.vendor import newest, store_of
 from .errors import ClmsError
@@ -92,46 +94,57 @@ def check(school: School) -> dict[str, Any]:
         for the release in its place, or None
     :raises ClmsError: a TRUST_, SERVER_ or RELEASE_ code
     """
-    journal = Journal(school.home)
+    with closing(Journal(school.home)) as journal:
+        try:
+            return _check(school, journal)
+        except ClmsError as error:
+            if not is_away(error):  # an agent may ask again every hour
+                journal.event_anew("CHECK_REFUSED", str(error))
+            raise
+
+
+def is_away(error: ClmsError) -> bool:
+    """Whether a check came to nothing because nobody answered; nothing was refused then."""
+    return error.code.startswith("SERVER_")
+
+
+def _check(school: School, journal: Journal) -> dict[str, Any]:
+    slot = journal.slot("current")
+    current = slot.version if slot else None
+    for problem in look_for_files(school):
+        journal.event("FILE_REFUSED", str(problem))
     try:
-        slot = journal.slot("current")
-        current = slot.version if slot else None
-        for problem in look_for_files(school):
-            journal.event("FILE_REFUSED", str(problem))
-        try:
-            found = supply(school, None, architecture_here())
-        except ClmsError as error:
-            if error.code != "RELEASE_UNKNOWN":
-                raise
-            found = None
-        latest = found.release.version.text if found else None
-        journal.event("UPDATE_CHECKED", f"Newest release: {latest or 'none'}.")
-        more = {
-            "files": files(school),
-            "offline": found.away.as_dict() if found and found.away else None,
-        }
-        if found is None or latest == current:
-            message = f"Version {current} is the newest." if current else "The vendor has published no release."
-            if more["offline"]:
-                message = f"There is no fresh news. {message.rstrip('.')} that this server knows of."
+        found = supply(school, None, architecture_here())
+    except ClmsError as error:
+        if error.code != "RELEASE_UNKNOWN":
+            raise
+        found = None
+    latest = found.release.version.text if found else None
+    journal.event("UPDATE_CHECKED", f"Newest release: {latest or 'none'}.")
+    more = {
+        "files": files(school),
+        "offline": found.away.as_dict() if found and found.away else None,
+    }
+    if found is None or latest == current:
+        message = f"Version {current} is the newest." if current else "The vendor has published no release."
+        if more["offline"]:
+            message = f"There is no fresh news. {message.rstrip('.')} that this server knows of."
+        return _answer(False, current, latest, None, message, None) | more
+    release = found.release
+    blocked = None
+    try:
+        check_release(release, slot, "update")
+    except ClmsError as error:
+        if error.code == "RELEASE_OLDER":
+            message = f"Version {current} is newer than what the vendor offers."
             return _answer(False, current, latest, None, message, None) | more
-        release = found.release
-        blocked = None
-        try:
-            check_release(release, slot, "update")
-        except ClmsError as error:
-            if error.code == "RELEASE_OLDER":
-                message = f"Version {current} is newer than what the vendor offers."
-                return _answer(False, current, latest, None, message, None) | more
-            blocked = error.as_dict()
-        journal.event_once("UPDATE_AVAILABLE", f"Version {release.version} is available.")
-        runs = f"version {current} is running" if current else "CLMS is not installed yet"
-        message = f"Version {release.version} is available; {runs}."
-        if found.bundle is not None:
-            message += f" It is on this server already, in the file {found.bundle.name}."
-        return _answer(True, current, latest, update_info(release), message, blocked) | more
-    finally:
-        journal.close()
+        blocked = error.as_dict()
+    journal.event_once("UPDATE_AVAILABLE", f"Version {release.version} is available.")
+    runs = f"version {current} is running" if current else "CLMS is not installed yet"
+    message = f"Version {release.version} is available; {runs}."
+    if found.bundle is not None:
+        message += f" It is on this server already, in the file {found.bundle.name}."
+    return _answer(True, current, latest, update_info(release), message, blocked) | more
 
 
 def _answer(

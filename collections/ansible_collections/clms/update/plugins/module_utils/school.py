@@ -18,6 +18,7 @@ from .release import SmokeStep, parse_step
 
 _NAME = r"[a-z][a-z0-9_-]{0,40}"
 _PATH = r"/[^\x00]*"
+_ADDRESS = r"https://[^\s@?#]{1,200}"
 _HOST = r"[A-Za-z0-9.-]+(?::\d+)?"
 
 
@@ -166,6 +167,10 @@ class School:
     that write after CLMS was closed"""
     bundle_folders: tuple[str, ...]
     """where files of the vendor with a release are looked for, USB drives among them"""
+    bundle_servers: tuple[str, ...]
+    """folders of file servers where they are looked for too, ``https://…``"""
+    bundle_ca_file: str | None
+    """who certifies these servers; the system's authorities where it is not given"""
     agent_socket: Path
     """where the agent of this server listens, if there is one"""
     schedule: Schedule
@@ -313,6 +318,8 @@ def parse_school(data: object) -> School:
             smoke_steps=tuple(parse_step(step) for step in fields.each("smoke_steps", [])),
             rehearse=fields.get("rehearse", bool, True),
             bundle_folders=tuple(fields.texts("bundle_folders", pattern=_PATH, default=list(BUNDLE_FOLDERS))),
+            bundle_servers=tuple(fields.texts("bundle_servers", pattern=_ADDRESS, default=[])),
+            bundle_ca_file=fields.text("bundle_ca_file", pattern=_PATH, default=None),
             agent_socket=Path(
                 fields.text("agent_socket", pattern=_PATH, default="/run/clms-update/agent.sock", limit=107)
             ),

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from ..disk import Mount
 from ..errors import ClmsError
 
 
@@ -87,3 +88,14 @@ def folder_bytes(path: Path) -> int:
             except FileNotFoundError:
                 continue
     return total
+
+
+def mount_of(path: Path) -> Mount:
+    """The file system of a folder, or of the nearest folder above it that exists."""
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    mount = path
+    while not mount.is_mount():
+        mount = mount.parent
+    return Mount(path.stat().st_dev, str(mount), found.f_bavail * found.f_frsize)

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases that came to this school in a file: found, taken in, believed by the same chain as those of the network."""
+"""Releases that came to this school in a file: taken in, and believed by the same chain as those of the network."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,20 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..bundle import SUFFIX, BundleError, Contents
+from ..bundle import BundleError, Contents, Seal
+from ..disk import Need, check_space
 from ..errors import ClmsError
 from ..fetcher import BUNDLE_URL, BundleFetcher
 from ..release import Release
 from ..school import School
 from ..trust import TrustStore
 from .bundle_file import Bundle, bundles_in, take_in
-from .files import write_atomically
+from .files import mount_of
 from .vendor import store_of
-
-_DEPTH = 3
-"""how far below a folder bundles are looked for: a USB drive is mounted at /media/<user>/<name>"""
-_LOOKED_AT = "looked-at.json"
-_REMEMBERED = 100
 
 
 @dataclass(frozen=True)
@@ -54,19 +48,35 @@ def folder_of(school: School) -> Path:
     return school.home / "bundles"
 
 
-def import_file(school: School, source: Path) -> Offline:
+def check_room(school: School, purpose: str, size: int) -> None:
+    """A file that fills the disk would harm what runs there.
+
+    :raises ClmsError: DISK_TOO_SMALL
+    """
+    check_space([Need(purpose, size, mount_of(folder_of(school)))], reserve=school.reserve_bytes)
+
+
+def import_file(school: School, source: Path, *, shown: str = "") -> Offline:
     """Take a bundle in: copy it while its signature is verified, then verify the metadata and the release in it.
 
-    :raises ClmsError: BUNDLE_MISSING, BUNDLE_REFUSED, BUNDLE_OLD, or a TRUST_ or RELEASE_ code
+    :param shown: what a person calls the file, where that is not its path
+    :raises ClmsError: BUNDLE_MISSING, BUNDLE_REFUSED, BUNDLE_OLD, DISK_TOO_SMALL, or a TRUST_ or RELEASE_ code
     """
+    shown = shown or str(source)
+
+    def vouched(signed: bytes, seal: Seal) -> None:
+        try:
+            _newest_of(school).check_seal(signed, seal)
+        except ClmsError as error:
+            raise BundleError(error.values.get("detail", error.happened)) from None
+
     try:
-        path = take_in(source, folder_of(school), _newest_of(school).check_seal)
+        check_room(school, "a copy of the file", source.lstat().st_size)
+        path = take_in(source, folder_of(school), vouched)
     except BundleError as error:
-        raise ClmsError("BUNDLE_REFUSED", path=source, detail=error) from None
-    except ClmsError as error:  # of the signature
-        raise ClmsError("BUNDLE_REFUSED", path=source, detail=error.values.get("detail", error.happened)) from None
+        raise ClmsError("BUNDLE_REFUSED", path=shown, detail=error) from None
     except OSError as error:
-        raise ClmsError("BUNDLE_MISSING", path=source, detail=error.strerror or error) from None
+        raise ClmsError("BUNDLE_MISSING", path=shown, detail=error.strerror or error) from None
     try:
         return believed(school, path)
     except ClmsError:
@@ -156,56 +166,3 @@ def releases_here(school: School) -> list[Offline]:
         with suppress(ClmsError):
             found.append(believed(school, path))
     return sorted(found, key=lambda offline: offline.release.sequence)
-
-
-def look_for_files(school: School) -> list[ClmsError]:
-    """Take in what lies in the folders for bundles and on USB drives, and was not taken in before.
-
-    :returns: why files were refused that nobody was told about yet
-    """
-    looked = _Looked(folder_of(school) / _LOOKED_AT)
-    problems = []
-    for path in _candidates(school):
-        with suppress(OSError):
-            if looked.at(path):
-                continue
-            try:
-                import_file(school, path)
-            except ClmsError as error:
-                problems.append(error)
-            looked.add(path)
-    return problems
-
-
-def _candidates(school: School) -> Iterator[Path]:
-    for folder in school.bundle_folders:
-        pattern = "*"
-        for _ in range(_DEPTH):
-            with suppress(OSError):
-                for path in sorted(Path(folder).glob(f"{pattern}{SUFFIX}")):
-                    if path.is_file() and not path.is_symlink():
-                        yield path
-            pattern = f"*/{pattern}"
-
-
-class _Looked:
-    """The files that were looked at, so that each is read once; another size or time makes it another file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            decoded = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            decoded = {}
-        self._files: dict[str, list[float]] = decoded if isinstance(decoded, dict) else {}
-
-    def at(self, path: Path) -> bool:
-        found = path.stat()
-        return self._files.get(str(path), [])[:2] == [found.st_size, found.st_mtime]
-
-    def add(self, path: Path) -> None:
-        found = path.stat()
-        self._files[str(path)] = [found.st_size, found.st_mtime, time.time()]
-        newest = dict(sorted(self._files.items(), key=lambda item: item[1][2])[-_REMEMBERED:])
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(self._path, json.dumps(newest))

@@ -14,7 +14,7 @@ from .. import journal_file, lock, reserve
 from ..adapters.backup_store import check_place, find_backup
 from ..adapters.database import database_of
 from ..adapters.engine import Engine
-from ..adapters.files import folder_bytes
+from ..adapters.files import folder_bytes, mount_of
 from ..adapters.gate import GateControl
 from ..adapters.gate_container import needs_new_container
 from ..adapters.images import to_get
@@ -471,14 +471,3 @@ def _data_bytes(context: Context, slot: Slot) -> tuple[int, int]:
             else:
                 files += folder_bytes(path)
     return data, files
-
-
-def mount_of(path: Path) -> Mount:
-    """The file system of a folder, or of the nearest folder above it that exists."""
-    while not path.exists():
-        path = path.parent
-    found = os.statvfs(path)
-    mount = path
-    while not mount.is_mount():
-        mount = mount.parent
-    return Mount(path.stat().st_dev, str(mount), found.f_bavail * found.f_frsize)

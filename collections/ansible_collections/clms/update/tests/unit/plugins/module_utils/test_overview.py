@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.exceptions import DownloadError
 
 from ansible_collections.clms.update.plugins.module_utils import lock, overview
 from ansible_collections.clms.update.plugins.module_utils.adapters import offline
@@ -99,7 +100,7 @@ def test_a_vendor_that_cannot_be_reached(
     journal: Journal, school: School, store: TrustStore, vendor: Any, old: Slot
 ) -> None:
     serves(journal, old, "1.0.0")
-    vendor.spoil("timestamp.json", OSError("no route"))
+    vendor.spoil("timestamp.json", DownloadError("no route"))
     with pytest.raises(ClmsError):
         overview.check(school)
     assert journal.events() == []
@@ -239,3 +240,30 @@ def test_releases(school: School, store: TrustStore) -> None:
         {"version": "1.0.1", "sequence": 1, "channel": "stable", "listed": True, "file": None},
         {"version": "1.0.2", "sequence": 2, "channel": "stable", "listed": True, "file": None},
     ]
+
+
+# what is recorded of a check
+
+
+@pytest.mark.parametrize(
+    ("error", "recorded"),
+    [
+        pytest.param(ClmsError("TRUST_REFUSED", detail="x"), ["CHECK_REFUSED"], id="refused"),
+        pytest.param(ClmsError("TRUST_EXPIRED", detail="x"), ["CHECK_REFUSED"], id="frozen"),
+        pytest.param(ClmsError("SERVER_UNREACHABLE", url="x", detail="y"), [], id="silent"),
+    ],
+)
+def test_a_check_that_came_to_nothing(
+    school: School, journal: Journal, monkeypatch: pytest.MonkeyPatch, error: ClmsError, recorded: list[str]
+) -> None:
+    """Recorded once, however often an agent tries again; a server that is silent is the agent's affair."""
+
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(overview, "supply", refuse)
+    for _ in range(3):
+        with pytest.raises(ClmsError):
+            overview.check(school)
+    found = journal.events()
+    assert [(event["type"], event["message"]) for event in found] == [(kind, str(error)) for kind in recorded]

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bundles on a file server of the school's network: a folder that it serves over HTTPS, with a page that lists it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urldefrag, urljoin
+
+from ..bundle import SUFFIX
+from ..errors import ClmsError
+from ..https import HttpsClient, HttpsError
+
+_LIST_BYTES = 1_000_000
+_MOST = 50
+"""files of one server that are looked at"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A file whose content is about to come."""
+
+    address: str
+    size: int
+    """bytes, as the server says; no more than these come"""
+    mark: str
+    """another one when the file is another one"""
+    _chunks: Iterator[bytes]
+
+    def save(self, path: Path) -> None:
+        """Write the content to a new file, readable for its owner only.
+
+        :raises ClmsError: FILE_SERVER when it does not come whole
+        :raises OSError: when it cannot be written
+        """
+        path.touch(mode=0o600, exist_ok=False)
+        with _as_error(self.address), path.open("wb") as file:
+            for chunk in self._chunks:
+                file.write(chunk)
+
+
+class BundleServer:
+    """One folder on a file server."""
+
+    def __init__(self, address: str, client: HttpsClient) -> None:
+        """:param address: of the folder, beginning with ``https://``"""
+        self._address = f"{address.rstrip('/')}/"
+        self._client = client
+
+    def addresses(self) -> list[str]:
+        """The bundles that the folder's page links to, as nginx, Apache and others make it.
+
+        :raises ClmsError: FILE_SERVER when there is no such page
+        """
+        with _as_error(self._address):
+            answer = self._client.get(self._address, {}, _LIST_BYTES)
+        if answer.status != 200:
+            raise ClmsError("FILE_SERVER", url=self._address, detail=f"it answers {answer.status}")
+        page = _Links()
+        page.feed(answer.body.decode(errors="replace"))
+        found = {urldefrag(urljoin(self._address, link)).url for link in page.links}
+        return sorted(address for address in found if self._is_bundle(address))[:_MOST]
+
+    def _is_bundle(self, address: str) -> bool:
+        name = address.removeprefix(self._address)
+        return name != address and name.endswith(SUFFIX) and name.isprintable() and not set(name) & set("/?\\")
+
+    @contextmanager
+    def open(self, address: str) -> Iterator[Served]:
+        """Ask for one of the :meth:`addresses`.
+
+        :raises ClmsError: FILE_SERVER when it cannot be had
+        """
+        with _as_error(address), self._client.open(address, {}) as (response, chunks):
+            length = response.headers.get("Content-Length", "")
+            if response.status != 200 or not length.isdecimal():
+                raise ClmsError("FILE_SERVER", url=address, detail=f"it answers {response.status} without a size")
+            mark = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+            yield Served(address, int(length), f"{length} {mark[:200]}", chunks)
+
+
+class _Links(HTMLParser):
+    """Collects what a page links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value for name, value in attrs if tag == "a" and name == "href" and value]
+
+
+@contextmanager
+def _as_error(address: str) -> Iterator[None]:
+    """:raises ClmsError: FILE_SERVER in place of HttpsError"""
+    try:
+        yield
+    except HttpsError as error:
+        raise ClmsError("FILE_SERVER", url=address, detail=str(error)) from None
