@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -124,10 +124,15 @@ def test_a_phase_that_was_interrupted_is_done_again(stage: Stage, engine: docker
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
-    if Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no second file system")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    mount(folder, "-t", "tmpfs", "-o", "size=500m", "clms-test")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def mount(folder: Path, *options: str) -> None:
+    subprocess.run(["mount", *options, folder], check=True)
 
 
 def test_a_second_copy_is_made_on_another_disk(
@@ -167,6 +172,33 @@ def test_a_second_copy_that_cannot_be_made_is_a_warning(stage: Stage, tmp_path: 
     assert made["external"] is None
     assert detail in made["warnings"][0]
     assert stage.journal.events()[1]["message"] == made["warnings"][0]
+    assert [summary.id for summary in backups_in(stage.backups)] == [made["backup"]]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        pytest.param("read-only", "cannot be written to {drive}: Read-only file system", id="read-only"),
+        pytest.param("full", "There is not enough free space: on {drive}: a second copy", id="full"),
+        pytest.param("no room left at all", "cannot be written to {drive}: No space left", id="no room left at all"),
+    ],
+)
+def test_a_drive_in_a_bad_state(stage: Stage, other_disk: Path, state: str, words: str) -> None:
+    """The backup itself is good; that there is no second copy is told, and nothing is left of it."""
+    if state == "read-only":
+        mount(other_disk, "-o", "remount,ro")
+    else:
+        mount(other_disk, "-o", f"remount,size={'4k' if state == 'full' else '8k'}")
+        if state != "full":
+            (other_disk / "films").write_bytes(bytes(8192))
+    made = stage.back_up(external_path=str(other_disk))
+    assert made["external"] is None
+    (warning,) = made["warnings"]
+    assert words.format(drive=other_disk) in warning
+    assert ("BACKUP_EXTERNAL_MISSING", warning) in [
+        (event["type"], event["message"]) for event in stage.journal.events()
+    ]
+    assert [path.name for path in other_disk.iterdir() if path.name != "films"] == []
     assert [summary.id for summary in backups_in(stage.backups)] == [made["backup"]]
 
 

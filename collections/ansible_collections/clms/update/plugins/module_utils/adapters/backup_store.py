@@ -19,16 +19,21 @@ from typing import Any
 
 from ..backup_manifest import ID_PATTERN, MANIFEST, MAX_BYTES, SIGNATURE, Manifest, is_signed, parse_manifest
 from ..backup_manifest import public_key as public_half
+from ..disk import Need, check_space
 from ..errors import ClmsError
 from ..retention import to_delete, unused_images
 from ..school import School
 from ..secret_file import read_secret
 from .archive import hash_file
-from .files import sync_folder
+from .files import file_system_of, mount_of, sync_folder
 from .pipes import ArchiveError
 
 PARTIAL = ".partial"
 _IMAGES = "images"
+_FAT, _FAT_BYTES = ("vfat", "msdos"), 2**32 - 1
+"""file systems with a limit, and the largest file that they take"""
+_SPARE_BYTES = 1_000_000
+"""for manifests, signatures and what a file system needs itself"""
 _IMAGE_FILE = re.compile(r"sha256-([0-9a-f]{64})\.tar\.zst")
 
 
@@ -167,12 +172,13 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 def copy_backup(folder: Path, place: Path, manifest: Manifest) -> Path:
     """Copy a backup and the images it names to another place, and compare the copy with the manifest.
 
-    :raises ClmsError: BACKUP_PLACE
-    :raises OSError: when the other place is full or goes away
+    :raises ClmsError: BACKUP_PLACE or DISK_TOO_SMALL
+    :raises OSError: when the other place goes away meanwhile
     """
     check_place(place)
     if place.stat().st_dev == folder.stat().st_dev:
         raise ClmsError("BACKUP_PLACE", path=place, detail="it is on the same disk; the drive is not mounted")
+    _check_sizes(folder, place, manifest)
     partial = place / f"{folder.name}{PARTIAL}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -194,6 +200,23 @@ def copy_backup(folder: Path, place: Path, manifest: Manifest) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return place / folder.name
+
+
+def _check_sizes(folder: Path, place: Path, manifest: Manifest) -> None:
+    """Nothing is begun that cannot fit.
+
+    :raises ClmsError: BACKUP_PLACE or DISK_TOO_SMALL
+    """
+    sizes = [file.bytes for file in manifest.files]
+    sizes += [
+        image_file(folder.parent, config).stat().st_size
+        for config in manifest.images
+        if not image_file(place, config).exists()
+    ]
+    if max(sizes, default=0) > _FAT_BYTES and file_system_of(place) in _FAT:
+        detail = "it is formatted as FAT32, which takes no file over 4 GB; format the drive as exFAT or ext4"
+        raise ClmsError("BACKUP_PLACE", path=place, detail=detail)
+    check_space([Need("a second copy", sum(sizes), mount_of(place))], reserve=_SPARE_BYTES)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -99,3 +99,17 @@ def mount_of(path: Path) -> Mount:
     while not mount.is_mount():
         mount = mount.parent
     return Mount(path.stat().st_dev, str(mount), found.f_bavail * found.f_frsize)
+
+
+def file_system_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """The kind of file system that holds a folder, such as ``ext4`` or ``vfat``; empty when it is not known.
+
+    :param mounts: the table of mounts, see proc(5)
+    """
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.read_text().splitlines():
+        fields, _, more = line.partition(" - ")
+        if fields.split()[2:3] == [wanted]:
+            return more.partition(" ")[0]
+    return ""
