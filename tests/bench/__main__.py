@@ -14,7 +14,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from tests.base_images.docker_cli import BuildError, only_one
 from tests.stand.stand import ROOT, Stand, StandError
 
-from . import machine, measure
+from . import machine, measure, supply
 from .figures import KINDS, figures_table, in_order
 from .ours import SCHOOL, BenchError, Ours
 
@@ -31,16 +31,21 @@ FOLDER = ROOT / "build" / "bench"
 RESULT = ROOT / "build" / "bench.json"
 BULK_MB = 700
 
-MEASUREMENTS = {
-    "check": ("check_seconds",),
-    "with_migration": (
+MEASUREMENTS: dict[Callable[..., measure.Runs], tuple[str, ...]] = {
+    measure.check: ("check_seconds",),
+    supply.verification: ("verification_seconds",),
+    measure.idle: ("idle_memory_mb",),
+    supply.bundle: ("bundle_ratio", "bundle_seconds", "by_hand_load_seconds", "bundle_memory_mb"),
+    measure.with_migration: (
         "closed_ratio", "closed_seconds", "by_hand_closed_seconds", "bare_ansible_seconds", "update_ratio",
         "update_seconds", "by_hand_seconds", "restore_test_seconds", "rehearse_seconds", "journal_overhead_percent",
     ),
-    "failing": ("rollback_seconds",),
-    "images_only": ("failed_requests", "longest_wait_seconds"),
+    measure.failing: ("rollback_seconds",),
+    measure.images_only: ("failed_requests", "longest_wait_seconds"),
 }  # fmt: skip
-"""function in :mod:`.measure` -> figures that it gives; in this order, because the last leaves the school on 1.0.1"""
+"""figures that each of them gives; in this order, because the last one leaves the school on 1.0.1"""
+_ONCE = (measure.check, supply.verification, measure.idle)
+"""that are quick, and look often enough by themselves"""
 
 
 def say(text: str) -> None:
@@ -79,11 +84,10 @@ def bench(wanted: set[str], runs: int, bulk_mb: int) -> dict[str, Any]:
     say("Setting up a vendor and a school …")
     try:
         with _stand(bulk_mb) as ours:
-            for name, gives in MEASUREMENTS.items():
+            for function, gives in MEASUREMENTS.items():
                 if wanted & set(gives):
-                    function = getattr(measure, name)
-                    say(f"{name}: {function.__doc__} Load average {machine.load()}.")
-                    found |= function(ours) if name == "check" else function(ours, runs, say)
+                    say(f"{function.__name__}: {function.__doc__} Load average {machine.load()}.")
+                    found |= function(ours) if function in _ONCE else function(ours, runs, say)
     except BaseException:
         if found:  # it took its time, so show it; but half a result is not written down
             say(f"\n{figures_table(in_order(found))}\n\nThis is not all: it was cut short.")

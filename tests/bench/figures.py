@@ -35,6 +35,12 @@ KINDS: dict[str, Kind] = {
     "longest_wait_seconds": Kind("s", 3, worst=True),
     "rollback_seconds": Kind("s", 10),
     "check_seconds": Kind("s", 0.5),
+    "verification_seconds": Kind("s", 0.1),
+    "idle_memory_mb": Kind("MB", 100, worst=True),
+    "bundle_ratio": Kind("x", 1.3),
+    "bundle_seconds": Kind("s", None),
+    "by_hand_load_seconds": Kind("s", None),
+    "bundle_memory_mb": Kind("MB", 200, worst=True),
 }
 
 

@@ -22,7 +22,7 @@ from tests.sample_clms.releases import RELEASES
 from . import breakdown
 from .by_hand import ByHand
 from .figures import table
-from .ours import Baseline, BenchError, Ours, Run
+from .ours import SCHOOL, Baseline, BenchError, Ours, Run
 from .probe import Probe, Sample, closed_window, failed, first_served, longest_wait
 
 Runs = dict[str, list[float]]
@@ -30,6 +30,7 @@ Runs = dict[str, list[float]]
 BROKEN = "1.0.9-nocheckout"
 VERSIONS = ("1.0.1", "1.0.2", BROKEN)
 _CHECKS = 20
+_LOOKS = 10
 _PATH = "/api/version"
 """answered by the backend of every version, without asking the database"""
 _LIST = "/api/books?limit=5"
@@ -46,6 +47,31 @@ def check(ours: Ours) -> Runs:
         overview.check(ours.school)
         seconds.append(time.monotonic() - began)
     return {"check_seconds": seconds}
+
+
+def idle(ours: Ours) -> Runs:
+    """How much memory the agent takes while nothing goes on, with all that it has started."""
+    ours.stand.start_agent(SCHOOL)
+    try:
+        found = []
+        for _ in range(_LOOKS):
+            time.sleep(_CALM)
+            process = ours.stand.agent_process(SCHOOL)
+            if process is None:
+                raise BenchError("The agent has ended.")
+            found.append(_memory_mb(process))
+        return {"idle_memory_mb": found}
+    finally:
+        ours.stand.stop_agent(SCHOOL)
+
+
+def _memory_mb(process: int) -> float:
+    """What a process and its children have in memory, in MB; shared parts are shared out (proc(5), ``Pss``)."""
+    folder = Path(f"/proc/{process}")
+    lines = (folder / "smaps_rollup").read_text().splitlines()
+    kibibytes = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    children = (folder / "task" / str(process) / "children").read_text().split()
+    return kibibytes * 1024 / 1e6 + sum(_memory_mb(int(child)) for child in children)
 
 
 def with_migration(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
