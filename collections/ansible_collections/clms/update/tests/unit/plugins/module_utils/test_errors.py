@@ -11,7 +11,9 @@ from string import Formatter
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils import errors
+from ansible_collections.clms.update.plugins.module_utils.error_texts import SCHOOL
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
+from ansible_collections.clms.update.plugins.module_utils.vendor_error_texts import VENDOR
 
 PLUGINS = Path(errors.__file__).resolve().parents[1]
 ROOT = PLUGINS.parents[4]
@@ -161,3 +163,7 @@ def test_what_somebody_has_named_can_be_written_down(name: str, shown: str) -> N
     error = ClmsError("BUNDLE_REFUSED", path=name, detail=name)
     assert error.happened == f"The file {shown} was refused: {shown}."
     assert str(error).encode().decode() == str(error)
+
+
+def test_a_code_means_one_thing() -> None:
+    assert set(SCHOOL) & set(VENDOR) == set()
