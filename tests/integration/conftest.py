@@ -118,7 +118,7 @@ def registry(
     engine: docker.DockerClient, authority: Authority, prefix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningRegistry]:
     if not engine.images.list(REGISTRY_IMAGE):
-        pytest.skip(f"the image {REGISTRY_IMAGE} was not built (make setup)")
+        pytest.fail(f"the image {REGISTRY_IMAGE} was not built (make setup)")
     container = engine.containers.create(
         REGISTRY_IMAGE,
         ["docker-registry", "serve", "/registry/config.yml"],

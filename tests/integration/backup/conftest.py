@@ -34,7 +34,7 @@ from tests.integration.backup.stage import (
 @pytest.fixture(scope="package")
 def live(engine: docker.DockerClient, prefix: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     if not engine.images.list(DATABASE_IMAGE):
-        pytest.skip(f"the image {DATABASE_IMAGE} was not built (make setup)")
+        pytest.fail(f"the image {DATABASE_IMAGE} was not built (make setup)")
     folder, project = tmp_path_factory.mktemp("live"), f"{prefix}-bk"
     secret(
         folder / "mysql.env",
