@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.disk import human
@@ -32,6 +32,11 @@ _KINDS = {
 def age(seconds: float) -> str:
     """How long ago something was: a minute is exact enough."""
     return f"{duration(seconds)} ago" if seconds >= 60 else "just now"
+
+
+def seconds_since(text: str) -> float:
+    """How long ago ``2026-11-23T14:05:09Z`` was."""
+    return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
 
 
 def moment(text: str | None) -> str:
@@ -102,7 +107,9 @@ def check_text(answer: dict[str, Any]) -> str:
     """The answer of ``check``."""
     lines = [answer["message"]]
     if answer["offline"]:
-        lines.append(f"The vendor could not be asked: {answer['offline']['message']}")
+        heard = answer["newsAgeSeconds"]
+        last = f"was last heard of {age(heard)}" if heard is not None else "was never heard of"
+        lines.append(f"The vendor could not be asked, and {last}: {answer['offline']['message']}")
     info = answer["updateInfo"]
     if info:
         if info["critical"]:
@@ -143,14 +150,16 @@ def list_text(answer: dict[str, Any]) -> str:
         (
             r["version"],
             r["channel"],
-            f"file {r['file']}" if r["file"] else "release server",
+            f"file {r['file']}, made {age(seconds_since(r['created']))}" if r["file"] else "release server",
             "runs here" if r["version"] == answer["current_version"] else "",
         )
         for r in answer["releases"]
     ]
-    return (
-        table(("version", "channel", "where", ""), rows) or "Nothing is known yet. To ask the vendor: clms-update check"
-    )
+    if not rows:
+        return "Nothing is known yet. To ask the vendor: clms-update check"
+    heard = answer["news_age_seconds"]
+    asked = f"The vendor was asked {age(heard)}." if heard is not None else "The vendor was never asked."
+    return f"{table(('version', 'channel', 'where', ''), rows)}\n{asked}"
 
 
 def import_text(file: dict[str, Any]) -> str:

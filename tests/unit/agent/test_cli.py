@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from agent import cli, output, runs
 from agent.protocol import parse
 from agent.runner import Play
 from ansible_collections.clms.update.plugins.module_utils import lock
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from publisher.repository import Repository
@@ -218,6 +220,31 @@ def test_import_in_words() -> None:
     )
     assert "Version 1.0.1 is on this server now" in text
     assert text.endswith("clms-update update --version 1.0.1")
+
+
+@pytest.mark.parametrize(
+    ("heard", "words"),
+    [(3 * 86_400, "was last heard of 3 days ago"), (0, "was last heard of just now"), (None, "was never heard of")],
+)
+def test_news_of_a_file_say_how_old_those_of_the_vendor_are(heard: int | None, words: str) -> None:
+    offline = ClmsError("SERVER_UNREACHABLE", url="https://releases.test", detail="no route").as_dict()
+    text = output.check_text(
+        {"message": "x", "updateInfo": None, "blocked": None, "offline": offline, "newsAgeSeconds": heard}
+    )
+    assert f"The vendor could not be asked, and {words}: {offline['message']}" in text
+
+
+def test_a_release_in_a_file_is_listed_with_its_age() -> None:
+    created = (datetime.now(UTC) - timedelta(days=9, hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    release = {"version": "1.0.1", "channel": "stable", "sequence": 1, "listed": False}
+    here = {**release, "file": "clms-1.0.1-amd64.zip", "created": created}
+    answer = {"releases": [here], "current_version": "1.0.0", "news_age_seconds": None}
+    text = output.list_text(answer)
+    assert "file clms-1.0.1-amd64.zip, made 9 days" in text
+    assert text.endswith("\nThe vendor was never asked.")
+    there = {**release, "listed": True, "file": None, "created": None}
+    text = output.list_text({**answer, "releases": [there], "news_age_seconds": 120})
+    assert text.endswith("\nThe vendor was asked 2 min 0 s ago.")
 
 
 @pytest.fixture

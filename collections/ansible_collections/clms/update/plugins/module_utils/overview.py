@@ -90,8 +90,8 @@ def check(school: School) -> dict[str, Any]:
 
     :returns: ``updateAvailable``, ``currentVersion``, ``latestVersion``, ``updateInfo`` (original design, 3.1),
         ``message`` for people, ``blocked``: why the newest release cannot be installed right now, or None,
-        ``files``: see :func:`files`, and ``offline``: why the release server could not be asked, where a file speaks
-        for the release in its place, or None
+        ``files``: see :func:`files`, ``offline``: why the release server could not be asked, where a file speaks
+        for the release in its place, or None, and ``newsAgeSeconds``: how long ago it was heard of, or None
     :raises ClmsError: a TRUST_, SERVER_ or RELEASE_ code
     """
     with closing(Journal(school.home)) as journal:
@@ -124,6 +124,7 @@ def _check(school: School, journal: Journal) -> dict[str, Any]:
     more = {
         "files": files(school),
         "offline": found.away.as_dict() if found and found.away else None,
+        "newsAgeSeconds": store_of(school).news_age_seconds(),
     }
     if found is None or latest == current:
         message = f"Version {current} is the newest." if current else "The vendor has published no release."
@@ -190,7 +191,7 @@ def update_info(release: Release) -> dict[str, Any]:
 
 def releases(school: School) -> list[dict[str, Any]]:
     """What this school knows of, by sequence: ``version``, ``sequence``, ``channel``, and whether it was ``listed`` by
-    the release server when that was last asked, or is in a ``file`` on this server (or None).
+    the release server when that was last asked, or is in a ``file`` on this server (or None), made at ``created``.
     """
     listed = {entry.version.text: (entry.sequence, entry.channel) for entry in store_of(school).releases()}
     here = {found.release.version.text: found for found in releases_here(school)}
@@ -202,6 +203,7 @@ def releases(school: School) -> list[dict[str, Any]]:
             "channel": channel,
             "listed": version in listed,
             "file": here[version].path.name if version in here else None,
+            "created": here[version].contents.created if version in here else None,
         }
         for version, (sequence, channel) in sorted(found.items(), key=lambda item: item[1])
     ]

@@ -73,6 +73,20 @@ blocked:
   description: Why the newer release cannot be installed right now, or null.
   returned: success
   type: dict
+files:
+  description: The vendor's files with releases on this server.
+  returned: success
+  type: list
+  elements: dict
+offline:
+  description: Why the release server could not be asked, where a file speaks for the release in its place, or null.
+  returned: success
+  type: dict
+newsAgeSeconds:
+  description: How long ago the release server was heard of, or null.
+  returned: success
+  type: int
+  sample: 0
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -237,8 +237,8 @@ def test_history_newest_first(begin: Begin) -> None:
 def test_releases(school: School, store: TrustStore) -> None:
     store.refresh()
     assert overview.releases(school) == [
-        {"version": "1.0.1", "sequence": 1, "channel": "stable", "listed": True, "file": None},
-        {"version": "1.0.2", "sequence": 2, "channel": "stable", "listed": True, "file": None},
+        {"version": "1.0.1", "sequence": 1, "channel": "stable", "listed": True, "file": None, "created": None},
+        {"version": "1.0.2", "sequence": 2, "channel": "stable", "listed": True, "file": None, "created": None},
     ]
 
 
