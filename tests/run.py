@@ -127,11 +127,11 @@ def e2e() -> Count:
     return pytest("e2e", "tests/e2e") if (ROOT / "tests/e2e").is_dir() else Count()
 
 
-def faults() -> Count:
-    """A part of the fault matrix, on schools that are whole hosts; `make faults` tries all of it."""
-    report = OUT / "faults.json"
+def reported(name: str, *arguments: str) -> Count:
+    """Run `python -m tests.<name>` and count the cases of its report."""
+    report = OUT / f"{name}.json"
     report.unlink(missing_ok=True)
-    code = command("python", "-m", "tests.faults", "--part", "12", "--random", "36", "--report", str(report))
+    code = command("python", "-m", f"tests.{name}", *arguments, "--report", str(report))
     if not report.exists():
         return Count(failed=1)
     passed = [case["passed"] for case in json.loads(report.read_text())]
@@ -139,8 +139,18 @@ def faults() -> Count:
     return count if count.failed or not code else count.plus(Count(failed=1))
 
 
+def attacks() -> Count:
+    """The attacks that need no update; `make attacks` tries all of them."""
+    return reported("attacks", "--fast", "--inputs", "5000")
+
+
+def faults() -> Count:
+    """A part of the fault matrix, on schools that are whole hosts; `make faults` tries all of it."""
+    return reported("faults", "--part", "12", "--random", "36")
+
+
 LAYERS: dict[str, Callable[[], Count]] = {
-    layer.__name__: layer for layer in (lint, types, unit, sanity, integration, molecule, e2e, faults)
+    layer.__name__: layer for layer in (lint, types, unit, sanity, integration, molecule, e2e, attacks, faults)
 }
 
 
