@@ -140,10 +140,18 @@ def test_a_file_server_with_something_else(desk: Desk, school: Any, file_server:
         pytest.param("clms.zip?from=https://elsewhere.test", id="a question"),
         pytest.param("file:///etc/clms.zip", id="a file here"),
         pytest.param("clms.tar", id="no bundle"),
+        pytest.param("http://[/clms.zip", id="no address"),
     ],
 )
 def test_links_that_are_not_followed(school: Any, file_server: FileServer, link: str) -> None:
-    (file_server.folder / "index.html").write_text(f'<a name="x"><p><a href="{link}">here</a><a href>')
+    (file_server.folder / "index.html").write_text(f'<![x[ <a name="x"><p><a href="{link}">here</a><a href>')
+    assert bundle_finder.look_for_files(school) == []
+    assert file_server.asked == ["/"]
+
+
+@pytest.mark.parametrize("page", ["<" * 900_000, "<a href='" * 100_000, "href=" * 200_000], ids=["<", "a", "href"])
+def test_a_page_that_would_keep_a_parser_busy(school: Any, file_server: FileServer, page: str) -> None:
+    (file_server.folder / "index.html").write_text(page)
     assert bundle_finder.look_for_files(school) == []
     assert file_server.asked == ["/"]
 

@@ -22,6 +22,8 @@ _DEPTH = 3
 """how far below a folder bundles are looked for: a USB drive is mounted at /media/<user>/<name>"""
 _LOOKED_AT = "looked-at.json"
 _REMEMBERED = 100
+_FETCH_SECONDS, _FETCH_RATE = 900.0, 100_000.0
+"""for one file, in total, and bytes per second: the server is near, and somebody may be waiting"""
 _FETCHED = "fetched"
 """folder below the one for bundles in which a file lies while it is fetched; only root writes there"""
 
@@ -57,7 +59,8 @@ def _look_at_server(school: School, looked: _Looked, address: str) -> list[ClmsE
     ca_file = Path(school.bundle_ca_file) if school.bundle_ca_file else None
     problems = []
     try:
-        server = BundleServer(address, HttpsClient(ca_file=ca_file))
+        client = HttpsClient(ca_file=ca_file, deadline=_FETCH_SECONDS, minimum_rate=_FETCH_RATE)
+        server = BundleServer(address, client)
         for file in server.addresses():
             with server.open(file) as served:
                 if not looked.at(file, served.mark):

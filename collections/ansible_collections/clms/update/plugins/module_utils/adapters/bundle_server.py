@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from urllib.parse import urldefrag, urljoin
 
@@ -15,6 +16,8 @@ from ..errors import ClmsError
 from ..https import HttpsClient, HttpsError
 
 _LIST_BYTES = 1_000_000
+_LINK = re.compile(r"""\bhref=["']([^"'<>\s]{1,500})["']""", re.IGNORECASE)
+"""A link of a page. A parser of HTML would understand more, and can be kept busy or broken by a page made for that."""
 _MOST = 50
 """files of one server that are looked at"""
 
@@ -59,10 +62,15 @@ class BundleServer:
             answer = self._client.get(self._address, {}, _LIST_BYTES)
         if answer.status != 200:
             raise ClmsError("FILE_SERVER", url=self._address, detail=f"it answers {answer.status}")
-        page = _Links()
-        page.feed(answer.body.decode(errors="replace"))
-        found = {urldefrag(urljoin(self._address, link)).url for link in page.links}
+        links = (unescape(link) for link in _LINK.findall(answer.body.decode(errors="replace")))
+        found = {self._absolute(link) for link in links}
         return sorted(address for address in found if self._is_bundle(address))[:_MOST]
+
+    def _absolute(self, link: str) -> str:
+        try:
+            return urldefrag(urljoin(self._address, link)).url
+        except ValueError:  # no address at all
+            return ""
 
     def _is_bundle(self, address: str) -> bool:
         name = address.removeprefix(self._address)
@@ -76,21 +84,12 @@ class BundleServer:
         """
         with _as_error(address), self._client.open(address, {}) as (response, chunks):
             length = response.headers.get("Content-Length", "")
-            if response.status != 200 or not length.isdecimal():
-                raise ClmsError("FILE_SERVER", url=address, detail=f"it answers {response.status} without a size")
+            if response.status != 200:
+                raise ClmsError("FILE_SERVER", url=address, detail=f"it answers {response.status}")
+            if not length.isdecimal():
+                raise ClmsError("FILE_SERVER", url=address, detail="it does not say how long the file is")
             mark = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
             yield Served(address, int(length), f"{length} {mark[:200]}", chunks)
-
-
-class _Links(HTMLParser):
-    """Collects what a page links to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 @contextmanager
