@@ -31,6 +31,7 @@ from . import config, files, notify, output, protocol, runs, schedule
 from .clockwork import Clockwork
 from .executor import Executor, Job
 from .followers import Followers
+from .keeper import Keeper
 from .planner import Planner
 
 _REQUEST_SECONDS = 10
@@ -227,7 +228,12 @@ def main() -> int:
                 if not executor.stopping.is_set():
                     planner = Planner(options.config, executor)
                     agent = Agent(options.config, executor, planner)
-                    with Clockwork(planner), Server(settings.school.agent_socket, agent, group) as server:
+                    keeper = Keeper(lambda: config.load(options.config).school)
+                    with (
+                        Clockwork(planner),
+                        keeper.on(),
+                        Server(settings.school.agent_socket, agent, group) as server,
+                    ):
                         _serve(server, executor.stopping)
             finally:
                 executor.stop()

@@ -56,6 +56,8 @@ class ContainerState:
     labels: dict[str, str] = field(default_factory=dict)
     networks: frozenset[str] = frozenset()
     """names of the networks that it is connected to"""
+    error: str = ""
+    """why the engine could not start it the last time that it tried; empty where it could"""
 
 
 class Engine:
@@ -98,6 +100,7 @@ class Engine:
             restart_policy=found["HostConfig"]["RestartPolicy"]["Name"] or "no",
             labels=found["Config"]["Labels"] or {},
             networks=frozenset(found["NetworkSettings"]["Networks"]),
+            error=str(state.get("Error") or ""),
         )
 
     def is_running(self, name: str) -> bool:
