@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
+
+from .background import repeated
 
 SECONDS = 15.0
 """between two looks"""
@@ -34,28 +35,10 @@ class Keeper:
         """:param school: gives the description, which is read anew each time"""
         self._school = school
         self._engine = engine
-        self._said = ""
 
-    @contextmanager
-    def on(self) -> Iterator[None]:
-        """Look after them while the body runs."""
-        over = threading.Event()
-
-        def keep() -> None:
-            while not over.wait(SECONDS):
-                try:
-                    self.look()
-                    self._said = ""
-                except Exception as error:  # the disk is still full, for one; the next look may find more
-                    self._say(str(error))
-
-        thread = threading.Thread(target=keep, name="keeper", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    def on(self) -> AbstractContextManager[None]:
+        """Look after them while a ``with`` goes on."""
+        return repeated("keeper", self.look, seconds=SECONDS)
 
     def look(self) -> list[str]:
         """Look once; the containers that were started."""
@@ -97,8 +80,3 @@ class Keeper:
         with closing(Journal(home)) as journal:
             journal.event("CONTAINER_STARTED", message)
         return name
-
-    def _say(self, text: str) -> None:
-        if text != self._said:
-            log.warning("the containers could not be looked after: %s", text)
-            self._said = text

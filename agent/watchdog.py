@@ -9,14 +9,15 @@ which writes nothing into the journal, stands still.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+
+from .background import repeated
 
 SECONDS = 30
 """for which a run may stand still: between two phases a module is started"""
@@ -38,27 +39,14 @@ class Watchdog:
         self._seen: tuple[int, int] | None = None
         self._since = 0.0
 
-    @contextmanager
-    def on(self) -> Iterator[None]:
-        """Watch while the body runs."""
-        over = threading.Event()
+    def on(self) -> AbstractContextManager[None]:
+        """Watch while a ``with`` goes on."""
+        return repeated("watchdog", self._look, seconds=_LOOK_SECONDS)
 
-        def watch() -> None:
-            while not over.wait(_LOOK_SECONDS):
-                try:
-                    if self.stands_still():
-                        log.error("nobody works on the run any more: its playbook is ended, and CLMS put in order")
-                        self._end()
-                except Exception as error:  # a disk that is full, for one; the next look may find more
-                    log.warning("%s", error)
-
-        thread = threading.Thread(target=watch, name="watchdog", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    def _look(self) -> None:
+        if self.stands_still():
+            log.error("nobody works on the run any more: its playbook is ended, and CLMS put in order")
+            self._end()
 
     def stands_still(self) -> bool:
         """Look once; whether the run has stood still for too long."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from securesystemslib.signer import Key, Signature
 
-from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle, take_in
+from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle, taken_in
 from ansible_collections.clms.update.plugins.module_utils.adapters.images import load
 from ansible_collections.clms.update.plugins.module_utils.bundle import Seal
 
@@ -29,8 +29,8 @@ def main(source: Path, folder: Path, key_file: Path) -> None:
         key.verify_signature(Signature.from_dict(dict(seal.signature)), statement)
 
     began = time.monotonic()
-    path = take_in(source, folder, vouched)
-    with Bundle(path) as bundle:
+    with taken_in(source, folder, vouched) as copy, Bundle(copy) as bundle:
+        path = folder / bundle.contents.name
         (member,) = [name for name in bundle.names() if name.startswith("images/")]
     load(path, member.removeprefix("images/").removesuffix(".tar.zst").replace("-", ":"))
     os.sync()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,14 +132,14 @@ def test_it_tries_again_and_says_so_once(
         for _ in range(500):
             if caplog.text:
                 break
-            module.threading.Event().wait(0.02)
-        module.threading.Event().wait(0.2)
+            time.sleep(0.02)
+        time.sleep(0.2)
         assert caplog.text.count("no space left on device") == 1
         assert not engine.started
         engine.fails = None
         for _ in range(500):
             if engine.started:
                 break
-            module.threading.Event().wait(0.02)
+            time.sleep(0.02)
     assert engine.started == ["clms-mysql-r1"]
     assert not lock.is_held(home)

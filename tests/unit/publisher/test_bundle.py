@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,10 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from ansible_collections.clms.update.plugins.module_utils import bundle as format_
-from ansible_collections.clms.update.plugins.module_utils.adapters import offline
+from ansible_collections.clms.update.plugins.module_utils.adapters import bundle_file, offline
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle, bundles_in
 from ansible_collections.clms.update.plugins.module_utils.bundle import BundleError
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from publisher import bundle as maker
 from publisher.vendor import Vendor
 
@@ -385,10 +387,76 @@ def test_a_copy_that_differs_from_what_was_verified(desk: Desk, school: Any) -> 
 
 
 def test_a_full_disk(desk: Desk, school: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    """What was written of the copy is gone, and what was there before is as it was."""
+    offline.import_file(school, desk.bundle("1.0.1"))
+
+    def full(source: Any, target: Any, size: int) -> None:
+        target.write(source.read(size // 2))
         raise OSError(28, "No space left on device")
 
     path = desk.bundle("1.0.1")
-    monkeypatch.setattr(offline, "take_in", full)
+    monkeypatch.setattr(bundle_file, "_copy", full)
     error = refused(lambda: offline.import_file(school, path))
-    assert "No space left" in error.happened
+    assert (error.code, "No space left" in error.happened) == ("BUNDLE_MISSING", True)
+    assert [path.name for path in offline.folder_of(school).iterdir()] == ["clms-1.0.1-amd64.zip"]
+    assert versions(school) == ["1.0.1"]
+
+
+def test_a_good_one_stays_when_an_old_one_of_that_version_is_refused(desk: Desk, school: Any) -> None:
+    """The old one is the vendor's as well, and would have the same name."""
+    old = desk.bundle("1.0.1")
+    kept = old.with_name("old.zip")
+    old.rename(kept)
+    desk.repository.withdraw("1.0.1", desk.offline_key, desk.online_key)
+    desk.sign("1.0.1", 2, changelog="New: a better search")
+    good = offline.import_file(school, desk.bundle("1.0.1"))
+    before = good.path.read_bytes()
+    assert refused(lambda: offline.import_file(school, kept)).code == "BUNDLE_OLD"
+    assert good.path.read_bytes() == before
+    assert [found.release for found in offline.releases_here(school)] == [good.release]
+
+
+def test_a_file_that_grows_is_not_copied_without_end(desk: Desk, school: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = desk.bundle("1.0.1")
+    copy = bundle_file._copy
+
+    def growing(source: Any, target: Any, size: int) -> Any:
+        with path.open("ab") as file:
+            file.write(b"x" * 10_000_000)
+        try:
+            return copy(source, target, size)
+        finally:
+            assert target.tell() == size
+
+    monkeypatch.setattr(bundle_file, "_copy", growing)
+    error = refused(lambda: offline.import_file(school, path))
+    assert (error.code, "longer" in error.happened) == ("BUNDLE_REFUSED", True)
+    assert list(offline.folder_of(school).iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_is_removed(desk: Desk, school: Any) -> None:
+    left = offline.folder_of(school) / ".clms.zip.partial"
+    left.parent.mkdir()
+    left.write_bytes(b"half of it")
+    offline.import_file(school, desk.bundle("1.0.1"))
+    assert [path.name for path in offline.folder_of(school).iterdir()] == ["clms-1.0.1-amd64.zip"]
+
+
+def test_taken_in_twice_at_once(desk: Desk, school: Any) -> None:
+    path = desk.bundle("1.0.1")
+    barrier, found = threading.Barrier(4), []
+
+    def take() -> None:
+        barrier.wait()
+        try:
+            found.append(offline.import_file(school, path).release.version.text)
+        except ClmsError as error:
+            found.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["1.0.1"] * 4
+    assert versions(school) == ["1.0.1"]

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import shutil
+import socketserver
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from werkzeug.serving import make_ssl_devcert
 from ansible_collections.clms.update.plugins.module_utils.adapters import bundle_finder, offline
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_server import Served
 from ansible_collections.clms.update.plugins.module_utils.disk import Mount
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 from .desk import Desk, flip, versions
 
@@ -200,8 +204,8 @@ def test_no_room_for_a_file_on_a_drive(
     path = desk.bundle("1.0.1").rename(tmp_path / "usb/clms.zip")
     with monkeypatch.context() as patched:
         patched.setattr(offline, "mount_of", lambda _: Mount(1, "/srv", path.stat().st_size - 1))
-        for _ in range(2):
-            assert codes(bundle_finder.look_for_files(school)) == ["DISK_TOO_SMALL"]
+        assert codes(bundle_finder.look_for_files(school)) == ["DISK_TOO_SMALL"]
+        assert bundle_finder.look_for_files(school) == [], "it was told twice"
     assert bundle_finder.look_for_files(school) == []
     assert versions(school) == ["1.0.1"]
 
@@ -219,3 +223,124 @@ def test_the_disk_fills_up_meanwhile(
     (problem,) = bundle_finder.look_for_files(school)
     assert (problem.code, "No space left" in problem.happened) == ("BUNDLE_MISSING", True)
     assert left_in(school) == []
+
+
+def test_one_bad_file_is_not_in_the_way_of_the_next(desk: Desk, school: Any, file_server: FileServer) -> None:
+    desk.bundle("1.0.1").rename(file_server.folder / "b.zip")
+    (file_server.folder / "index.html").write_text('<a href="a.zip">gone</a> <a href="b.zip">there</a>')
+    (problem,) = bundle_finder.look_for_files(school)
+    assert (problem.code, problem.values["url"]) == ("FILE_SERVER", f"{file_server.address}/a.zip")
+    assert versions(school) == ["1.0.1"]
+
+
+@pytest.mark.parametrize("error", ["CLOCK_WRONG", "TRUST_STORE", "BUNDLE_MISSING"])
+def test_what_says_nothing_of_the_file_is_not_remembered(
+    desk: Desk, school: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    """Once the clock is right, or the drive in again, it is taken in; until then that is told once."""
+    desk.bundle("1.0.1").rename(tmp_path / "usb/clms.zip")
+    with monkeypatch.context() as patched:
+
+        def fail(*_: Any, **__: Any) -> None:
+            raise ClmsError(error, now="x", seen="y", path="z", detail="d")
+
+        patched.setattr(bundle_finder, "import_file", fail)
+        assert codes(bundle_finder.look_for_files(school)) == [error]
+        assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school) == []
+    assert versions(school) == ["1.0.1"]
+
+
+def test_a_better_copy_with_the_same_size_and_time(desk: Desk, school: Any, tmp_path: Path) -> None:
+    """People are told to copy it again, and some programs keep the time of a file."""
+    good, path = desk.bundle("1.0.1"), tmp_path / "usb/clms.zip"
+    shutil.copy2(good, path)
+    flip(path, 0.5)
+    os.utime(path, ns=(good.stat().st_atime_ns, good.stat().st_mtime_ns))
+    assert codes(bundle_finder.look_for_files(school)) == ["BUNDLE_REFUSED"]
+    shutil.copy2(good, path)
+    assert bundle_finder.look_for_files(school) == []
+    assert versions(school) == ["1.0.1"]
+
+
+def test_many_files_are_each_looked_at_once(desk: Desk, school: Any, tmp_path: Path) -> None:
+    for number in range(150):
+        (tmp_path / f"usb/{number}.zip").write_bytes(b"no bundle")
+    assert codes(bundle_finder.look_for_files(school)) == ["BUNDLE_REFUSED"] * 150
+    assert bundle_finder.look_for_files(school) == []
+
+
+def test_looked_for_twice_at_once(desk: Desk, school: Any, file_server: FileServer) -> None:
+    desk.bundle("1.0.1").rename(file_server.folder / "clms.zip")
+    found: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(bundle_finder.look_for_files(school))) for _ in range(3)
+    ]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[], [], []]
+    assert versions(school) == ["1.0.1"]
+    assert left_in(school) == ["clms-1.0.1-amd64.zip"]
+
+
+@pytest.fixture
+def liar(tmp_path: Path, school: Any) -> Iterator[Callable[[bytes], None]]:
+    """A file server whose only file is answered with these very bytes."""
+    certificate, key = make_ssl_devcert(str(tmp_path / "liar"), host="localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    page = b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\nConnection: close\r\n\r\n<a href="clms.zip">'
+    answers: list[bytes] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked = self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            with contextlib.suppress(OSError):  # the school has hung up
+                self.wfile.write(page if b" / " in asked else answers[0])
+
+    class Threads(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """Nothing: a school hangs up here."""
+
+    with Threads(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        school.bundle_servers, school.bundle_ca_file = (f"https://localhost:{server.server_address[1]}",), certificate
+        yield answers.append
+        server.shutdown()
+        thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+PIECE = b"fff\r\n" + b"x" * 0xFFF + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param(
+            HEAD + b"Content-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n" + PIECE * 500 + b"0\r\n\r\n",
+            "more than it said", id="more than it says",
+        ),
+        pytest.param(HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", "how long", id="a number without end"),
+        pytest.param(HEAD + b"Content-Length: -1\r\n\r\n", "", id="less than nothing"),
+        pytest.param(HEAD + b"Content-Length: 1e3\r\n\r\n", "how long", id="no number"),
+        pytest.param(HEAD + b"\r\n" + b"x" * 100, "how long", id="no length"),
+        pytest.param(HEAD + b"Content-Length: 100\r\n\r\nx", "broke", id="less than it says"),
+        pytest.param(b"HTTP/1.1 302 Found\r\nLocation: https://elsewhere.test/\r\n\r\n", "redirects", id="redirect"),
+        pytest.param(b"nonsense", "", id="no HTTP"),
+    ],
+)  # fmt: skip
+def test_a_file_server_that_lies(school: Any, liar: Callable[[bytes], None], answer: bytes, words: str) -> None:
+    liar(answer)
+    (problem,) = bundle_finder.look_for_files(school)
+    assert (problem.code, words in problem.happened) == ("FILE_SERVER", True), problem
+    assert left_in(school) == []
+    assert bundle_finder.look_for_files(school) == []

@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import requests
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -22,6 +21,8 @@ from ansible_collections.clms.update.plugins.module_utils.trust import TrustStor
 
 URL = "https://repository.invalid"
 """What the store is told; the suite's server speaks no TLS, which the store insists on."""
+
+_SECONDS = 10
 
 
 class PlainFetcher(Fetcher):
@@ -35,12 +36,12 @@ class PlainFetcher(Fetcher):
         folder = next(folder for folder in self._folders if url.startswith(folder))
         address = self._folders[folder] + url.removeprefix(folder).lstrip("/")
         try:
-            with urllib.request.urlopen(address) as response:  # noqa: S310 - the address is the suite's
-                yield response.read()
-        except urllib.error.HTTPError as error:
-            raise DownloadHTTPError(f"it answered {error.code}", error.code) from None
-        except OSError as error:
+            response = requests.get(address, timeout=_SECONDS)
+        except requests.RequestException as error:
             raise DownloadError(str(error)) from None
+        if response.status_code != 200:
+            raise DownloadHTTPError(f"it answered {response.status_code}", response.status_code)
+        yield response.content
 
 
 class Client:

@@ -111,17 +111,21 @@ class Bundle:
             yield member
 
 
-def take_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None]) -> Path:
-    """Copy a bundle to ``folder`` and verify its signature; it stands there under its name only if it is good.
+@contextmanager
+def taken_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None]) -> Iterator[Path]:
+    """A copy of a bundle in ``folder`` whose signature is verified; under its own name only if the body ends well.
+
+    Whoever uses it is the only one who does so with this folder.
 
     :param folder: only its owner may write there; made where it is missing
     :param vouched: verifies a statement against a seal, see :meth:`.trust.TrustStore.check_seal`
-    :returns: the copy
     :raises BundleError: when it is no bundle, or none of the vendor's
     :raises OSError: when the one cannot be read or the other not be written
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = folder / f".{os.getpid()}-{source.name[:100]}{_PARTIAL}"
+    for left in folder.glob(f".*{_PARTIAL}"):  # by a process that was killed
+        left.unlink()
+    partial = folder / f".{source.name[:100]}{_PARTIAL}"
     try:
         # a link, a pipe or a folder is no file that somebody has put down
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -138,9 +142,9 @@ def take_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None]) 
             vouched(statement(digests(signed), signed), seal)
         with Bundle(partial) as bundle:
             target = folder / bundle.contents.name
+        yield partial
         partial.replace(target)
         sync_folder(folder)
-        return target
     finally:
         partial.unlink(missing_ok=True)
 
@@ -148,16 +152,19 @@ def take_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None]) 
 def _copy(source: IO[bytes], target: IO[bytes], size: int) -> Callable[[int], str]:
     """Copy a file, and take the SHA-256 of its beginning on the way, so that it is read once.
 
-    :param size: of the file, as far as is known; all of it but the tail is hashed while it is copied
+    :param size: of the file; all of it but the tail is hashed while it is copied
     :returns: the hash of the first so many bytes
+    :raises BundleError: when it has become longer meanwhile
     """
     hashed = hashlib.sha256()
     at = 0
     early = max(0, size - MAX_TAIL)
-    while chunk := source.read(_CHUNK):
+    while chunk := source.read(min(_CHUNK, size - at)):
         target.write(chunk)
         hashed.update(chunk[: max(0, early - at)])
         at += len(chunk)
+    if source.read(1):
+        raise BundleError("it became longer while it was copied")
     target.flush()
     os.fsync(target.fileno())
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..bundle import SUFFIX
@@ -15,13 +15,14 @@ from ..errors import ClmsError
 from ..https import HttpsClient
 from ..school import School
 from .bundle_server import BundleServer, Served
-from .files import write_atomically
+from .files import empty_folder, write_atomically
 from .offline import check_room, folder_of, import_file
 
 _DEPTH = 3
 """how far below a folder bundles are looked for: a USB drive is mounted at /media/<user>/<name>"""
 _LOOKED_AT = "looked-at.json"
-_REMEMBERED = 100
+_REMEMBERED = 1000
+_VERDICTS = ("BUNDLE_REFUSED", "BUNDLE_OLD", "TRUST_REFUSED", "TRUST_EXPIRED", "RELEASE_")
 _FETCH_SECONDS, _FETCH_RATE = 900.0, 100_000.0
 """for one file, in total, and bytes per second: the server is near, and somebody may be waiting"""
 _FETCHED = "fetched"
@@ -33,15 +34,44 @@ def look_for_files(school: School) -> list[ClmsError]:
 
     :returns: what nobody was told about yet: why a file was refused, or a file server does not answer
     """
-    looked = _Looked(folder_of(school) / _LOOKED_AT)
-    problems = []
-    for path in _candidates(school):
-        with suppress(OSError):
-            found = path.stat()
-            problems += _take(school, looked, str(path), f"{found.st_size} {found.st_mtime}", path)
-    for address in school.bundle_servers:
-        problems += _look_at_server(school, looked, address)
+    problems: list[ClmsError] = []
+    with (school.home / "bundles-look.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # what one has begun to fetch the next one need not fetch again
+        looked = _Looked(folder_of(school) / _LOOKED_AT)
+        for path in _candidates(school):
+            with _told_once(looked, str(path), problems), suppress(OSError):
+                found = path.stat()
+                mark = f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+                if not looked.at(str(path), mark):
+                    _take(school, looked, str(path), mark, path)
+        for address in school.bundle_servers:
+            with _told_once(looked, address, problems):
+                _look_at_server(school, looked, address, problems)
     return problems
+
+
+@contextmanager
+def _told_once(looked: _Looked, name: str, problems: list[ClmsError]) -> Iterator[None]:
+    """Collect what is wrong with a file or a server. A verdict on a file is a new one each time; that a server is
+    silent or the disk full may go on for weeks, while it is looked at every day.
+    """
+    about = f"problem: {name}"
+    try:
+        yield
+    except ClmsError as error:
+        if _is_verdict(error):
+            problems.append(error)
+            return
+        if not looked.at(about, error.code):
+            problems.append(error)
+            looked.add(about, error.code)
+    else:
+        looked.forget(about)
+
+
+def _is_verdict(error: ClmsError) -> bool:
+    """Whether it says something of the file, and not of this server or the way here."""
+    return error.code.startswith(_VERDICTS)
 
 
 def _candidates(school: School) -> Iterator[Path]:
@@ -55,60 +85,48 @@ def _candidates(school: School) -> Iterator[Path]:
             pattern = f"*/{pattern}"
 
 
-def _look_at_server(school: School, looked: _Looked, address: str) -> list[ClmsError]:
+def _look_at_server(school: School, looked: _Looked, address: str, problems: list[ClmsError]) -> None:
+    """:raises ClmsError: FILE_SERVER, SERVER_ADDRESS or CA_FILE"""
     ca_file = Path(school.bundle_ca_file) if school.bundle_ca_file else None
-    problems = []
-    try:
-        client = HttpsClient(ca_file=ca_file, deadline=_FETCH_SECONDS, minimum_rate=_FETCH_RATE)
-        server = BundleServer(address, client)
-        for file in server.addresses():
-            with server.open(file) as served:
-                if not looked.at(file, served.mark):
-                    problems += _fetch(school, looked, served)
-    except ClmsError as error:
-        if not looked.at(address, error.happened):  # it may be silent for weeks, and is asked every day
-            problems.append(error)
-        looked.add(address, error.happened)
-    else:
-        looked.forget(address)
-    return problems
+    client = HttpsClient(ca_file=ca_file, deadline=_FETCH_SECONDS, minimum_rate=_FETCH_RATE)
+    server = BundleServer(address, client)
+    for file in server.addresses():
+        with _told_once(looked, file, problems), server.open(file) as served:
+            if not looked.at(file, served.mark):
+                _fetch(school, looked, served)
 
 
-def _fetch(school: School, looked: _Looked, served: Served) -> list[ClmsError]:
+def _fetch(school: School, looked: _Looked, served: Served) -> None:
     """Fetch a file, and take it in.
 
-    :raises ClmsError: FILE_SERVER
+    :raises ClmsError: FILE_SERVER, DISK_TOO_SMALL, and as :func:`.offline.import_file`
     """
     folder = folder_of(school) / _FETCHED
-    path = folder / f"{os.getpid()}-{served.address.rpartition('/')[2][-100:]}"
+    path = folder / served.address.rpartition("/")[2][-100:]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        empty_folder(folder)  # what a process that was killed has left
         check_room(school, "the file, twice for a moment", 2 * served.size)
         served.save(path)
-        return _take(school, looked, served.address, served.mark, path)
+        _take(school, looked, served.address, served.mark, path)
     except OSError as error:
-        return [ClmsError("BUNDLE_MISSING", path=path, detail=error.strerror or error)]
-    except ClmsError as error:
-        if error.code != "DISK_TOO_SMALL":
-            raise
-        return [error]
+        raise ClmsError("BUNDLE_MISSING", path=served.address, detail=error.strerror or error) from None
     finally:
         path.unlink(missing_ok=True)
 
 
-def _take(school: School, looked: _Looked, name: str, mark: str, path: Path) -> list[ClmsError]:
-    """Take a file in that was not looked at before, or say why not."""
-    if looked.at(name, mark):
-        return []
-    problems = []
+def _take(school: School, looked: _Looked, name: str, mark: str, path: Path) -> None:
+    """Take a file in; it is not looked at again unless it could not be judged.
+
+    :raises ClmsError: as :func:`.offline.import_file`
+    """
     try:
         import_file(school, path, shown=name)
     except ClmsError as error:
-        problems.append(error)
-        if error.code == "DISK_TOO_SMALL":
-            return problems  # the file is as good as before when there is room
+        if _is_verdict(error):
+            looked.add(name, mark)
+        raise
     looked.add(name, mark)
-    return problems
 
 
 class _Looked:

@@ -41,7 +41,9 @@ class Served:
         """
         path.touch(mode=0o600, exist_ok=False)
         with _as_error(self.address), path.open("wb") as file:
-            for chunk in self._chunks:
+            for chunk in self._chunks:  # in pieces it may be longer than the header says
+                if file.tell() + len(chunk) > self.size:
+                    raise HttpsError("it sends more than it said")
                 file.write(chunk)
 
 
@@ -86,7 +88,7 @@ class BundleServer:
             length = response.headers.get("Content-Length", "")
             if response.status != 200:
                 raise ClmsError("FILE_SERVER", url=address, detail=f"it answers {response.status}")
-            if not length.isdecimal():
+            if not re.fullmatch("[0-9]{1,15}", length):
                 raise ClmsError("FILE_SERVER", url=address, detail="it does not say how long the file is")
             mark = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
             yield Served(address, int(length), f"{length} {mark[:200]}", chunks)

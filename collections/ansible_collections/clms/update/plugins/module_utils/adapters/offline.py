@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from ..fetcher import BUNDLE_URL, BundleFetcher
 from ..release import Release
 from ..school import School
 from ..trust import TrustStore
-from .bundle_file import Bundle, bundles_in, take_in
+from .bundle_file import Bundle, bundles_in, taken_in
 from .files import mount_of
 from .vendor import store_of
 
@@ -71,37 +72,46 @@ def import_file(school: School, source: Path, *, shown: str = "") -> Offline:
             raise BundleError(error.values.get("detail", error.happened)) from None
 
     try:
-        check_room(school, "a copy of the file", source.lstat().st_size)
-        path = take_in(source, folder_of(school), vouched)
+        with _alone(school):
+            check_room(school, "a copy of the file", source.lstat().st_size)
+            with taken_in(source, folder_of(school), vouched) as copy:
+                found = believed(school, copy, shown=shown)
+            return replace(found, path=folder_of(school) / found.contents.name)
     except BundleError as error:
         raise ClmsError("BUNDLE_REFUSED", path=shown, detail=error) from None
     except OSError as error:
         raise ClmsError("BUNDLE_MISSING", path=shown, detail=error.strerror or error) from None
-    try:
-        return believed(school, path)
-    except ClmsError:
-        path.unlink(missing_ok=True)
-        raise
 
 
-def believed(school: School, path: Path) -> Offline:
+@contextmanager
+def _alone(school: School) -> Iterator[None]:
+    """One file is taken in at a time, whoever does it."""
+    school.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (school.home / "bundles.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def believed(school: School, path: Path, *, shown: str = "") -> Offline:
     """The release of a bundle that was taken in, as far as its metadata may be believed today.
 
     Its metadata is verified by a store of its own: it counts for longer than that of the release server, and must not
     take its place. What the release server and newer bundles have said since is respected.
 
+    :param shown: as in :func:`import_file`
     :raises ClmsError: BUNDLE_REFUSED, BUNDLE_OLD, or a TRUST_ or RELEASE_ code
     """
     online, newest = store_of(school), _newest_store(school)
-    with opened(school, path) as (bundle, store):
+    with opened(school, path, shown=shown) as (bundle, store):
         _check_clock(bundle.contents.created)
         release = store.release(bundle.contents.version.text)
         version, number = release.version.text, store.timestamp_version()
         for seen in (online, newest):
             if seen.timestamp_version() > number and not seen.lists(version, as_in=store):
-                raise ClmsError("BUNDLE_OLD", path=path, created=bundle.contents.created[:10], version=version)
-        if number > newest.timestamp_version():
-            store.keep(_stores(school) / f"{number:09}")
+                raise ClmsError("BUNDLE_OLD", path=shown or path, created=bundle.contents.created[:10], version=version)
+        kept = _stores(school) / f"{number:09}"
+        if number > newest.timestamp_version() and not kept.exists():
+            store.keep(kept)
         return Offline(path, bundle.contents, release)
 
 
@@ -113,7 +123,7 @@ def _check_clock(created: str) -> None:
 
 
 @contextmanager
-def opened(school: School, path: Path) -> Iterator[tuple[Bundle, TrustStore]]:
+def opened(school: School, path: Path, *, shown: str = "") -> Iterator[tuple[Bundle, TrustStore]]:
     """A bundle that was taken in, and a store that gets its metadata from it and is gone afterwards.
 
     :raises ClmsError: BUNDLE_REFUSED, TRUST_STORE, or a TRUST_ code
@@ -130,12 +140,12 @@ def opened(school: School, path: Path) -> Iterator[tuple[Bundle, TrustStore]]:
                 ),
             )
     except BundleError as error:
-        raise ClmsError("BUNDLE_REFUSED", path=path, detail=error) from None
+        raise ClmsError("BUNDLE_REFUSED", path=shown or path, detail=error) from None
     except ClmsError as error:
         if error.code != "SERVER_UNREACHABLE":
             raise
         # there is no server: the bundle does not hold what its metadata names, or holds something else
-        raise ClmsError("BUNDLE_REFUSED", path=path, detail=error.values["detail"]) from None
+        raise ClmsError("BUNDLE_REFUSED", path=shown or path, detail=error.values["detail"]) from None
     except OSError as error:
         raise ClmsError("TRUST_STORE", path=folder, detail=error.strerror or error) from None
 
