@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.integration.backup.stage import (
     Live,
     Stage,
     fill,
+    mount,
     new_age_key,
     secret,
 )
@@ -105,6 +107,15 @@ def stage(live: Live, tmp_path: Path) -> Iterator[Stage]:
     journal = new_journal(live, tmp_path)
     yield Stage(live, journal, tmp_path / "home", tmp_path / "backups")
     journal.close()
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    mount(folder, "-t", "tmpfs", "-o", "size=500m", "clms-test")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture(scope="package")

@@ -159,6 +159,10 @@ class Stage:
         return Path(shutil.copytree(made["path"], self.backups / (name or made["backup"])))
 
 
+def mount(folder: Path, *options: str) -> None:
+    subprocess.run(["mount", *options, folder], check=True)
+
+
 def leftovers(engine: docker.DockerClient, project: str) -> list[str]:
     """What is in the engine beside the live slot."""
     names = [container.name for container in engine.containers.list(all=True, filters={"name": f"{project}-"})]

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store 
 )
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_in
 from ansible_collections.clms.update.plugins.module_utils.adapters.image_archive import load_image
+from ansible_collections.clms.update.plugins.module_utils.adapters.pipes import ArchiveError
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import MANIFEST, SIGNATURE
 from ansible_collections.clms.update.plugins.module_utils.phases import backup
 from ansible_collections.clms.update.plugins.module_utils.phases.rehearse import (
@@ -33,7 +33,7 @@ from ansible_collections.clms.update.plugins.module_utils.phases.rehearse import
     remove_rehearsal,
 )
 from ansible_collections.clms.update.plugins.module_utils.school import parse_school
-from tests.integration.backup.stage import ROOT_PASSWORD, STUDENT, Stage, containing, leftovers
+from tests.integration.backup.stage import ROOT_PASSWORD, STUDENT, Stage, containing, leftovers, mount
 
 
 def test_a_backup_is_made_and_proven_while_users_go_on_writing(
@@ -122,19 +122,6 @@ def test_a_phase_that_was_interrupted_is_done_again(stage: Stage, engine: docker
     assert leftovers(engine, stage.live.project) == []
 
 
-@pytest.fixture
-def other_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "drive"
-    folder.mkdir()
-    mount(folder, "-t", "tmpfs", "-o", "size=500m", "clms-test")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def mount(folder: Path, *options: str) -> None:
-    subprocess.run(["mount", *options, folder], check=True)
-
-
 def test_a_second_copy_is_made_on_another_disk(
     stage: Stage, other_disk: Path, make_image: Callable[..., str], engine: docker.DockerClient
 ) -> None:
@@ -151,7 +138,10 @@ def test_a_second_copy_is_made_on_another_disk(
     assert [summary.id for summary in backups_in(other_disk)] == [made["backup"]]
     assert image_file(other_disk, image).read_bytes() == image_file(stage.backups, image).read_bytes()
     engine.images.remove(image, force=True)
-    load_image(image_file(other_disk, image))
+    with pytest.raises(ArchiveError, match="holds another image"):
+        load_image(image_file(other_disk, image), f"sha256:{0:064}")
+    assert not engine.images.list(filters={"reference": reference})
+    load_image(image_file(other_disk, image), image)
     assert engine.images.get(image).id == image
     engine.api.tag(image, *reference.split(":"))  # so that it is removed again
     # a restore finds the copy when the first is gone
@@ -179,7 +169,7 @@ def test_a_second_copy_that_cannot_be_made_is_a_warning(stage: Stage, tmp_path: 
     ("state", "words"),
     [
         pytest.param("read-only", "cannot be written to {drive}: Read-only file system", id="read-only"),
-        pytest.param("full", "There is not enough free space: on {drive}: a second copy", id="full"),
+        pytest.param("full", "There is not enough free space: on {drive}: a copy of the backup", id="full"),
         pytest.param("no room left at all", "cannot be written to {drive}: No space left", id="no room left at all"),
     ],
 )

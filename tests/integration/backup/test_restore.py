@@ -75,6 +75,41 @@ def test_a_slot_is_filled_from_a_backup(
     later.unlink()
 
 
+def test_a_backup_on_a_drive_is_brought_here_first(
+    stage: Stage, made: dict[str, Any], restoring: Callable[[str], Context], other_disk: Path
+) -> None:
+    """Whatever becomes of the drive then, is nothing to the restore."""
+    name = made["backup"]
+    shutil.copytree(made["path"], other_disk / name)
+    context = stage.open("restore", external_path=str(other_disk))
+    restore.bring_here(context, name)
+    context.run.close("ABORTED")
+    for file in (other_disk / name).iterdir():
+        file.write_bytes(b"of somebody else")
+    assert [path.name for path in stage.backups.iterdir()] == [name]
+    context = restoring(name)
+    restore.bring_here(context, name)  # a second time there is nothing to do
+    restore.fill_slot_from_backup(context)
+    with database_of(context, context.new) as database:
+        assert sum(database.row_counts().values()) == made["rows"]
+
+
+def test_a_backup_that_changes_while_it_is_brought_here_is_refused(
+    stage: Stage, made: dict[str, Any], other_disk: Path
+) -> None:
+    name = made["backup"]
+    shutil.copytree(made["path"], other_disk / name)
+    flip_a_byte(other_disk / name, "database.sql.zst.age")
+    context = stage.open("restore", external_path=str(other_disk))
+    with pytest.raises(ClmsError) as caught:
+        restore.bring_here(context, name)
+    context.run.close("ABORTED")
+    assert (caught.value.code, list(stage.backups.iterdir())) == ("BACKUP_TAMPERED", [])
+    with pytest.raises(ClmsError) as caught:  # what is not here is not restored from there
+        restore.fill_slot_from_backup(stage.open("restore", preflight={"backup": name}, external_path=str(other_disk)))
+    assert caught.value.code == "BACKUP_UNKNOWN"
+
+
 def _change_manifest(folder: Path) -> None:
     text = (folder / MANIFEST).read_text()
     (folder / MANIFEST).write_text(text.replace("Grundschule", "Hauptschule"))

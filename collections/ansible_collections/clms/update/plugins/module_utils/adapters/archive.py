@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from .files import sync_folder
-from .pipes import ArchiveError, Process, read_some, write_all
+from .pipes import ArchiveError, Feeder, Process, Readable, read_some, write_all
 
 _CHUNK = 1 << 20
 
@@ -32,6 +32,28 @@ class Written:
 
     bytes: int
     sha256: str
+
+
+class ChangedError(ArchiveError):
+    """A file is not the one that was written."""
+
+
+class _Hashed:
+    """A file whose size and hash are taken while it is read."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._bytes = 0
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._bytes += len(data)
+        self._hash.update(data)
+        return data
+
+    def so_far(self) -> Written:
+        return Written(self._bytes, self._hash.hexdigest())
 
 
 class _Collector(threading.Thread):
@@ -140,19 +162,30 @@ def encrypted(target: Path, recipients: Sequence[str]) -> Iterator[Encrypted]:
 
 
 @contextmanager
-def decrypted(source: Path, identity: Path) -> Iterator[IO[bytes]]:
+def decrypted(source: Path, identity: Path, expected: Written | None = None) -> Iterator[IO[bytes]]:
     """The plaintext of a file that :func:`encrypted` wrote, as a stream.
 
     :param identity: file with the age identity of one of the recipients
+    :param expected: what the file has to be; compared with what was read, since the file may change meanwhile
     :raises ArchiveError: when the file is damaged, cut off or meant for somebody else; also after some of the
         plaintext has been handed out, so that nothing may be kept of it before the end
+    :raises ChangedError: in the same way, when it is not what was ``expected``
     """
-    unlock = Process(["age", "-d", "-i", identity, source], stdout=subprocess.PIPE)
-    processes = [unlock]
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(source.open("rb", buffering=0))
+        except OSError as error:
+            raise ArchiveError(f"{source.name} cannot be read: {error.strerror}") from None
+        unlock = Process(["age", "-d", "-i", identity], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        stack.callback(unlock.end)
         expand = Process(["zstd", "-q", "-d", "-c"], stdin=unlock.stdout, stdout=subprocess.PIPE)
-        processes.append(expand)
+        stack.callback(expand.end)
         unlock.stdout.close()
+        hashed = _Hashed(file)
+        feeder = Feeder(hashed, unlock.stdin)
+        feeder.start()
+        stack.callback(feeder.join)
+        stack.callback(unlock.kill)  # before its feeder is waited for
         failure: Exception | None = None
         try:
             yield expand.stdout
@@ -161,16 +194,20 @@ def decrypted(source: Path, identity: Path) -> Iterator[IO[bytes]]:
         except Exception as error:  # kept until it is known whether it is only a consequence
             failure = error
         expand.stdout.close()
-        for process in processes:
+        for process in (expand, unlock):  # a cause comes before its consequences, so the last word counts
             try:
                 process.finish()
             except BrokenPipeError:
                 failure = failure or ArchiveError(f"{source.name} was not read to its end")
+            except ArchiveError as error:
+                failure = error
+        feeder.join()
+        if feeder.error:
+            failure = ArchiveError(f"{source.name} cannot be read: {feeder.error}")
         if failure:
             raise failure
-    finally:
-        for process in processes:
-            process.end()
+        if expected and hashed.so_far() != expected:
+            raise ChangedError(f"{source.name} has changed")
 
 
 def pack_folder(folder: Path, sink: IO[bytes]) -> None:

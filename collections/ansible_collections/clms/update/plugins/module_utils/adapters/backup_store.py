@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,17 @@ def find_backup(school: School, backup: str) -> tuple[Path, Manifest]:
 
     :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED or SECRET_FILE
     """
+    return _find(school, backup, (school.backup.path, school.backup.external_path))
+
+
+def backup_here(school: School, backup: str) -> tuple[Path, Manifest]:
+    """A backup on this server, where only root can change it; as :func:`find_backup`."""
+    return _find(school, backup, (school.backup.path,))
+
+
+def _find(school: School, backup: str, places: Iterable[str | None]) -> tuple[Path, Manifest]:
     if re.fullmatch(ID_PATTERN, backup):
-        for place in (school.backup.path, school.backup.external_path):
+        for place in places:
             if place and (Path(place) / backup).is_dir():
                 folder = Path(place) / backup
                 return folder, open_manifest(folder, Path(school.backup.signing_key_file))
@@ -169,23 +178,28 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise ClmsError("BACKUP_TAMPERED", backup=manifest.id, detail=f"{file.name} has changed")
 
 
-def copy_backup(folder: Path, place: Path, manifest: Manifest) -> Path:
-    """Copy a backup and the images it names to another place, and compare the copy with the manifest.
-
-    :raises ClmsError: BACKUP_PLACE or DISK_TOO_SMALL
-    :raises OSError: when the other place goes away meanwhile
-    """
+def check_other_disk(folder: Path, place: Path) -> None:
+    """:raises ClmsError: BACKUP_PLACE when a place cannot be written, or is on the disk of a backup already"""
     check_place(place)
     if place.stat().st_dev == folder.stat().st_dev:
         raise ClmsError("BACKUP_PLACE", path=place, detail="it is on the same disk; the drive is not mounted")
-    _check_sizes(folder, place, manifest)
+
+
+def copy_backup(folder: Path, place: Path, manifest: Manifest, *, images: Collection[str]) -> Path:
+    """Copy a backup to another place, and compare the copy with the manifest.
+
+    :param images: configuration digests of the images that are copied as well, where the place has them not yet
+    :raises ClmsError: BACKUP_PLACE, BACKUP_TAMPERED or DISK_TOO_SMALL
+    :raises OSError: when one of the places goes away meanwhile
+    """
+    _check_sizes(folder, place, manifest, images)
     partial = place / f"{folder.name}{PARTIAL}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(mode=0o700)
         for name in (*(file.name for file in manifest.files), SIGNATURE, MANIFEST):
             _copy(folder / name, partial / name)
-        for config in manifest.images:
+        for config in images:
             target = image_file(place, config)
             if not target.exists():
                 target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -202,21 +216,19 @@ def copy_backup(folder: Path, place: Path, manifest: Manifest) -> Path:
     return place / folder.name
 
 
-def _check_sizes(folder: Path, place: Path, manifest: Manifest) -> None:
+def _check_sizes(folder: Path, place: Path, manifest: Manifest, images: Collection[str]) -> None:
     """Nothing is begun that cannot fit.
 
     :raises ClmsError: BACKUP_PLACE or DISK_TOO_SMALL
     """
     sizes = [file.bytes for file in manifest.files]
     sizes += [
-        image_file(folder.parent, config).stat().st_size
-        for config in manifest.images
-        if not image_file(place, config).exists()
+        image_file(folder.parent, config).stat().st_size for config in images if not image_file(place, config).exists()
     ]
     if max(sizes, default=0) > _FAT_BYTES and file_system_of(place) in _FAT:
         detail = "it is formatted as FAT32, which takes no file over 4 GB; format the drive as exFAT or ext4"
         raise ClmsError("BACKUP_PLACE", path=place, detail=detail)
-    check_space([Need("a second copy", sum(sizes), mount_of(place))], reserve=_SPARE_BYTES)
+    check_space([Need("a copy of the backup", sum(sizes), mount_of(place))], reserve=_SPARE_BYTES)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import subprocess
 import tarfile
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from .files import sync_folder
-from .pipes import DOCKER, ArchiveError, Process
+from .pipes import DOCKER, ArchiveError, Feeder, Process
 
 _CHUNK = 1 << 20
 _SMALL = 4_000_000
@@ -49,13 +49,42 @@ def save_image(image: str, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_image(source: Path) -> None:
-    """Give the engine an image that :func:`save_image` wrote; what it really is has to be looked at afterwards.
+def load_image(source: Path, config: str) -> None:
+    """Give the engine an image that :func:`save_image` wrote.
 
-    :raises ArchiveError: when the file or the engine does not go along
+    :param source: only root may write there
+    :param config: the digest of its configuration. It is looked at before the engine sees the file, which may come
+        from a drive: an engine moves the names of its images as an archive wants it.
+    :raises ArchiveError: when the file or the engine does not go along, or it is another image
     """
+    with source.open("rb") as file, _expanded(file) as archive, Path(os.devnull).open("wb") as nowhere:
+        found = _pass_on(archive, nowhere)
+    if found != config:
+        raise ArchiveError(f"{source.name} holds another image")
     with source.open("rb") as file:
         load_stream(file)
+
+
+@contextmanager
+def _expanded(source: IO[bytes]) -> Iterator[IO[bytes]]:
+    """The content of a compressed stream.
+
+    :raises ArchiveError: when it cannot be read to its end
+    """
+    expand = Process(["zstd", "-q", "-d", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    feeder = Feeder(source, expand.stdin)
+    feeder.start()
+    try:
+        yield expand.stdout
+        expand.stdout.close()
+        expand.finish()
+        feeder.join()
+        if feeder.error:
+            raise ArchiveError(f"the image cannot be read: {feeder.error}")
+    finally:
+        expand.kill()
+        feeder.join()
+        expand.end()
 
 
 def load_stream(source: IO[bytes]) -> str:
@@ -64,56 +93,21 @@ def load_stream(source: IO[bytes]) -> str:
     :returns: the digest of the image's configuration, taken from the archive: engines give loaded images different ids
     :raises ArchiveError: when the stream or the engine does not go along, or there is not exactly one image in it
     """
-    expand = Process(["zstd", "-q", "-d", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    processes = [expand]
-    feeder = _Feeder(source, expand.stdin)
     try:
-        load = Process([DOCKER, "load", "--quiet"], stdin=subprocess.PIPE, name="docker load")
-        processes.append(load)
-        feeder.start()
-        try:
-            config = _pass_on(expand.stdout, load.stdin)
-        except BrokenPipeError:  # the engine says why below
-            config = ""
-        load.stdin.close()
-        expand.stdout.close()
-        load.finish()
-        expand.finish()
-        feeder.join()
-        if feeder.error:
-            raise ArchiveError(f"the image cannot be read: {feeder.error}")
+        with _expanded(source) as archive:
+            load = Process([DOCKER, "load", "--quiet"], stdin=subprocess.PIPE, name="docker load")
+            try:
+                try:
+                    config = _pass_on(archive, load.stdin)
+                except BrokenPipeError:  # the engine says why below
+                    config = ""
+                load.stdin.close()
+                load.finish()
+            finally:
+                load.end()
         return config
     except BrokenPipeError as error:
         raise ArchiveError(str(error)) from None
-    finally:
-        for process in processes:
-            process.kill()
-        if feeder.is_alive():
-            feeder.join()
-        for process in processes:
-            process.end()
-
-
-class _Feeder(threading.Thread):
-    """Writes a stream into a process."""
-
-    def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
-        super().__init__(daemon=True)
-        self.error: Exception | None = None
-        self._source = source
-        self._sink = sink
-
-    def run(self) -> None:
-        try:
-            while chunk := self._source.read(_CHUNK):
-                self._sink.write(chunk)
-        except BrokenPipeError:
-            pass  # the process has ended, and says why
-        except Exception as error:  # whatever kept it from being read, the image is not whole
-            self.error = error
-        finally:
-            with contextlib.suppress(OSError):
-                self._sink.close()
 
 
 class _Tee(io.RawIOBase):

@@ -9,11 +9,12 @@ import io
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from signal import SIGPIPE
-from typing import IO
+from typing import IO, Protocol
 
 DOCKER = shutil.which("docker", path="/usr/bin") or "docker"
 """the distribution's client, which fits the engine, before any other on the PATH"""
@@ -127,7 +128,38 @@ class Process:
         self._said.close()
 
 
-def read_some(source: IO[bytes]) -> bytes:
+class Readable(Protocol):
+    """Whatever bytes can be read from."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Up to so many bytes; empty at the end."""
+
+
+class Feeder(threading.Thread):
+    """Writes a stream into a process."""
+
+    def __init__(self, source: Readable, sink: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.error: Exception | None = None
+        self._source = source
+        self._sink = sink
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the process has ended, and says why
+            while chunk := self._next():
+                self._sink.write(chunk)
+        with contextlib.suppress(OSError):
+            self._sink.close()
+
+    def _next(self) -> bytes:
+        try:
+            return read_some(self._source)
+        except Exception as error:  # whatever it is: what has come so far is not whole
+            self.error = error
+            return b""
+
+
+def read_some(source: Readable) -> bytes:
     """What is there, up to a megabyte; empty at the end."""
     return source.read1(_CHUNK) if isinstance(source, io.BufferedReader) else source.read(_CHUNK)
 

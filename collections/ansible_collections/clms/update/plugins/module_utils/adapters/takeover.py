@@ -22,7 +22,7 @@ from ..errors import ClmsError
 from ..recovery_sheet import Sheet, parse_sheet
 from ..school import School
 from ..secret_file import read_secret
-from .archive import decrypted, encrypted, recipient_of
+from .archive import ChangedError, Written, decrypted, encrypted, recipient_of
 from .backup_store import PARTIAL, check_files, check_place, image_file, open_manifest, verified_manifest
 from .engine import Engine
 from .files import sync_folder, write_atomically
@@ -68,7 +68,7 @@ def configuration(folder: Path, manifest: Manifest, sheet_file: Path) -> Configu
     :raises ClmsError: RECOVERY_SHEET when the sheet does not open it, BACKUP_TAMPERED when it is not complete
     """
     (file,) = manifest.of_kind("configuration")
-    with _opening(sheet_file), decrypted(folder / file.name, sheet_file) as stream:
+    with _opening(manifest, sheet_file), decrypted(folder / file.name, sheet_file, _expected(file)) as stream:
         data = stream.read(_CONFIGURATION_BYTES)
     description: dict[str, Any] = {}
     files: dict[str, bytes] = {}
@@ -99,7 +99,7 @@ def load_gate_image(school: School, engine: Engine, config: str) -> str:
         return school.gate.image
     saved = image_file(Path(school.backup.path), config)
     try:
-        load_image(saved)
+        load_image(saved, config)
     except (ArchiveError, OSError):
         pass  # the engine says below that it has none
     if not config or engine.image(config) is None:
@@ -127,9 +127,9 @@ def adopt(folder: Path, manifest: Manifest, sheet_file: Path, school: School) ->
         files = []
         for file in manifest.files:
             with (
-                _opening(sheet_file),
+                _opening(manifest, sheet_file),
                 encrypted(partial / file.name, recipients) as sink,
-                decrypted(folder / file.name, sheet_file) as stream,
+                decrypted(folder / file.name, sheet_file, _expected(file)) as stream,
             ):
                 copy_stream(stream, sink.sink)
             written = sink.result()
@@ -167,10 +167,17 @@ def _copy_image(folder: Path, place: Path, config: str) -> None:
     unfinished.replace(target)
 
 
+def _expected(file: BackupFile) -> Written:
+    """What was compared once counts no longer when a file is read again: it lies on a drive that others can write."""
+    return Written(file.bytes, file.sha256)
+
+
 @contextmanager
-def _opening(sheet_file: Path) -> Iterator[None]:
-    """:raises ClmsError: RECOVERY_SHEET in place of what age says"""
+def _opening(manifest: Manifest, sheet_file: Path) -> Iterator[None]:
+    """:raises ClmsError: BACKUP_TAMPERED for a file that has changed, RECOVERY_SHEET in place of what age says"""
     try:
         yield
+    except ChangedError as error:
+        raise ClmsError("BACKUP_TAMPERED", backup=manifest.id, detail=error) from None
     except ArchiveError as error:
         raise ClmsError("RECOVERY_SHEET", path=sheet_file, detail=f"it does not open this backup ({error})") from None

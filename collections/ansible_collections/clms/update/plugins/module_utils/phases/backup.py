@@ -20,7 +20,15 @@ from typing import IO, Any, TypeVar
 
 from ..adapters.accounts import read_accounts
 from ..adapters.archive import encrypted, pack_files, pack_folder, recipient_of
-from ..adapters.backup_store import PARTIAL, check_place, copy_backup, image_file, prune, remove_partial
+from ..adapters.backup_store import (
+    PARTIAL,
+    check_other_disk,
+    check_place,
+    copy_backup,
+    image_file,
+    prune,
+    remove_partial,
+)
 from ..adapters.database import Database, database_of
 from ..adapters.dump import Dumped, as_clms_error, dump
 from ..adapters.engine import engine_errors
@@ -258,7 +266,8 @@ def _second_copy(context: Context, folder: Path, manifest: Manifest) -> tuple[st
         return None, []
     try:
         with context.step("external", path=f"{place}/{folder.name}"):
-            return str(copy_backup(folder, Path(place), manifest)), []
+            check_other_disk(folder, Path(place))
+            return str(copy_backup(folder, Path(place), manifest, images=manifest.images)), []
     except (ClmsError, OSError) as error:
         detail = error.happened if isinstance(error, ClmsError) else f"{place}: {error.strerror}."
         warning = f"There is no second copy of the backup on the external drive. {detail}"

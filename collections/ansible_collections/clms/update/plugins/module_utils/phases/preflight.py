@@ -21,6 +21,7 @@ from ..adapters.images import to_get
 from ..adapters.probe import run_smoke
 from ..adapters.slot_files import keep_serving, keep_slot
 from ..adapters.supply import Supply, supply
+from ..backup_manifest import Manifest
 from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
 from ..journal import Journal, RunRow
@@ -35,7 +36,7 @@ from ..smoke import SmokeError
 from ..version import UPDATER, Version, check_path
 from .clean_up import free_slot
 from .health_check import place_of
-from .restore import load_saved_images, lost_writes, to_reinstall, written_since
+from .restore import bring_here, load_saved_images, lost_writes, space_for_copy, to_reinstall, written_since
 
 INSTALLS = ("install", "reinstall")
 """Kinds of runs on a server where nothing is installed."""
@@ -207,6 +208,8 @@ def _settle(context: Context, findings: Findings) -> None:
             free_slot(context, slot)
         if findings.slot:
             context.journal.set_slot(findings.slot, "candidate")
+    if findings.kind == "restore":
+        bring_here(context, findings.backup or "")
     target = findings.slot or context.slot
     context.journal.event("UPDATE_STARTED", f"A run of kind {kind_word(findings.kind)} has begun.", run=context.run.id)
     context.run.use(
@@ -247,6 +250,7 @@ def examine(context: Context, request: Request) -> Findings:
     slot: Slot | None = None
     supplied: Supply | None = None
     lost: dict[str, int] = {}
+    copied: list[Need] = []
     if current is not None:
         check_description(school, current)
     if request.kind in ("install", "update"):
@@ -266,21 +270,22 @@ def examine(context: Context, request: Request) -> Findings:
     if request.kind == "reinstall":
         slot = to_reinstall(context, request.backup or "")
     if request.kind == "restore":
-        slot, lost = _to_restore(context, request)
+        folder, manifest = find_backup(school, request.backup or "")
+        slot, lost = _to_restore(context, request, manifest)
+        copied = space_for_copy(school, folder, manifest)
     if request.kind == "rollback":
         slot, lost = _to_go_back_to(context, request)
     needs = space_needed(context, supplied.release if supplied else None, slot, architecture, kind)
-    arithmetic = check_space(needs, reserve=school.reserve_bytes)
+    arithmetic = check_space([*needs, *copied], reserve=school.reserve_bytes)
     return Findings(kind, slot, arithmetic, events, lost, request.backup, supplied)
 
 
-def _to_restore(context: Context, request: Request) -> tuple[Slot, dict[str, int]]:
+def _to_restore(context: Context, request: Request, manifest: Manifest) -> tuple[Slot, dict[str, int]]:
     """The slot that a restore builds, and what it would lose.
 
-    :raises ClmsError: a BACKUP_ code, SCHOOL_CHANGED, IMAGE_MISSING or CONFIRMATION_MISSING
+    :raises ClmsError: SCHOOL_CHANGED, IMAGE_MISSING or CONFIRMATION_MISSING
     """
     school = context.school
-    manifest = find_backup(school, request.backup or "")[1]
     check_description(school, manifest.slot)
     planned = restored_slot(school, manifest.slot, run=context.run.id, current=context.old)
     slot = load_saved_images(school, context.engine, planned)

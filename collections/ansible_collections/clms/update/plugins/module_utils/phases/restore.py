@@ -9,14 +9,15 @@ from pathlib import Path
 
 from ..adapters.accounts import apply_accounts
 from ..adapters.archive import decrypted, unpack_folder
-from ..adapters.backup_store import check_files, find_backup, image_file
+from ..adapters.backup_store import backup_here, check_files, check_place, copy_backup, find_backup, image_file
 from ..adapters.database import database_of
 from ..adapters.dump import as_clms_error, check_restored, restore
 from ..adapters.engine import Engine
-from ..adapters.files import empty_folder
+from ..adapters.files import empty_folder, mount_of
 from ..adapters.image_archive import load_image
 from ..adapters.pipes import ArchiveError
 from ..backup_manifest import Manifest
+from ..disk import Need
 from ..errors import ClmsError
 from ..run import Context
 from ..school import School
@@ -36,7 +37,7 @@ def load_saved_images(school: School, engine: Engine, slot: Slot) -> Slot:
         if engine.image(service.image) is not None or not saved.exists():
             continue
         try:
-            load_image(saved)
+            load_image(saved, service.config)
         except ArchiveError:
             continue
         # what was loaded goes by its digest only; the reference to a registry is lost
@@ -62,6 +63,29 @@ def to_reinstall(context: Context, backup: str) -> Slot:
     return slot
 
 
+def space_for_copy(school: School, folder: Path, manifest: Manifest) -> list[Need]:
+    """What :func:`bring_here` will write."""
+    place = Path(school.backup.path)
+    return [] if folder.parent == place else [Need("copy of the backup", manifest.total_bytes, mount_of(place))]
+
+
+def bring_here(context: Context, backup: str) -> None:
+    """Copy a backup that lies on the external drive to this server, where nobody can change it while it is restored.
+
+    :raises ClmsError: a BACKUP_ code or DISK_TOO_SMALL
+    """
+    folder, manifest = find_backup(context.school, backup)
+    place = Path(context.school.backup.path)
+    if folder.parent == place:
+        return
+    check_place(place)
+    try:
+        with context.step("copy", backup=manifest.id, path=str(folder)):
+            copy_backup(folder, place, manifest, images=())  # the slot's images are on this server: preflight has seen
+    except OSError as error:
+        raise ClmsError("BACKUP_PLACE", path=error.filename or place, detail=error.strerror or error) from None
+
+
 def fill_slot_from_backup(context: Context) -> None:
     """Start slot B's database, and fill it and the file volumes from the backup that preflight recorded.
 
@@ -69,7 +93,7 @@ def fill_slot_from_backup(context: Context) -> None:
 
     :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED, SLOT_FAILED or a DATABASE_ code
     """
-    folder, manifest = find_backup(context.school, str(context.run.result("preflight")["backup"]))
+    folder, manifest = backup_here(context.school, str(context.run.result("preflight")["backup"]))
     check_files(folder, manifest)
     try:
         _fill_volumes(context, folder, manifest)

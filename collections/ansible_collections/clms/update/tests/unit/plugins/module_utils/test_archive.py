@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.archive import (
+    ChangedError,
     count_packed,
     decrypted,
     encrypted,
@@ -95,6 +96,18 @@ def test_another_key_does_not_open_it(tmp_path: Path) -> None:
     key, other = new_key(tmp_path), new_key(tmp_path, "other")
     with pytest.raises(ArchiveError, match="no identity matched"):
         read(write(tmp_path / "file.age", key), other)
+
+
+def test_a_file_that_is_another_one_by_now_is_not_believed(tmp_path: Path) -> None:
+    """Whoever can write the folder can encrypt for its keys: they are no secret."""
+    key = new_key(tmp_path)
+    target = write(tmp_path / "file.age", key)
+    expected = hash_file(target)
+    with decrypted(target, key, expected) as stream:
+        assert stream.read() == CONTENT
+    write(target, key, content=b"of somebody else")
+    with pytest.raises(ChangedError, match=r"file\.age has changed"), decrypted(target, key, expected) as stream:
+        assert stream.read() == b"of somebody else"
 
 
 @pytest.mark.parametrize("error", [ArchiveError("it ended early"), ValueError("x"), KeyboardInterrupt("x")])

@@ -57,10 +57,10 @@ def test_what_does_not_fit_is_not_begun(
 ) -> None:
     monkeypatch.setattr(backup_store, "file_system_of", lambda _: kind)
     monkeypatch.setattr(backup_store, "mount_of", lambda path: Mount(1, str(path), free))
-    manifest: Any = SimpleNamespace(files=[SimpleNamespace(bytes=10), SimpleNamespace(bytes=size)], images=())
+    manifest: Any = SimpleNamespace(files=[SimpleNamespace(bytes=10), SimpleNamespace(bytes=size)])
     if not code:
-        backup_store._check_sizes(tmp_path, tmp_path, manifest)
+        backup_store._check_sizes(tmp_path, tmp_path, manifest, ())
         return
     with pytest.raises(ClmsError) as caught:
-        backup_store._check_sizes(tmp_path, tmp_path, manifest)
+        backup_store._check_sizes(tmp_path, tmp_path, manifest, ())
     assert (caught.value.code, "FAT32" in caught.value.happened) == (code, kind == "vfat")

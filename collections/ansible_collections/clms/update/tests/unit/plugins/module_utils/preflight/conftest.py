@@ -19,7 +19,7 @@ from ansible_collections.clms.update.plugins.module_utils.backup_manifest import
 from ansible_collections.clms.update.plugins.module_utils.disk import Mount
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.gate_config import DEFINITION, definition
-from ansible_collections.clms.update.plugins.module_utils.phases import preflight
+from ansible_collections.clms.update.plugins.module_utils.phases import preflight, restore
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School
@@ -82,10 +82,10 @@ def world(
             raise found.smoke
         return [], {}
 
-    def find_backup(_: School, backup: str) -> tuple[Path, Manifest]:
+    def find_backup(school: School, backup: str) -> tuple[Path, Manifest]:
         if backup != found.backup.id:
             raise ClmsError("BACKUP_UNKNOWN", backup=backup)
-        return Path("/backups"), found.backup
+        return Path(school.backup.path) / backup, found.backup
 
     def mount_of(path: Path) -> Mount:
         return Mount(0 if path.name == "docker" else 1, f"/{path.name}", found.free[path.name])
@@ -97,6 +97,7 @@ def world(
     monkeypatch.setattr(preflight, "GateControl", Gate)
     monkeypatch.setattr(preflight, "run_smoke", run_smoke)
     monkeypatch.setattr(preflight, "find_backup", find_backup)
+    monkeypatch.setattr(restore, "find_backup", find_backup)
     monkeypatch.setattr(preflight, "load_saved_images", lambda school, engine, slot: slot)
     monkeypatch.setattr(preflight, "lost_writes", lambda context, slot: found.lost)
     monkeypatch.setattr(preflight, "written_since", lambda context, backup: found.lost)
