@@ -28,7 +28,7 @@ MINUTE = 60.0
 JITTER = 3600.0
 """seconds by which an automatic check is late at random, so that not all schools ask at once"""
 RETRY = timedelta(hours=1)
-"""after which the vendor is asked again when there was no answer"""
+"""after which is tried again what broke"""
 
 _JUMP = 30.0
 """seconds by which the clock has to have jumped to count"""
@@ -79,13 +79,13 @@ class Clockwork:
         """Set the moment of the scheduled update anew."""
         self._guarded(lambda: self._set("update", self._planner.next_due(), self._look))
 
-    def _set_check(self, *, starting: bool = False, answered: bool = True) -> None:
+    def _set_check(self, *, starting: bool = False, pause: float = 0) -> None:
         def set_it() -> None:
             at = self._planner.next_check(starting=starting)
             now = self._planner.now()  # later than that one: what is to be done at once is not ahead any more
-            if at is not None and not answered:
-                at = max(at, now + RETRY)
-            if at is not None and at > now:
+            if at is not None and pause:
+                at = max(at, now + timedelta(seconds=pause))
+            elif at is not None and at > now:
                 at += timedelta(seconds=random.uniform(0, self._jitter))  # noqa: S311 - not a secret
             self._set("check", at, self._check)
 
@@ -105,14 +105,14 @@ class Clockwork:
         self._guarded(self._planner.tick)
 
     def _check(self) -> None:
-        answered = False
+        pause: float | None = RETRY.total_seconds()
 
         def check() -> None:
-            nonlocal answered
-            answered = self._planner.check()
+            nonlocal pause
+            pause = self._planner.check()
 
         self._guarded(check)
-        self._set_check(answered=answered)
+        self._set_check(pause=pause or 0)
 
     def _report(self) -> None:
         """What has ended is told soon after; where the vendor does not answer, that waits longer each time."""

@@ -28,6 +28,7 @@ from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
 
 from . import config, runs
+from .backoff import pause
 from .executor import Job
 from .reporting import Reporter
 from .schedule import Entry, Store, tell, when
@@ -42,6 +43,10 @@ class Begins(Protocol):
 
     def begin(self, order: runs.Order) -> Job:
         """Start a run."""
+
+
+FIRST_PAUSE = 3600.0
+"""Seconds until the vendor is asked for news again after the first time without an answer, at most."""
 
 
 class Planner:
@@ -70,6 +75,7 @@ class Planner:
         self._lock = threading.Lock()
         self._stopped = False
         self._watchers: dict[int, threading.Thread] = {}
+        self._failed_checks = 0
         self._reporter = Reporter(lambda: config.load(folder).school, clock=clock)
 
     def now(self) -> datetime:
@@ -250,15 +256,18 @@ class Planner:
         last = datetime.fromtimestamp(checked, UTC) if checked is not None else None
         return check_due(schedule, last, self.now())
 
-    def check(self) -> bool:
-        """Ask the vendor for news; returns whether there was an answer."""
+    def check(self) -> float | None:
+        """Ask the vendor for news; returns seconds until the next attempt where there was none, else None."""
         try:
             self.ask_vendor()
-            return True
+            self._failed_checks = 0
+            return None
         except ClmsError as error:
             if overview.is_away(error):
                 self._told_once(error)
-            return False
+            self._failed_checks += 1
+            asked = error.values.get("pause")
+            return pause(self._failed_checks, asked if isinstance(asked, float) else None, first=FIRST_PAUSE)
 
     def ask_vendor(self) -> dict[str, Any]:
         """Ask the vendor for news, and note when that was; returns and raises as :func:`.overview.check`."""

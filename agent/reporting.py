@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import re
 import time
 from collections.abc import Callable
 from contextlib import closing
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.https import Answer, HttpsClient, HttpsError
+from ansible_collections.clms.update.plugins.module_utils.https import Answer, HttpsClient, HttpsError, retry_after
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
 from ansible_collections.clms.update.plugins.module_utils.school import School, Trust
 from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
@@ -30,11 +28,11 @@ from ansible_collections.clms.update.plugins.module_utils.signed_request import 
 from ansible_collections.clms.update.plugins.module_utils.status import describe_run
 from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 
+from .backoff import pause
 from .schedule import Store
 
 FIRST_PAUSE = 60.0
-LONGEST_PAUSE = 6 * 3600.0
-"""Seconds until the next attempt after the first one that failed, and at most."""
+"""Seconds until the next attempt after the first one that failed, at most."""
 
 _AT_ONCE = 50
 _FACT = "reported_run"
@@ -50,28 +48,6 @@ _GIVEN_UP = frozenset({400, 409, 413, 422})
 log = logging.getLogger("clms-update-agent")
 
 Post = Callable[[str, dict[str, str], bytes], Answer]
-
-
-def pause(failures: int, retry_after: float | None, draw: Callable[[float, float], float] = random.uniform) -> float:
-    """Seconds until the next attempt: twice as long after each failure, drawn so that schools do not come together.
-
-    :param failures: how many attempts in a row have failed, at least 1
-    :param retry_after: what the server has asked for, in seconds
-    """
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 20))
-    drawn = draw(longest / 2, longest)
-    return max(drawn, min(retry_after, LONGEST_PAUSE)) if retry_after is not None else drawn
-
-
-def retry_after(answer: Answer, now: float) -> float | None:
-    """Seconds in the header ``Retry-After`` (RFC 9110, 10.2.3), or None."""
-    text = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}", text):
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (TypeError, ValueError):
-        return None
 
 
 def report_of(journal: Journal, row: RunRow) -> dict[str, Any]:
@@ -116,7 +92,7 @@ class Reporter:
                 asked = self._tell(school, journal, row)
                 if asked is not None:
                     self._failures += 1
-                    return pause(self._failures, asked if asked >= 0 else None)
+                    return pause(self._failures, asked if asked >= 0 else None, first=FIRST_PAUSE)
                 self._failures = 0
                 store.note(_FACT, f"{row.id} {row.opened_at}")
         return None
@@ -138,7 +114,7 @@ class Reporter:
             log.warning("the report of run %d was refused for good (%d): %s", row.id, answer.status, said)
             return None
         log.info("the report of run %d was not taken (%d): %s", row.id, answer.status, said)
-        asked = retry_after(answer, self._clock())
+        asked = retry_after(answer.headers.get("retry-after"), self._clock())
         return -1.0 if asked is None else asked
 
 

@@ -15,7 +15,7 @@ from .bench import Bench
 from .cases import HELD, REFUSED, Case, Result
 from .impostor import certificate_of, impostor
 
-UNREACHABLE = "SERVER_UNREACHABLE"
+NOT_BELIEVED = "SERVER_REFUSED"
 NEXT = "NEXT"
 """stands for the release after the one that runs"""
 LONGEST = 90
@@ -49,7 +49,7 @@ def redirected(to: str, bench: Bench, _: Result) -> str:
                 impostor(bench.address, bench.served, own(bench), mood="redirect", at=at, to=target) as server,
                 bench.trusting(url=server.url),
             ):
-                bench.refused(UNREACHABLE, "check", says="redirects")
+                bench.refused(NOT_BELIEVED, "check", says="redirects")
         assert other.asked == [], "the school went there"
     return REFUSED
 
@@ -65,9 +65,9 @@ def other_certificate(authority: bool, bench: Bench, _: Result) -> str:
     """A valid certificate for the right address, by somebody else."""
     certificate = certificate_of(bench.folder / "other", bench.address, authority=authority)
     with impostor(bench.address, bench.served, certificate) as server, bench.trusting(url=server.url):
-        bench.refused(UNREACHABLE, "check", says="certificate is not trusted")
+        bench.refused(NOT_BELIEVED, "check", says="certificate is not trusted")
         if authority:
-            bench.refused(UNREACHABLE, "update", says="certificate is not trusted")
+            bench.refused(NOT_BELIEVED, "update", says="certificate is not trusted")
         assert server.asked == [], "something was asked of it"
     return REFUSED
 
@@ -87,7 +87,7 @@ def pins_work(bench: Bench, _: Result) -> str:
         with bench.trusting(ca_file=None, pins=pins, url=server.url):
             bench.check_works()
         with bench.trusting(ca_file=None, pins=None, url=server.url):
-            bench.refused(UNREACHABLE, "check")  # without pins nobody vouches for it
+            bench.refused(NOT_BELIEVED, "check")  # without pins nobody vouches for it
     return HELD
 
 
@@ -98,7 +98,7 @@ def wrong_pins(keep_authority: bool, bench: Bench, _: Result) -> str:
     ]
     changes = {"pins": pins} if keep_authority else {"pins": pins, "ca_file": None}
     with bench.trusting(**changes):
-        bench.refused(UNREACHABLE, "check", says="key is none of those")
+        bench.refused(NOT_BELIEVED, "check", says="key is none of those")
     return REFUSED
 
 
@@ -120,11 +120,11 @@ def cases() -> Iterator[Case]:
         ("endless snapshot", "A snapshot that never ends.", "endless", "snapshot.json",
          "TRUST_REFUSED", "", ("check",), False),
         ("a byte a second", "timestamp.json comes in with one byte each second.", "drip", "timestamp.json",
-         UNREACHABLE, "too slowly", ("check",), True),
+         NOT_BELIEVED, "too slowly", ("check",), True),
         ("a byte a second, update", "The list of releases comes in with one byte each second.", "drip",
-         "targets.json", UNREACHABLE, "too slowly", ("update",), True),
+         "targets.json", NOT_BELIEVED, "too slowly", ("update",), True),
         ("headers drip", "The headers come in with one byte each second.", "drip headers", "timestamp.json",
-         UNREACHABLE, "too slowly", ("check",), True),
+         NOT_BELIEVED, "too slowly", ("check",), True),
         ("endless package", "A package that never ends.", "endless", "packages/",
          "PACKAGE_CORRUPT", "", update, True),
     ):  # fmt: skip

@@ -315,7 +315,7 @@ def cases() -> Iterator[Case]:
     )
     yield case(
         "freeze: a bundle's timestamp from the server", timestamp_of_a_bundle.__doc__ or "", timestamp_of_a_bundle,
-        "SERVER_UNREACHABLE", says="offline bundle",
+        "SERVER_REFUSED", says="offline bundle",
     )  # fmt: skip
     for role in ("snapshot", "targets"):
         yield case(

@@ -54,11 +54,11 @@ class FakePlanner:
             raise RuntimeError("boom")
         return self.now() if self.overdue and not self.checks else self.check_at
 
-    def check(self) -> bool:
+    def check(self) -> float | None:
         self.checks += 1
         if self.answers:
             self.check_at = self.now() + timedelta(days=7)
-        return self.answers
+        return None if self.answers else 7200
 
 
 @pytest.fixture
@@ -129,11 +129,11 @@ def test_a_check_that_is_overdue_is_not_late_at_random(planner: FakePlanner) -> 
         wait_for(lambda: planner.checks == 1)
 
 
-def test_without_an_answer_it_asks_again_in_an_hour(planner: FakePlanner) -> None:
+def test_without_an_answer_it_asks_again_as_the_planner_says(planner: FakePlanner) -> None:
     planner.check_at, planner.answers = planner.now(), False
-    with start(planner) as work:
+    with start(planner, jitter=3600) as work:  # the pause itself is drawn already
         wait_for(lambda: planner.checks == 1 and "check" in moments(work))
-        assert timedelta(minutes=59) < moments(work)["check"] - planner.now() <= timedelta(hours=1)
+        assert timedelta(minutes=119) < moments(work)["check"] - planner.now() <= timedelta(hours=2)
 
 
 def test_no_checks(planner: FakePlanner) -> None:

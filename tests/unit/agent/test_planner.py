@@ -347,7 +347,7 @@ def offline() -> ClmsError:
 def test_it_asks_again_after_a_week(world: World) -> None:
     assert world.planner.next_check() == world.planner.now()
     world.vendor = [None]
-    assert world.planner.check()
+    assert world.planner.check() is None
     assert world.planner.next_check() == datetime(2026, 12, 1, 9, tzinfo=UTC)
     world.clock.set("2026-12-24 09:00")
     assert world.reboot().next_check() == world.planner.now()
@@ -355,8 +355,29 @@ def test_it_asks_again_after_a_week(world: World) -> None:
 
 def test_a_vendor_that_cannot_be_reached_is_told_of_once(world: World) -> None:
     world.vendor = [offline(), offline(), None, offline()]
-    assert [world.planner.check() for _ in range(4)] == [False, False, True, False]
+    pauses = [world.planner.check() for _ in range(4)]
+    assert [pause and pause > 60 for pause in pauses] == [True, True, None, True]
     assert world.events() == ["CHECK_FAILED", "CHECK_FAILED"]
+
+
+def test_a_vendor_that_does_not_answer_is_asked_less_and_less(world: World) -> None:
+    world.vendor = [offline()] * 5 + [None, offline()]
+    pauses = [world.planner.check() or 0 for _ in range(7)]
+    hours = [pause / 3600 for pause in pauses]
+    assert [low <= hour <= 2 * low for hour, low in zip(hours, (0.5, 1, 2, 3, 3, 0, 0.5), strict=True)] == [True] * 7
+
+
+def test_a_vendor_that_wants_to_be_left_alone_is_left_alone(world: World) -> None:
+    busy = ClmsError("SERVER_UNREACHABLE", url="https://releases.test", detail="it answered 429", pause=5 * 3600.0)
+    world.vendor = [busy]
+    assert world.planner.check() == 5 * 3600
+
+
+def test_an_answer_that_is_not_believed_is_asked_for_again_later(world: World) -> None:
+    """What is to be told of it, the check itself has recorded."""
+    world.vendor = [ClmsError("SERVER_REFUSED", url="https://releases.test", detail="x")]
+    assert (world.planner.check() or 0) >= 1800
+    assert world.events() == []
 
 
 def test_a_person_is_told_each_time(world: World) -> None:

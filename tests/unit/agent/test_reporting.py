@@ -14,8 +14,9 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from agent.backoff import LONGEST_PAUSE
 from agent.config import load
-from agent.reporting import FIRST_PAUSE, LONGEST_PAUSE, Reporter, pause, retry_after
+from agent.reporting import Reporter
 from agent.schedule import Store
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.https import Answer, HttpsError
@@ -170,20 +171,3 @@ def test_a_new_journal_is_told_from_its_beginning(
     begin().close("COMPLETED")
     reporter.send()
     assert told(vendor) == [("1", "COMPLETED")]
-
-
-@pytest.mark.parametrize(
-    ("failures", "least", "most"),
-    [(1, FIRST_PAUSE / 2, FIRST_PAUSE), (2, FIRST_PAUSE, 2 * FIRST_PAUSE), (50, LONGEST_PAUSE / 2, LONGEST_PAUSE)],
-)
-def test_pauses_grow_and_differ(failures: int, least: float, most: float) -> None:
-    drawn = {pause(failures, None) for _ in range(50)}
-    assert len(drawn) == 50
-    assert min(drawn) >= least
-    assert max(drawn) <= most
-
-
-def test_a_date_to_come_back_at() -> None:
-    later = Answer(503, {"retry-after": "Tue, 24 Nov 2026 06:00:00 GMT"}, b"")
-    assert retry_after(later, 1_795_500_000.0) == pytest.approx(0, abs=90_000)
-    assert retry_after(Answer(503, {}, b""), 0) is None

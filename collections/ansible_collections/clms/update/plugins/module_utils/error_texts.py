@@ -119,6 +119,11 @@ SCHOOL: dict[str, ErrorText] = {
         "The release server at {url} cannot be reached: {detail}.",
         "Check this server's internet connection, or install from an offline package.",
     ),
+    "SERVER_REFUSED": ErrorText(
+        "What answers at {url} is not believed: {detail}.",
+        "Ask whoever looks after the network whether something stands between this server and the vendor, and the "
+        "vendor if nothing does; an offline package can be installed meanwhile.",
+    ),
     "SERVER_ADDRESS": ErrorText(
         "The address {url} cannot be used: {detail}.",
         "Correct the address in the settings.",

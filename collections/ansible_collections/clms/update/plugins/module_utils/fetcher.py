@@ -4,21 +4,35 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 from .adapters.bundle_file import Bundle
 from .bundle import BundleError
-from .https import HttpsClient, HttpsError
+from .https import HttpsClient, HttpsError, HttpsRefusal, retry_after
 
 try:
     from tuf.api.exceptions import DownloadError, DownloadHTTPError
     from tuf.ngclient import FetcherInterface
 except ImportError:  # modules say so: module_end.require_libraries
     FetcherInterface = object  # type: ignore[misc, assignment]
+    DownloadError = DownloadHTTPError = Exception  # type: ignore[misc, assignment]
 
 BUNDLE_URL = "https://bundle.invalid"
 METADATA_SECONDS = 60.0
 """Total time for one metadata file, which is at most a few megabytes."""
+
+
+class DownloadRefusedError(DownloadError):
+    """Somebody answers in place of the release server, or it answers as it must not."""
+
+
+class ServerBusyError(DownloadHTTPError):
+    """The server wants to be left alone for a while."""
+
+    def __init__(self, status: int, seconds: float) -> None:
+        super().__init__(f"it answered {status}", status)
+        self.retry_after = seconds
 
 
 class Fetcher(FetcherInterface):
@@ -46,7 +60,9 @@ class HttpsFetcher(Fetcher):
         """The same with a request for the rest only, where the server knows ranges (RFC 9110, section 14).
 
         :raises DownloadHTTPError: for another status than 200, or 206 for the rest; 416 when there is no such rest
-        :raises DownloadError: when the server cannot be reached or is too slow
+        :raises ServerBusyError: where the server says when to come again
+        :raises DownloadError: when the server cannot be reached
+        :raises DownloadRefusedError: when somebody answers, but not as the server may
         """
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
@@ -56,8 +72,13 @@ class HttpsFetcher(Fetcher):
                 if status == 200 and start:
                     chunks = _without(chunks, start)
                 elif not (status == 206 and start and begins) and status != 200:
+                    seconds = retry_after(response.headers.get("Retry-After"), time.time())
+                    if seconds is not None:
+                        raise ServerBusyError(status, seconds)
                     raise DownloadHTTPError(f"it answered {status}", status)
                 yield from chunks
+        except HttpsRefusal as error:
+            raise DownloadRefusedError(str(error)) from None
         except HttpsError as error:
             raise DownloadError(str(error)) from None
 
@@ -67,7 +88,7 @@ class HttpsFetcher(Fetcher):
             data: bytes = super().download_bytes(url, max_length)
         if url.endswith("/timestamp.json") and is_offline(data):
             # it counts for months: a server that has no newer one to show is not to be believed
-            raise DownloadError("it serves the metadata of an offline bundle")
+            raise DownloadRefusedError("it serves the metadata of an offline bundle")
         return data
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +35,10 @@ class HttpsError(Exception):
     """A request got no complete answer; the text says why, in words for a person."""
 
 
+class HttpsRefusal(HttpsError):
+    """Somebody answers, but not as the server may: without its certificate, with a redirect, or too slowly for good."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A complete answer; names of headers are in lower case."""
@@ -52,6 +58,8 @@ class Meter:
         self._minimum_rate = minimum_rate
         self._first: float | None = None
         self._bytes = 0
+        self.exceeded = False
+        """whether an answer was begun that came too late or too slowly"""
 
     def count(self, size: int) -> None:
         """:raises TimeoutError: when ``size`` more bytes leave the answer late or too slow"""
@@ -61,6 +69,7 @@ class Meter:
         self._bytes += size
         elapsed = now - self._first
         if now > self._end or (elapsed > RATE_GRACE and self._bytes / elapsed < self._minimum_rate):
+            self.exceeded = True
             raise TimeoutError
 
 
@@ -134,7 +143,7 @@ class HttpsClient:
         except ValueError:
             known = False
         if not known:
-            raise ssl.SSLError(1, "its key is none of those that this school knows")
+            raise _OtherKeyError(1, "its key is none of those that this school knows")
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -157,7 +166,8 @@ class HttpsClient:
 
         :param post: what to send, in place of asking only
         :raises ClmsError: SERVER_ADDRESS for anything but https
-        :raises HttpsError: no connection, a time limit, a redirect or a body cut short
+        :raises HttpsError: no connection, no answer in time, or a body cut short
+        :raises HttpsRefusal: another certificate or key, a redirect, or an answer that drips
         """
         check_address(url)
         self._meter = Meter(deadline=self._deadline, minimum_rate=self._minimum_rate)
@@ -169,14 +179,15 @@ class HttpsClient:
                 preload_content=False, redirect=False,
             )  # fmt: skip
             if 300 <= response.status < 400:
-                raise HttpsError("it redirects to another address, which is not allowed")
+                raise HttpsRefusal("it redirects to another address, which is not allowed")
             yield response, response.stream(CHUNK, decode_content=False)
         except urllib3.exceptions.NewConnectionError as error:  # a timeout too, by its class
-            raise HttpsError(_reason(error)) from None
+            raise _explained(error) from None
         except (urllib3.exceptions.TimeoutError, TimeoutError):
-            raise HttpsError("it answers too slowly") from None
+            refused = HttpsRefusal if self._meter.exceeded else HttpsError
+            raise refused("it answers too slowly") from None
         except urllib3.exceptions.HTTPError as error:
-            raise HttpsError(_reason(error)) from None
+            raise _explained(error) from None
         finally:
             if response is not None:
                 # an answer that was not read to its end leaves a connection that cannot be used again
@@ -229,7 +240,25 @@ def check_address(url: str) -> None:
         raise ClmsError("SERVER_ADDRESS", url=f"https://…@{host}", detail="it must not contain a login")
 
 
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
+def retry_after(header: str | None, now: float) -> float | None:
+    """Seconds that a server wants to be left alone for, by its header ``Retry-After`` (RFC 9110, 10.2.3), or None.
+
+    :param now: seconds since 1970
+    """
+    text = (header or "").strip()
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+class _OtherKeyError(ssl.SSLError):
+    """The server's key is none of the pinned ones."""
+
+
+def _explained(error: urllib3.exceptions.HTTPError) -> HttpsError:
     """The innermost cause without urllib3's own wrapping, which repeats the address."""
     cause: BaseException = error
     while inner := cause.__cause__ or cause.__context__:
@@ -237,9 +266,11 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         # a certificate is wrong about the time less often than a server is
         clock = f"; this server's clock says {date.today()}" if cause.verify_code in _ABOUT_TIME else ""
-        return f"its certificate is not trusted ({cause.verify_message}){clock}"
+        return HttpsRefusal(f"its certificate is not trusted ({cause.verify_message}){clock}")
+    if isinstance(cause, _OtherKeyError):
+        return HttpsRefusal(str(cause.strerror))
     if isinstance(error, urllib3.exceptions.ProtocolError):
-        return "the connection broke before the answer was complete"
+        return HttpsError("the connection broke before the answer was complete")
     if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause)[:200]
+        return HttpsError(cause.strerror)
+    return HttpsError(str(cause)[:200])

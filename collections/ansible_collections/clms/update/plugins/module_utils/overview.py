@@ -105,7 +105,7 @@ def check(school: School) -> dict[str, Any]:
 
 def is_away(error: ClmsError) -> bool:
     """Whether a check came to nothing because nobody answered; nothing was refused then."""
-    return error.code.startswith("SERVER_")
+    return error.code in ("SERVER_UNREACHABLE", "SERVER_ADDRESS")
 
 
 def _check(school: School, journal: Journal) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import IO, Any, TypeVar
 
 from .bundle import Seal
 from .errors import ClmsError
-from .fetcher import Fetcher
+from .fetcher import DownloadRefusedError, Fetcher
 from .fields import FieldError, Fields
 from .https import check_address
 from .release import MAX_BYTES, Release, parse_release
@@ -97,7 +97,8 @@ class TrustStore:
     def refresh(self) -> None:
         """Fetch and verify the newest metadata.
 
-        :raises ClmsError: CLOCK_WRONG, TRUST_MISSING, TRUST_REFUSED, TRUST_EXPIRED, TRUST_STORE, SERVER_UNREACHABLE
+        :raises ClmsError: CLOCK_WRONG, TRUST_MISSING, TRUST_REFUSED, TRUST_EXPIRED, TRUST_STORE, SERVER_UNREACHABLE or
+            SERVER_REFUSED
         """
         pinned = self._pinned_bytes()
         self._check_clock()
@@ -416,8 +417,11 @@ class TrustStore:
             raise ClmsError("TRUST_REFUSED", detail=_sentence(error)) from error
         except RepositoryError as error:
             raise ClmsError("TRUST_REFUSED", detail=_sentence(error)) from error
+        except DownloadRefusedError as error:
+            raise ClmsError("SERVER_REFUSED", url=self._url, detail=_sentence(error)) from error
         except DownloadError as error:
-            raise ClmsError("SERVER_UNREACHABLE", url=self._url, detail=_sentence(error)) from error
+            pause = getattr(error, "retry_after", None)
+            raise ClmsError("SERVER_UNREACHABLE", url=self._url, detail=_sentence(error), pause=pause) from error
         except OSError as error:
             raise ClmsError("TRUST_STORE", path=self._state, detail=error.strerror or "unknown") from error
         except Exception as error:

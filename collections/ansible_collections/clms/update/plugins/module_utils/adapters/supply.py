@@ -13,7 +13,7 @@ from ..school import School
 from .offline import Offline, releases_here
 from .vendor import newest, store_of
 
-AWAY = frozenset({"SERVER_UNREACHABLE", "TRUST_EXPIRED"})
+AWAY = frozenset({"SERVER_UNREACHABLE", "SERVER_REFUSED", "TRUST_EXPIRED"})
 """What an update does not fail for when a bundle has the release: there is no news, or none that still counts."""
 
 

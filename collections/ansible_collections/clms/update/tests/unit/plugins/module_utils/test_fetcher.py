@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.fetcher import HttpsFetcher
+from ansible_collections.clms.update.plugins.module_utils.fetcher import (
+    DownloadRefusedError,
+    HttpsFetcher,
+    ServerBusyError,
+)
 from ansible_collections.clms.update.plugins.module_utils.https import (
     RATE_GRACE,
     HttpsClient,
     HttpsError,
+    HttpsRefusal,
     Meter,
     pin_of,
+    retry_after,
 )
 
 BODY = bytes(range(250)) * 400
@@ -100,6 +107,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def broken(self) -> None:
         self.start(500, 0)
+
+    def busy(self) -> None:
+        self.start(429, 0, **{"Retry-After": "7200"})
+
+    def busy_until(self) -> None:
+        self.start(429, 0, **{"Retry-After": formatdate(time.time() + 7200, usegmt=True)})
 
     def redirect(self) -> None:
         self.start(302, 0, Location="https://127.0.0.1:1/elsewhere")
@@ -175,20 +188,34 @@ def test_what_is_compressed_stays_so(server: str, client: HttpsClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "text"),
+    ("path", "text", "refused"),
     [
-        pytest.param("redirect", "redirects", id="redirect"),
-        pytest.param("cut", "broke before", id="cut body"),
-        pytest.param("silent", "too slowly", id="no byte for longer than the read timeout"),
-        pytest.param("slow_body", "too slowly", id="one byte after the other"),
-        pytest.param("slow_headers", "too slowly", id="one byte of the headers after the other"),
+        pytest.param("redirect", "redirects", True, id="redirect"),
+        pytest.param("cut", "broke before", False, id="cut body"),
+        pytest.param("silent", "too slowly", False, id="no byte for longer than the read timeout"),
+        pytest.param("slow_body", "too slowly", True, id="one byte after the other"),
+        pytest.param("slow_headers", "too slowly", True, id="one byte of the headers after the other"),
     ],
 )
-def test_a_misbehaving_server(path: str, text: str, server: str, client: HttpsClient) -> None:
+def test_a_misbehaving_server(path: str, text: str, refused: bool, server: str, client: HttpsClient) -> None:
     started = time.monotonic()
-    with pytest.raises(DownloadError, match=text):
+    with pytest.raises(DownloadError, match=text) as caught:
         HttpsFetcher(client).download_bytes(f"{server}/{path}", len(BODY))
     assert time.monotonic() - started < 3
+    assert isinstance(caught.value, DownloadRefusedError) is refused
+
+
+@pytest.mark.parametrize("path", ["busy", "busy_until"])
+def test_a_server_that_wants_to_be_left_alone(path: str, server: str, client: HttpsClient) -> None:
+    with pytest.raises(ServerBusyError, match="it answered 429") as caught:
+        HttpsFetcher(client).download_bytes(f"{server}/{path}", 100)
+    assert caught.value.status_code == 429
+    assert 7000 < caught.value.retry_after <= 7200
+
+
+@pytest.mark.parametrize("header", [None, "", "soon", "-5", "1e9", "9" * 30, "Tue, 99 Nov 2026 06:00:00 GMT"])
+def test_a_time_to_come_back_that_is_none(header: str | None) -> None:
+    assert retry_after(header, 0) is None
 
 
 @pytest.mark.parametrize(("path", "status"), [("missing", 404), ("broken", 500)])
@@ -209,7 +236,7 @@ def test_a_longer_answer_than_allowed(server: str, client: HttpsClient) -> None:
 def test_an_unknown_certificate_authority(server: str, tmp_path: Path) -> None:
     other = self_signed(tmp_path / "other.pem")
     for ca_file in (other, None):
-        with closing(HttpsClient(ca_file=ca_file)) as client, pytest.raises(HttpsError, match="not trusted"):
+        with closing(HttpsClient(ca_file=ca_file)) as client, pytest.raises(HttpsRefusal, match="not trusted"):
             client.get(f"{server}/good", {}, 10)
 
 
@@ -221,7 +248,7 @@ def test_a_certificate_of_another_time_points_to_the_clock(tmp_path: Path, begin
     with (
         serving(certificate) as address,
         closing(HttpsClient(ca_file=certificate)) as client,
-        pytest.raises(HttpsError, match=rf"not trusted .*clock says {date.today()}"),
+        pytest.raises(HttpsRefusal, match=rf"not trusted .*clock says {date.today()}"),
     ):
         client.get(f"{address}/good", {}, 10)
 
@@ -251,7 +278,7 @@ def test_pins(server: str, certificate: Path, with_ca: bool, known: bool, backup
         if words is None:
             assert client.get(f"{server}/good", {}, len(BODY)).body == BODY
             return
-        with pytest.raises(HttpsError, match=words):
+        with pytest.raises(HttpsRefusal, match=words):
             client.get(f"{server}/good", {}, len(BODY))
 
 
@@ -259,7 +286,7 @@ def test_a_pin_does_not_make_up_for_the_wrong_authority(server: str, certificate
     other = self_signed(tmp_path / "other.pem")
     with (
         closing(HttpsClient(ca_file=other, pins=[pin(certificate), OTHER])) as client,
-        pytest.raises(HttpsError, match="not trusted"),
+        pytest.raises(HttpsRefusal, match="not trusted"),
     ):
         client.get(f"{server}/good", {}, 10)
 
@@ -282,7 +309,7 @@ def test_a_rest_that_is_not_there(server: str, client: HttpsClient, path: str, s
 
 
 def test_another_host_name(server: str, client: HttpsClient) -> None:
-    with pytest.raises(HttpsError, match="not trusted"):
+    with pytest.raises(HttpsRefusal, match="not trusted"):
         client.get(f"{server.replace('127.0.0.1', 'localhost')}/good", {}, 10)
 
 

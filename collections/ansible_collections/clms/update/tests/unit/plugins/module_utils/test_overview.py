@@ -250,6 +250,7 @@ def test_releases(school: School, store: TrustStore) -> None:
     [
         pytest.param(ClmsError("TRUST_REFUSED", detail="x"), ["CHECK_REFUSED"], id="refused"),
         pytest.param(ClmsError("TRUST_EXPIRED", detail="x"), ["CHECK_REFUSED"], id="frozen"),
+        pytest.param(ClmsError("SERVER_REFUSED", url="x", detail="y"), ["CHECK_REFUSED"], id="in between"),
         pytest.param(ClmsError("SERVER_UNREACHABLE", url="x", detail="y"), [], id="silent"),
     ],
 )
