@@ -22,12 +22,12 @@ def import_file(school: School, path: Path) -> dict[str, Any]:
     :raises ClmsError: as :func:`.offline.import_file`
     """
     try:
-        data = offline.import_file(school, path).as_dict()
+        found = offline.import_file(school, path)
     except ClmsError as error:
         tell(school.home, "FILE_REFUSED", str(error))
         raise
-    tell(school.home, "FILE_IMPORTED", f"Version {data['version']} was taken in with the file {data['file']}.")
-    return data
+    tell(school.home, "FILE_IMPORTED", found.sentence)
+    return found.as_dict()
 
 
 def import_upload(school: School, name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,10 +135,9 @@ def test_build_without_what_the_school_has_to_say(school: School) -> None:
 
 
 def test_release_with_source_is_built_without_a_network(school: School, stand: Stand, tmp_path: Path) -> None:
-    """Its file was brought here; neither the release server nor the registry can be reached."""
+    """Its file was put into the folder; neither the release server nor the registry can be reached."""
     seeded, address = school.seeded(), "https://library.linden.test"
-    done = school.clms_update("import", str(stand.bundle("1.0.3")), "--json")
-    assert done.code == 0, done.output + done.errors
+    shutil.copy(stand.bundle("1.0.3"), school.folder / "updates/of the vendor.zip")
     trust = {**school.description()["clms_trust"], "url": "https://127.0.0.1:1"}
     away = {"clms_trust": trust, "clms_registry": "127.0.0.1:1", "clms_build_arguments": {"api_url": address}}
     with school.writing(tmp_path) as written, school.described(**away):
@@ -149,6 +149,9 @@ def test_release_with_source_is_built_without_a_network(school: School, stand: S
     assert (school.version_row(), school.seeded()) == ("1.0.3", seeded)
     with school.journal() as journal:
         built = journal.run(school.last_run()["id"]).result("image_pull")["built"]
+        told = {event["type"]: event["message"] for event in journal.events(limit=50)}
+    assert told["FILE_IMPORTED"] == "Version 1.0.3 was taken in with the file clms-1.0.3-amd64.zip."
+    assert told["UPDATE_OFFLINE"].endswith("The update goes on with the file clms-1.0.3-amd64.zip.")
     assert [name.partition(":")[0] for name in built] == ["clms-build/frontend"]
     page = requests.get(f"{stand.url(school.name)}/config.js", timeout=10)
     assert page.text == f'window.CLMS_API = "{address}";\n'

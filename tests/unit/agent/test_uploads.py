@@ -38,7 +38,7 @@ def test_an_upload_is_gone_afterwards(school: Any, monkeypatch: pytest.MonkeyPat
         assert path.exists()
         if refused:
             raise ClmsError("BUNDLE_REFUSED", path=path, detail="no")
-        return SimpleNamespace(as_dict=lambda: {"version": "1.0.1", "file": "clms.zip"})
+        return SimpleNamespace(as_dict=lambda: {"version": "1.0.1"}, sentence="Version 1.0.1 was taken in.")
 
     monkeypatch.setattr(files.offline, "import_file", import_file)
     if refused:
@@ -47,7 +47,7 @@ def test_an_upload_is_gone_afterwards(school: Any, monkeypatch: pytest.MonkeyPat
         assert newest_event(school) == ("FILE_REFUSED", str(caught.value))
     else:
         assert files.import_upload(school, "clms.zip")["version"] == "1.0.1"
-        assert newest_event(school) == ("FILE_IMPORTED", "Version 1.0.1 was taken in with the file clms.zip.")
+        assert newest_event(school) == ("FILE_IMPORTED", "Version 1.0.1 was taken in.")
     assert not upload.exists()
 
 

@@ -34,13 +34,16 @@ def test_found_on_a_drive_and_looked_at_once(
     desk.bundle("1.0.1").rename(stick / "copy of clms.zip")
     (stick / "holiday.zip").write_bytes(b"PK pictures")
     (stick / "linked.zip").symlink_to(desk.vendor.root)
-    problems = bundle_finder.look_for_files(school)
-    assert [(error.code, Path(str(error.values["path"])).name) for error in problems] == [
+    found = bundle_finder.look_for_files(school)
+    assert [(error.code, Path(str(error.values["path"])).name) for error in found.problems] == [
         ("BUNDLE_REFUSED", "holiday.zip")
+    ]
+    assert [taken.sentence for taken in found.taken] == [
+        "Version 1.0.1 was taken in with the file clms-1.0.1-amd64.zip."
     ]
     assert versions(school) == ["1.0.1"]
     monkeypatch.setattr(bundle_finder, "import_file", lambda *_, **__: pytest.fail("it was looked at twice"))
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 1}', '{"x": [1, 2, 3]}', '{"x": ["y", "z"]}'])
@@ -49,7 +52,7 @@ def test_what_was_looked_at_is_forgotten(desk: Desk, school: Any, tmp_path: Path
     path.parent.mkdir()
     path.write_text(content)
     desk.bundle("1.0.1").rename(tmp_path / "usb/clms.zip")
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == ["1.0.1"]
 
 
@@ -112,12 +115,12 @@ def test_fetched_from_a_file_server_once(desk: Desk, school: Any, file_server: F
     desk.bundle("1.0.1").rename(file_server.folder / "clms 1.0.1 (new).zip")
     (file_server.folder / "readme.txt").write_text("not a bundle")
     (file_server.folder / "old").mkdir()
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == ["1.0.1"]
     assert left_in(school) == ["clms-1.0.1-amd64.zip"]
     assert file_server.asked == ["/", "/clms%201.0.1%20%28new%29.zip"]
     offline.folder_of(school).joinpath("clms-1.0.1-amd64.zip").unlink()
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == [], "it was taken in twice"
 
 
@@ -125,13 +128,13 @@ def test_a_file_server_with_something_else(desk: Desk, school: Any, file_server:
     path = file_server.folder / "clms.zip"
     desk.bundle("1.0.1").rename(path)
     flip(path, 0.5)
-    (problem,) = bundle_finder.look_for_files(school)
+    (problem,) = bundle_finder.look_for_files(school).problems
     assert (problem.code, problem.values["path"]) == ("BUNDLE_REFUSED", f"{file_server.address}/clms.zip")
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert left_in(school) == []
     flip(path, 0.5)  # as good as new, and of another time
     os.utime(path, (1, 1))
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == ["1.0.1"]
 
 
@@ -149,20 +152,20 @@ def test_a_file_server_with_something_else(desk: Desk, school: Any, file_server:
 )
 def test_links_that_are_not_followed(school: Any, file_server: FileServer, link: str) -> None:
     (file_server.folder / "index.html").write_text(f'<![x[ <a name="x"><p><a href="{link}">here</a><a href>')
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert file_server.asked == ["/"]
 
 
 @pytest.mark.parametrize("page", ["<" * 900_000, "<a href='" * 100_000, "href=" * 200_000], ids=["<", "a", "href"])
 def test_a_page_that_would_keep_a_parser_busy(school: Any, file_server: FileServer, page: str) -> None:
     (file_server.folder / "index.html").write_text(page)
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert file_server.asked == ["/"]
 
 
 def test_a_link_to_nothing(school: Any, file_server: FileServer) -> None:
     (file_server.folder / "index.html").write_text('<a href="clms.zip">gone</a>')
-    assert codes(bundle_finder.look_for_files(school)) == ["FILE_SERVER"]
+    assert codes(bundle_finder.look_for_files(school).problems) == ["FILE_SERVER"]
 
 
 def test_a_file_server_that_is_silent_says_so_once(
@@ -171,15 +174,15 @@ def test_a_file_server_that_is_silent_says_so_once(
     silent = "https://localhost:1"
     school.bundle_servers = (silent, file_server.address)
     desk.bundle("1.0.1").rename(file_server.folder / "clms.zip")
-    (problem,) = bundle_finder.look_for_files(school)
+    (problem,) = bundle_finder.look_for_files(school).problems
     assert (problem.code, problem.values["url"]) == ("FILE_SERVER", f"{silent}/")
     assert versions(school) == ["1.0.1"], "one server is in the way of the other"
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
 
 
 def test_a_file_server_of_somebody_else(school: Any, file_server: FileServer) -> None:
     school.bundle_ca_file = None
-    (problem,) = bundle_finder.look_for_files(school)
+    (problem,) = bundle_finder.look_for_files(school).problems
     assert (problem.code, "not trusted" in problem.happened) == ("FILE_SERVER", True)
     assert file_server.asked == []
 
@@ -191,10 +194,10 @@ def test_no_room_for_a_file(desk: Desk, school: Any, file_server: FileServer, mo
         free = 2 * path.stat().st_size - 1
         patched.setattr(offline, "mount_of", lambda _: Mount(1, "/srv", free))
         path.rename(file_server.folder / "clms.zip")
-        (problem,) = bundle_finder.look_for_files(school)
+        (problem,) = bundle_finder.look_for_files(school).problems
         assert (problem.code, "1 bytes missing" in problem.happened) == ("DISK_TOO_SMALL", True), problem
         assert left_in(school) == []
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == ["1.0.1"]
 
 
@@ -204,9 +207,9 @@ def test_no_room_for_a_file_on_a_drive(
     path = desk.bundle("1.0.1").rename(tmp_path / "usb/clms.zip")
     with monkeypatch.context() as patched:
         patched.setattr(offline, "mount_of", lambda _: Mount(1, "/srv", path.stat().st_size - 1))
-        assert codes(bundle_finder.look_for_files(school)) == ["DISK_TOO_SMALL"]
-        assert bundle_finder.look_for_files(school) == [], "it was told twice"
-    assert bundle_finder.look_for_files(school) == []
+        assert codes(bundle_finder.look_for_files(school).problems) == ["DISK_TOO_SMALL"]
+        assert bundle_finder.look_for_files(school).problems == [], "it was told twice"
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == ["1.0.1"]
 
 
@@ -220,7 +223,7 @@ def test_the_disk_fills_up_meanwhile(
 ) -> None:
     desk.bundle("1.0.1").rename(file_server.folder / "clms.zip")
     monkeypatch.setattr(Served, "save", write_partly)
-    (problem,) = bundle_finder.look_for_files(school)
+    (problem,) = bundle_finder.look_for_files(school).problems
     assert (problem.code, "No space left" in problem.happened) == ("BUNDLE_MISSING", True)
     assert left_in(school) == []
 
@@ -228,7 +231,7 @@ def test_the_disk_fills_up_meanwhile(
 def test_one_bad_file_is_not_in_the_way_of_the_next(desk: Desk, school: Any, file_server: FileServer) -> None:
     desk.bundle("1.0.1").rename(file_server.folder / "b.zip")
     (file_server.folder / "index.html").write_text('<a href="a.zip">gone</a> <a href="b.zip">there</a>')
-    (problem,) = bundle_finder.look_for_files(school)
+    (problem,) = bundle_finder.look_for_files(school).problems
     assert (problem.code, problem.values["url"]) == ("FILE_SERVER", f"{file_server.address}/a.zip")
     assert versions(school) == ["1.0.1"]
 
@@ -245,9 +248,9 @@ def test_what_says_nothing_of_the_file_is_not_remembered(
             raise ClmsError(error, now="x", seen="y", path="z", detail="d")
 
         patched.setattr(bundle_finder, "import_file", fail)
-        assert codes(bundle_finder.look_for_files(school)) == [error]
-        assert bundle_finder.look_for_files(school) == []
-    assert bundle_finder.look_for_files(school) == []
+        assert codes(bundle_finder.look_for_files(school).problems) == [error]
+        assert bundle_finder.look_for_files(school).problems == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == ["1.0.1"]
 
 
@@ -257,24 +260,24 @@ def test_a_better_copy_with_the_same_size_and_time(desk: Desk, school: Any, tmp_
     shutil.copy2(good, path)
     flip(path, 0.5)
     os.utime(path, ns=(good.stat().st_atime_ns, good.stat().st_mtime_ns))
-    assert codes(bundle_finder.look_for_files(school)) == ["BUNDLE_REFUSED"]
+    assert codes(bundle_finder.look_for_files(school).problems) == ["BUNDLE_REFUSED"]
     shutil.copy2(good, path)
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []
     assert versions(school) == ["1.0.1"]
 
 
 def test_many_files_are_each_looked_at_once(desk: Desk, school: Any, tmp_path: Path) -> None:
     for number in range(150):
         (tmp_path / f"usb/{number}.zip").write_bytes(b"no bundle")
-    assert codes(bundle_finder.look_for_files(school)) == ["BUNDLE_REFUSED"] * 150
-    assert bundle_finder.look_for_files(school) == []
+    assert codes(bundle_finder.look_for_files(school).problems) == ["BUNDLE_REFUSED"] * 150
+    assert bundle_finder.look_for_files(school).problems == []
 
 
 def test_looked_for_twice_at_once(desk: Desk, school: Any, file_server: FileServer) -> None:
     desk.bundle("1.0.1").rename(file_server.folder / "clms.zip")
     found: list[Any] = []
     threads = [
-        threading.Thread(target=lambda: found.append(bundle_finder.look_for_files(school))) for _ in range(3)
+        threading.Thread(target=lambda: found.append(bundle_finder.look_for_files(school).problems)) for _ in range(3)
     ]  # fmt: skip
     for thread in threads:
         thread.start()
@@ -340,7 +343,7 @@ PIECE = b"fff\r\n" + b"x" * 0xFFF + b"\r\n"
 )  # fmt: skip
 def test_a_file_server_that_lies(school: Any, liar: Callable[[bytes], None], answer: bytes, words: str) -> None:
     liar(answer)
-    (problem,) = bundle_finder.look_for_files(school)
+    (problem,) = bundle_finder.look_for_files(school).problems
     assert (problem.code, words in problem.happened) == ("FILE_SERVER", True), problem
     assert left_in(school) == []
-    assert bundle_finder.look_for_files(school) == []
+    assert bundle_finder.look_for_files(school).problems == []

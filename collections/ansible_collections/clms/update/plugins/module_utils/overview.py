@@ -10,9 +10,8 @@ from typing import Any
 
 from . import lock
 from .adapters.backup_store import backups_in
-from .adapters.bundle_finder import look_for_files
 from .adapters.offline import releases_here
-from .adapters.supply import architecture_here, supply
+from .adapters.supply import architecture_here, supply, take_in_files
 from .adapters.vendor import newest, store_of
 from .errors import ClmsError
 from .journal import Journal, RunRow
@@ -111,8 +110,7 @@ def is_away(error: ClmsError) -> bool:
 def _check(school: School, journal: Journal) -> dict[str, Any]:
     slot = journal.slot("current")
     current = slot.version if slot else None
-    for problem in look_for_files(school):
-        journal.event("FILE_REFUSED", str(problem))
+    take_in_files(school, journal)
     try:
         found = supply(school, None, architecture_here())
     except ClmsError as error:

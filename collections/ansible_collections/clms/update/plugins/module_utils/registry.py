@@ -90,6 +90,16 @@ class Registry:
         self._sleep = sleep
         self._authorization: str | None = None
 
+    def check_answers(self) -> None:
+        """Make sure that somebody is there, with one question and no login.
+
+        :raises ClmsError: REGISTRY_UNREACHABLE
+        """
+        try:
+            self._http.get(self._base, {}, _LIMIT)
+        except HttpsError as error:
+            raise self._unreachable(str(error)) from None
+
     def tags(self, repository: str) -> list[str]:
         """All tags of a repository, in no order; empty when the registry does not know the repository.
 

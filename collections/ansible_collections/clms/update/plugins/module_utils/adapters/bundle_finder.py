@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..bundle import SUFFIX
@@ -16,7 +17,7 @@ from ..https import HttpsClient
 from ..school import School
 from .bundle_server import BundleServer, Served
 from .files import empty_folder, write_atomically
-from .offline import check_room, folder_of, import_file
+from .offline import Offline, check_room, folder_of, import_file
 
 _DEPTH = 3
 """how far below a folder bundles are looked for: a USB drive is mounted at /media/<user>/<name>"""
@@ -29,25 +30,32 @@ _FETCHED = "fetched"
 """folder below the one for bundles in which a file lies while it is fetched; only root writes there"""
 
 
-def look_for_files(school: School) -> list[ClmsError]:
-    """Take in whatever there is that was not looked at before.
+@dataclass(frozen=True)
+class Found:
+    """What came of looking for files."""
 
-    :returns: what nobody was told about yet: why a file was refused, or a file server does not answer
-    """
-    problems: list[ClmsError] = []
+    taken: list[Offline] = field(default_factory=list)
+    problems: list[ClmsError] = field(default_factory=list)
+    """what nobody was told about yet: why a file was refused, or a file server does not answer"""
+
+
+def look_for_files(school: School) -> Found:
+    """Take in whatever there is that was not looked at before."""
+    found = Found()
     with (school.home / "bundles-look.lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # what one has begun to fetch the next one need not fetch again
         looked = _Looked(folder_of(school) / _LOOKED_AT)
+        taken, problems = found.taken, found.problems
         for path in _candidates(school):
             with _told_once(looked, str(path), problems), suppress(OSError):
-                found = path.stat()
-                mark = f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+                facts = path.stat()
+                mark = f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
                 if not looked.at(str(path), mark):
-                    _take(school, looked, str(path), mark, path)
+                    taken.append(_take(school, looked, str(path), mark, path))
         for address in school.bundle_servers:
             with _told_once(looked, address, problems):
-                _look_at_server(school, looked, address, problems)
-    return problems
+                _look_at_server(school, looked, address, found)
+    return found
 
 
 @contextmanager
@@ -85,18 +93,18 @@ def _candidates(school: School) -> Iterator[Path]:
             pattern = f"*/{pattern}"
 
 
-def _look_at_server(school: School, looked: _Looked, address: str, problems: list[ClmsError]) -> None:
+def _look_at_server(school: School, looked: _Looked, address: str, found: Found) -> None:
     """:raises ClmsError: FILE_SERVER, SERVER_ADDRESS or CA_FILE"""
     ca_file = Path(school.bundle_ca_file) if school.bundle_ca_file else None
     client = HttpsClient(ca_file=ca_file, deadline=_FETCH_SECONDS, minimum_rate=_FETCH_RATE)
     server = BundleServer(address, client)
     for file in server.addresses():
-        with _told_once(looked, file, problems), server.open(file) as served:
+        with _told_once(looked, file, found.problems), server.open(file) as served:
             if not looked.at(file, served.mark):
-                _fetch(school, looked, served)
+                found.taken.append(_fetch(school, looked, served))
 
 
-def _fetch(school: School, looked: _Looked, served: Served) -> None:
+def _fetch(school: School, looked: _Looked, served: Served) -> Offline:
     """Fetch a file, and take it in.
 
     :raises ClmsError: FILE_SERVER, DISK_TOO_SMALL, and as :func:`.offline.import_file`
@@ -108,25 +116,26 @@ def _fetch(school: School, looked: _Looked, served: Served) -> None:
         empty_folder(folder)  # what a process that was killed has left
         check_room(school, "the file, twice for a moment", 2 * served.size)
         served.save(path)
-        _take(school, looked, served.address, served.mark, path)
+        return _take(school, looked, served.address, served.mark, path)
     except OSError as error:
         raise ClmsError("BUNDLE_MISSING", path=served.address, detail=error.strerror or error) from None
     finally:
         path.unlink(missing_ok=True)
 
 
-def _take(school: School, looked: _Looked, name: str, mark: str, path: Path) -> None:
+def _take(school: School, looked: _Looked, name: str, mark: str, path: Path) -> Offline:
     """Take a file in; it is not looked at again unless it could not be judged.
 
     :raises ClmsError: as :func:`.offline.import_file`
     """
     try:
-        import_file(school, path, shown=name)
+        found = import_file(school, path, shown=name)
     except ClmsError as error:
         if _is_verdict(error):
             looked.add(name, mark)
         raise
     looked.add(name, mark)
+    return found
 
 
 class _Looked:

@@ -33,6 +33,11 @@ class Offline:
     contents: Contents
     release: Release
 
+    @property
+    def sentence(self) -> str:
+        """That it was taken in, for people."""
+        return f"Version {self.release.version.text} was taken in with the file {self.path.name}."
+
     def as_dict(self) -> dict[str, Any]:
         """For lists: ``version``, ``architecture``, ``created``, ``file`` and ``size`` in bytes."""
         return {

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ClmsError
+from ..journal import Journal
 from ..release import Release
 from ..school import School
+from .bundle_finder import look_for_files
 from .offline import Offline, releases_here
 from .vendor import newest, store_of
 
@@ -35,6 +38,16 @@ class Supply:
     """holds the release, its package and its images"""
     away: ClmsError | None = None
     """why the release server could not be asked, so that only the bundle speaks for the release"""
+
+
+def take_in_files(school: School, journal: Journal) -> None:
+    """Look for files of the vendor, and record what came of them."""
+    with suppress(OSError):  # a full disk is told by whoever needs the room
+        found = look_for_files(school)
+        for taken in found.taken:
+            journal.event("FILE_IMPORTED", taken.sentence)
+        for problem in found.problems:
+            journal.event("FILE_REFUSED", str(problem))
 
 
 def supply(school: School, version: str | None, architecture: str) -> Supply:

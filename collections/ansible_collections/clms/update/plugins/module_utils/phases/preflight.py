@@ -20,7 +20,8 @@ from ..adapters.gate_container import needs_new_container
 from ..adapters.images import to_get
 from ..adapters.probe import run_smoke
 from ..adapters.slot_files import keep_serving, keep_slot
-from ..adapters.supply import Supply, supply
+from ..adapters.supply import Supply, supply, take_in_files
+from ..adapters.vendor import registry_of
 from ..backup_manifest import Manifest
 from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
@@ -233,10 +234,22 @@ def _supplied(context: Context, found: Supply | None) -> dict[str, Any]:
     """Where the release comes from, for the journal; people are told when it does not come from the network."""
     if found is None:
         return {}
-    if found.away is not None:
-        message = f"{found.away.happened} The update goes on with the file {found.bundle.name if found.bundle else ''}."
+    away = found.away or _registry_away(context.school, found)
+    if away is not None and found.bundle is not None:
+        message = f"{away.happened} The update goes on with the file {found.bundle.name}."
         context.journal.event("UPDATE_OFFLINE", message, run=context.run.id)
     return {"bundle": str(found.bundle) if found.bundle else None, "offline": found.away is not None}
+
+
+def _registry_away(school: School, found: Supply) -> ClmsError | None:
+    """Why the registry cannot be asked for images that a bundle has."""
+    if found.bundle is None:
+        return None
+    try:
+        registry_of(school).check_answers()
+    except ClmsError as error:
+        return error
+    return None
 
 
 def examine(context: Context, request: Request) -> Findings:
@@ -254,6 +267,8 @@ def examine(context: Context, request: Request) -> Findings:
     if current is not None:
         check_description(school, current)
     if request.kind in ("install", "update"):
+        if Journal.exists(school.home):  # else nothing is to be left here
+            take_in_files(school, context.journal)
         supplied = supply(school, request.version, architecture)
         release = supplied.release
         check_release(release, current, request.kind)

@@ -44,6 +44,14 @@ class World:
     """folder's name -> bytes"""
     free: dict[str, int] = field(default_factory=lambda: {"docker": 100 * GB, "backups": 100 * GB})
     closed: int = 0
+    bundle: Path | None = None
+    """the file on this server that has the release"""
+    away: ClmsError | None = None
+    """why the release server cannot be asked"""
+    registry: ClmsError | None = None
+    """why the registry cannot be asked"""
+    asked: list[str] = field(default_factory=list)
+    """where a release was looked for: ``files``, ``vendor``"""
 
 
 @pytest.fixture
@@ -92,7 +100,25 @@ def world(
 
     engine.add("linden-gate", labels={DEFINITION: json.dumps(definition(school.gate))})
     monkeypatch.setattr(run_module, "Engine", lambda: engine)
-    monkeypatch.setattr(preflight, "supply", lambda *_: Supply(parse_release(found.release), None))
+
+    def take_in_files(_: School, __: Any) -> None:
+        found.asked.append("files")
+
+    class Registry:
+        def __init__(self, _: School) -> None:
+            pass
+
+        def check_answers(self) -> None:
+            if found.registry:
+                raise found.registry
+
+    def supply(*_: Any) -> Supply:
+        found.asked.append("vendor")
+        return Supply(parse_release(found.release), found.bundle, found.away)
+
+    monkeypatch.setattr(preflight, "take_in_files", take_in_files)
+    monkeypatch.setattr(preflight, "registry_of", Registry)
+    monkeypatch.setattr(preflight, "supply", supply)
     monkeypatch.setattr(preflight, "database_of", lambda *_, **__: Database())
     monkeypatch.setattr(preflight, "GateControl", Gate)
     monkeypatch.setattr(preflight, "run_smoke", run_smoke)
