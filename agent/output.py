@@ -85,8 +85,11 @@ def status_text(status: dict[str, Any], title: str) -> str:
         lines.append("Nothing is known of newer versions yet. To ask for them: clms-update check")
     else:
         asked = f" (asked {age(status['news_age_seconds'])})" if status["news_age_seconds"] is not None else ""
-        news = "It is the newest version" if latest == current else f"The newest version is {latest}"
+        verb = "was" if status["news_expired"] else "is"
+        news = f"It {verb} the newest version" if latest == current else f"The newest version {verb} {latest}"
         lines.append(f"{news}{asked}.")
+        if status["news_expired"]:
+            lines.append("That is too long ago to rely on. To ask the vendor: clms-update check")
     run = status["running"]
     if run and run["interrupted"]:
         lines.append(f"{_kind(run)} was interrupted. To put CLMS back in order: clms-update recover")

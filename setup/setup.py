@@ -35,6 +35,7 @@ PACKAGES = {
     "age": "encrypts backups",
     "apache2-utils": "makes the password file of the vendor's registry",
     "debootstrap": "makes the base images without an image registry",
+    "faketime": "lets clocks be wrong in tests",
     "gnupg": "signs releases",
     "hyperfine": "times commands in the benchmark",
     "iproute2": "makes networks for tests",

@@ -16,6 +16,7 @@ from typing import Any
 from tuf.api.metadata import MetaFile
 
 from publisher.vendor import Vendor
+from tests.stand.stand import Finished
 
 from .bench import CHAIN, Bench
 from .cases import HELD, REFUSED, Case, Result
@@ -196,8 +197,29 @@ def freeze(bench: Bench, _: Result) -> str:
         assert not any(word in words for word in ("up to date", "newest", "is available")), words
         status = bench.school.clms_update("status", "--json").json()
         assert status["news_age_seconds"] >= 0, status
-        assert "asked" in bench.school.clms_update("status").output
+        assert status["news_expired"], status
+        assert "too long ago to rely on" in bench.school.clms_update("status").output
     return REFUSED
+
+
+def clock_ahead(bench: Bench, _: Result) -> str:
+    """The clock of a school without a network is five years ahead: a warning, and nobody is locked out."""
+    bench.check_works()
+
+    def ahead(*arguments: str) -> Finished:
+        config = bench.school.folder / "etc"
+        return bench.stand.command("faketime", "-f", "+5y", "clms-update", "--config", config, *arguments, check=False)
+
+    with bench.unchanged(), bench.trusting(url="https://127.0.0.1:1"):
+        done = ahead("check", "--json")
+        assert done.code != 0, done.output
+        assert done.json()["error"]["code"] in ("TRUST_EXPIRED", "SERVER_UNREACHABLE"), done.output
+        status = ahead("status", "--json").json()
+        assert status["news_expired"], status
+        assert status["running"] is None, status
+        assert bench.school.page() == 200, "CLMS is closed"
+    bench.check_works()  # the right clock counts again, as if nothing had been
+    return HELD
 
 
 def timestamp_of_a_bundle(bench: Bench, desk: Desk) -> None:
@@ -301,6 +323,7 @@ def cases() -> Iterator[Case]:
     yield Case("downgrade: an older release by name", older_release.__doc__ or "", older_release, slow=True)
     yield Case("downgrade: an older release as the newest", older_is_newest.__doc__ or "", older_is_newest, slow=True)
     yield Case("freeze: expired timestamp", "The same timestamp is served on and on, until it has expired.", freeze)
+    yield Case("clock: five years ahead, offline", clock_ahead.__doc__ or "", clock_ahead)
     yield case(
         "freeze: expired timestamp, update", "The same, when an update is asked for.", expired("timestamp"),
         "TRUST_EXPIRED", command=("update",),

@@ -16,7 +16,7 @@ from tests.e2e.observe import School
 from tests.sample_clms.releases import EVENTS, INITIAL
 from tests.stand.stand import Stand
 
-STATUS = {"current_version", "latest_version", "news_age_seconds", "running", "last_update", "backups"}
+STATUS = {"current_version", "latest_version", "news_age_seconds", "news_expired", "running", "last_update", "backups"}
 LAST_UPDATE = {
     "id",
     "version",

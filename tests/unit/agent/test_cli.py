@@ -24,7 +24,15 @@ from publisher.repository import Repository
 
 from .conftest import FakeRunner, ended
 
-STATUS_KEYS = {"current_version", "latest_version", "news_age_seconds", "running", "last_update", "backups"}
+STATUS_KEYS = {
+    "current_version",
+    "latest_version",
+    "news_age_seconds",
+    "news_expired",
+    "running",
+    "last_update",
+    "backups",
+}
 BACKUP = "20261123T020000Z-1.0.0-r3"
 RUN_KEYS = {"id", "version", "status", "started_at", "finished_at", "closed_seconds", "error_code", "message", "phases"}
 

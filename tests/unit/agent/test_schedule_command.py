@@ -96,7 +96,7 @@ def test_for_programs(command: Command) -> None:
     assert (said["schedule"]["version"], said["schedule"]["missed"]) == ("1.0.1", "skip")
     assert [warning["code"] for warning in said["warnings"]] == ["SCHOOL_HOURS"]
     assert set(command.json("status")) == {
-        "current_version", "latest_version", "news_age_seconds", "running", "last_update", "backups",
+        "current_version", "latest_version", "news_age_seconds", "news_expired", "running", "last_update", "backups",
     }  # fmt: skip
     listed = command.json("list", "--schedule")
     assert listed == {"schedules": [said["schedule"]], "time_zone": "Europe/Berlin", "checked_at": None}

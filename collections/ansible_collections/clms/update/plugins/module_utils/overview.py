@@ -27,8 +27,8 @@ UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "re
 def status(home: Path) -> dict[str, Any]:
     """The status of a school from its journal and its local store, without the network.
 
-    :returns: ``current_version``, ``latest_version``, ``news_age_seconds``, ``running``, ``last_update``, ``backups``;
-        with None for what is not known
+    :returns: ``current_version``, ``latest_version``, ``news_age_seconds``, ``news_expired`` (they are too old to be
+        relied on), ``running``, ``last_update``, ``backups``; with None for what is not known
     :raises ClmsError: JOURNAL_UNREADABLE or JOURNAL_NEWER
     """
     try:
@@ -37,7 +37,8 @@ def status(home: Path) -> dict[str, Any]:
         if error.code != "NOT_INSTALLED":
             raise
         return dict.fromkeys(("current_version", "latest_version", "news_age_seconds", "running", "last_update")) | {
-            "backups": 0
+            "backups": 0,
+            "news_expired": False,
         }
     try:
         slot = journal.slot("current")
@@ -49,6 +50,7 @@ def status(home: Path) -> dict[str, Any]:
             "current_version": slot.version if slot else None,
             "latest_version": entry.version.text if entry else None,
             "news_age_seconds": store.news_age_seconds() if store else None,
+            "news_expired": store.news_expired() if store else False,
             "running": running(journal),
             "last_update": describe_run(rows[0], journal.records(rows[0].id)) if rows else None,
             "backups": len(backups_in(Path(school.backup.path))) if school else 0,

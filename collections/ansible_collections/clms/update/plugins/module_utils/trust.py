@@ -122,6 +122,18 @@ class TrustStore:
         refreshed = self._refreshed()
         return None if refreshed is None else max(0, int(self._clock()) - refreshed)
 
+    def news_expired(self) -> bool:
+        """Whether what was last verified counts no longer, so that nobody knows what is the newest by now.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        path = self._state / "metadata" / "timestamp.json"
+        if not path.exists():
+            return False
+        root = self._local_root()
+        with self._guarded():
+            return _verified(path, Timestamp, root).expires.timestamp() <= self._clock()
+
     def _refreshed(self) -> int | None:
         try:
             return int((self._state / _REFRESHED).read_text())

@@ -59,6 +59,10 @@ news_age_seconds:
   returned: success
   type: int
   sample: 3600
+news_expired:
+  description: Whether that is too long ago to rely on; the vendor says for how long news counts.
+  returned: success
+  type: bool
 running:
   description: The run that is going on, or null.
   returned: success

@@ -150,7 +150,7 @@ def test_the_release_that_was_asked_for(school: School, store: TrustStore, asked
 
 def test_nothing_is_installed(tmp_path: Path) -> None:
     answer = overview.status(tmp_path / "home")
-    assert answer.pop("backups") == 0
+    assert (answer.pop("backups"), answer.pop("news_expired")) == (0, False)
     assert set(answer) == {"current_version", "latest_version", "news_age_seconds", "running", "last_update"}
     assert set(answer.values()) == {None}
     assert not (tmp_path / "home").exists()
@@ -169,6 +169,7 @@ def test_status_asks_nobody(begin: Begin, store: TrustStore, vendor: Any) -> Non
     answer = overview.status(context.journal.path.parent)
     assert answer["latest_version"] == "1.0.2"
     assert answer["news_age_seconds"] >= 0
+    assert answer["news_expired"] is False
 
 
 def test_a_run_that_goes_on(begin: Begin) -> None:

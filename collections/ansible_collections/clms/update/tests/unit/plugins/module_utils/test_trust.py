@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -539,6 +540,13 @@ def test_news_age_never_runs_backwards(make_store: MakeStore) -> None:
     make_store(clock=lambda: 5000.0).refresh()
     assert make_store(clock=lambda: 5060.9).news_age_seconds() == 60
     assert make_store(clock=lambda: 4000.0).news_age_seconds() == 0
+
+
+def test_news_counts_for_as_long_as_the_vendor_says(make_store: MakeStore) -> None:
+    assert not make_store().news_expired()
+    make_store().refresh()
+    assert not make_store().news_expired()
+    assert make_store(clock=lambda: time.time() + 5 * 365 * 86_400).news_expired()
 
 
 def test_a_store_that_cannot_be_written(make_store: MakeStore, tmp_path: Path) -> None:
