@@ -21,7 +21,7 @@ from .bundle import make_bundle
 from .publish import publish
 from .release import build, sign
 from .repository import Repository
-from .rotation import key_target, rotate_gpg_key, rotate_online_key
+from .rotation import key_target, replace_root_key, root_signers, rotate_gpg_key, rotate_online_key
 from .vendor import Vendor, locked, write_file
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -66,7 +66,7 @@ def _init(options: argparse.Namespace) -> dict[str, Any]:
     keys.check_gpg_home(gpg_home)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(path.name not in (".lock", "gnupg") for path in home.iterdir()):
+        if any(path.name not in (".lock", "gnupg", "root-keys") for path in home.iterdir()):
             raise ClmsError("VENDOR_HOME", path=home, detail="it is initialised already, or not empty")
         home.chmod(0o700)
     except OSError as error:
@@ -79,8 +79,12 @@ def _init(options: argparse.Namespace) -> dict[str, Any]:
                 fingerprint = keys.find_gpg_key(gpg_home, options.gpg_key)
             vendor = Vendor(home, options.name, gpg_home, fingerprint)
             offline = keys.gpg_signer(gpg_home, fingerprint)
-            online = keys.create_online_signer(vendor.online_key)
-            repository = Repository.create(vendor.repository, offline, online, [key_target(gpg_home, fingerprint)])
+            online = keys.create_key_file(vendor.online_key)
+            vendor.root_keys.mkdir(mode=0o700, exist_ok=True)
+            root_keys = [vendor.root_keys / f"{number}.pem" for number in range(1, settings.ROOT_KEYS + 1)]
+            roots = [keys.create_key_file(path) for path in root_keys]
+            files = [key_target(gpg_home, fingerprint)]
+            repository = Repository.create(vendor.repository, roots, offline, online, files)
             write_file(vendor.public_key, keys.export_public_key(gpg_home, fingerprint))
             write_file(vendor.root, repository.root_bytes())
             vendor.save()
@@ -91,6 +95,7 @@ def _init(options: argparse.Namespace) -> dict[str, Any]:
         "fingerprint": fingerprint,
         "publicKey": str(vendor.public_key),
         "root": str(vendor.root),
+        "rootKeys": [str(path) for path in root_keys],
     }
 
 
@@ -114,7 +119,7 @@ def _sign(options: argparse.Namespace) -> dict[str, Any]:
                 address=options.registry,
                 credentials=credentials,
                 offline=keys.gpg_signer(vendor.gpg_home, vendor.fingerprint),
-                online=keys.online_signer(vendor.online_key),
+                online=keys.file_signer(vendor.online_key),
             )
         finally:
             _end_own_agent(vendor.home, vendor.gpg_home)
@@ -144,10 +149,11 @@ def _refresh(options: argparse.Namespace) -> dict[str, Any]:
     repository = Repository(vendor.repository)
     with locked(vendor.home):
         try:
-            online = keys.online_signer(vendor.online_key)
+            online = keys.file_signer(vendor.online_key)
             if options.all:
                 offline = keys.gpg_signer(vendor.gpg_home, vendor.fingerprint)
-                repository.refresh(online, offline, [key_target(vendor.gpg_home, vendor.fingerprint)])
+                roots = root_signers(vendor, options.root_key)
+                repository.refresh_all(roots, offline, online, [key_target(vendor.gpg_home, vendor.fingerprint)])
             else:
                 repository.refresh(online)
         finally:
@@ -165,7 +171,7 @@ def _bundle(options: argparse.Namespace) -> dict[str, Any]:
                 options.to,
                 architecture=options.architecture,
                 offline=keys.gpg_signer(vendor.gpg_home, vendor.fingerprint),
-                online=keys.online_signer(vendor.online_key),
+                online=keys.file_signer(vendor.online_key),
             )
         finally:
             _end_own_agent(vendor.home, vendor.gpg_home)
@@ -173,18 +179,22 @@ def _bundle(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rotate_keys(options: argparse.Namespace) -> dict[str, Any]:
-    if options.online and (options.gpg_home or options.gpg_key):
-        options.usage("argument --online: not allowed with --gpg-home or --gpg-key")
+    other = "--online" if options.online else "--new-root-key"
+    if (options.online or options.new_root_key) and (options.gpg_home or options.gpg_key or options.lost):
+        options.usage(f"argument {other}: not allowed with --gpg-home, --gpg-key or --lost")
     vendor = Vendor.load(options.home)
     gpg_home = _gpg_home(options)
     if gpg_home:
         keys.check_gpg_home(gpg_home)
     with locked(vendor.home):
         try:
+            roots = root_signers(vendor, options.root_key)
             if options.online:
-                rotate_online_key(vendor)
+                rotate_online_key(vendor, roots)
+            elif options.new_root_key:
+                replace_root_key(vendor, roots, options.new_root_key)
             else:
-                vendor = rotate_gpg_key(vendor, gpg_home, options.gpg_key)
+                vendor = rotate_gpg_key(vendor, roots, gpg_home, options.gpg_key, lost=options.lost)
         finally:
             if (own := vendor.home / "gnupg").is_dir():  # either key may be in there
                 keys.end_agent(own)
@@ -197,7 +207,7 @@ def _disable(options: argparse.Namespace) -> dict[str, Any]:
     with locked(vendor.home):
         try:
             offline = keys.gpg_signer(vendor.gpg_home, vendor.fingerprint)
-            online = keys.online_signer(vendor.online_key)
+            online = keys.file_signer(vendor.online_key)
             unlisted = Repository(vendor.repository).withdraw(options.version, offline, online)
         finally:
             _end_own_agent(vendor.home, vendor.gpg_home)
@@ -280,7 +290,8 @@ def _parser() -> argparse.ArgumentParser:
     published.add_argument("--to", type=_absolute, required=True, metavar="DIR")
 
     refreshed = add("refresh", _refresh, "Give the metadata that says 'this is the newest' new expiry dates.")
-    refreshed.add_argument("--all", action="store_true", help="root and targets too; needs the vendor's GPG key")
+    refreshed.add_argument("--all", action="store_true", help="root and targets too; needs the GPG key and root keys")
+    _add_root_key(refreshed)
 
     bundled = add(
         "bundle", _bundle, "Write one signed ZIP with a release and its images, for schools without a network."
@@ -292,7 +303,16 @@ def _parser() -> argparse.ArgumentParser:
     rotated = add("rotate-keys", _rotate_keys, "Go over to another key, or finish that after an interruption.")
     rotated.add_argument("--gpg-home", type=_absolute, metavar="DIR", help="GPG home of the other key")
     rotated.add_argument("--gpg-key", metavar="FINGERPRINT", help="an existing key there, instead of a new one")
-    rotated.add_argument("--online", action="store_true", help="only the key that signs snapshot and timestamp")
+    rotated.add_argument("--lost", action="store_true", help="the GPG key until now cannot sign any more")
+    kind = rotated.add_mutually_exclusive_group()
+    kind.add_argument("--online", action="store_true", help="only the key that signs snapshot and timestamp")
+    kind.add_argument(
+        "--new-root-key",
+        type=_absolute,
+        metavar="FILE",
+        help="only a root key: make another one in FILE, in place of the one that no --root-key names",
+    )
+    _add_root_key(rotated)
     rotated.set_defaults(usage=rotated.error)
 
     disabled = add("disable", _disable, "Withdraw a release: schools do not see it any more.")
@@ -300,6 +320,16 @@ def _parser() -> argparse.ArgumentParser:
 
     add("list", _list, "List the signed releases and when the metadata expires.")
     return parser
+
+
+def _add_root_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root-key",
+        type=_absolute,
+        action="append",
+        metavar="FILE",
+        help="a key that signs the root; to be given for two of them (default: those in root-keys in the folder)",
+    )
 
 
 def _absolute(text: str) -> Path:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vendor's keys: a GPG key that signs root, targets and packages, and an online key for snapshot and timestamp."""
+"""The vendor's keys: root keys in files, a GPG key that signs targets and packages, and an online key in a file for
+snapshot and timestamp.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,7 @@ def export_public_key(gpg_home: Path, fingerprint: str) -> bytes:
 
 
 def gpg_signer(gpg_home: Path, fingerprint: str) -> Signer:
-    """The signer of root and targets.
+    """The signer of targets.
 
     :raises ClmsError: SIGNING_FAILED
     """
@@ -127,15 +129,18 @@ def gpg_signer(gpg_home: Path, fingerprint: str) -> Signer:
         return signer
 
 
-def create_online_signer(path: Path) -> Signer:
-    """Make the Ed25519 key of snapshot and timestamp, readable for its owner only."""
+def create_key_file(path: Path) -> Signer:
+    """Make an Ed25519 key in a file that only its owner can read."""
     signer = CryptoSigner.generate_ed25519()
     write_file(path, signer.private_bytes, mode=0o600)
     return signer
 
 
-def online_signer(path: Path) -> Signer:
-    """:raises ClmsError: SECRET_FILE, SIGNING_FAILED"""
+def file_signer(path: Path) -> Signer:
+    """The signer with a key of :func:`create_key_file`.
+
+    :raises ClmsError: SECRET_FILE, SIGNING_FAILED
+    """
     content = read_secret(path)
     with signing_errors():
         return CryptoSigner(load_pem_private_key(content, None))

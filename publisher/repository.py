@@ -9,7 +9,7 @@ the timestamp leads to is signed by the old and the new key by then, and counts 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from ansible_collections.clms.update.plugins.module_utils.release import PRODUCT
 from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 from .keys import signing_errors
-from .settings import BUNDLE_LIFETIME, EXPIRES
+from .settings import BUNDLE_LIFETIME, EXPIRES, ROOT_THRESHOLD
 from .vendor import write_file
 
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
@@ -56,6 +56,7 @@ class Repository:
     def create(
         cls,
         folder: Path,
+        roots: Sequence[Signer],
         offline: Signer,
         online: Signer,
         files: Sequence[NewTarget] = (),
@@ -64,16 +65,20 @@ class Repository:
     ) -> Repository:
         """Make a repository without releases.
 
-        :param offline: signs root and targets
+        :param roots: sign the root, from then on :data:`.settings.ROOT_THRESHOLD` of them where there are as many
+        :param offline: signs targets
         :param online: signs snapshot and timestamp
         """
         repository = cls(folder, now=now)
         for part in (repository._metadata, repository._targets):
             part.mkdir(parents=True)
         root = Root(consistent_snapshot=True)
-        for role, signer in (("root", offline), ("targets", offline), ("snapshot", online), ("timestamp", online)):
+        for role, signer in (("targets", offline), ("snapshot", online), ("timestamp", online)):
             root.add_key(signer.public_key, role)
-        repository._write_root(root, offline)
+        for signer in roots:
+            root.add_key(signer.public_key, Root.type)
+        root.roles[Root.type].threshold = min(ROOT_THRESHOLD, len(roots))
+        repository._write_root(root, roots)
         targets = Targets()
         repository._store(files, targets)
         repository._write_news(Snapshot(), Timestamp(), repository._write_targets(targets, offline), online)
@@ -159,49 +164,85 @@ class Repository:
         self._renew(self._write_targets(targets, offline), online)
         return sorted(path.relative_to(self._targets.parent).as_posix() for path in gone)
 
-    def refresh(self, online: Signer, offline: Signer | None = None, files: Sequence[NewTarget] = ()) -> None:
-        """Give snapshot and timestamp, and with the offline key also root and targets, a new expiry date.
+    def refresh(self, online: Signer) -> None:
+        """Give snapshot and timestamp a new expiry date.
+
+        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        """
+        self._check_keys(online, None)
+        self._renew(None, online)
+
+    def refresh_all(
+        self, roots: Sequence[Signer], offline: Signer, online: Signer, files: Sequence[NewTarget] = ()
+    ) -> None:
+        """Give root and targets a new expiry date as well.
 
         :param files: files to be added to the targets
-        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        :raises ClmsError: ROOT_KEYS_MISSING, ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
         """
         self._check_keys(online, offline)
-        targets = None
-        if offline is not None:
-            root, targets_before = self._root(), self._current_targets()
-            self._store(files, targets_before)
-            root.version += 1
-            targets_before.version += 1
-            self._write_root(root, offline)
-            targets = self._write_targets(targets_before, offline)
-        self._renew(targets, online)
+        self.check_roots(roots)
+        root, targets = self._root(), self._current_targets()
+        self._store(files, targets)
+        root.version += 1
+        targets.version += 1
+        self._write_root(root, roots)
+        self._renew(self._write_targets(targets, offline), online)
 
-    def rotate_offline(self, old: Signer, new: Signer, online: Signer, files: Sequence[NewTarget]) -> None:
-        """Hand root and targets over to another key; where the newest root names that key already, do nothing.
+    def rotate_offline(
+        self,
+        roots: Sequence[Signer],
+        old: Signer | None,
+        new: Signer,
+        online: Signer,
+        files: Sequence[NewTarget],
+    ) -> None:
+        """Hand targets over to another key; where the newest root names that key already, do nothing.
 
+        :param old: the key until now; where it is lost, a school that asks while this is published is refused once
         :param files: what comes with the new key
-        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        :raises ClmsError: ROOT_KEYS_MISSING, ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
         """
-        if self.names(new.public_key.keyid, Root.type):
+        if self.names(new.public_key.keyid, Targets.type):
             return
         self._check_keys(online, old)
+        self.check_roots(roots)
         targets = self._current_targets()
         self._store(files, targets)
         targets.version += 1
-        self._renew(self._write_targets(targets, old, new), online)
-        self._write_next_root((Root.type, Targets.type), new, old, new)
+        self._renew(self._write_targets(targets, *([new] if old is None else [old, new])), online)
+        self._write_next_root((Targets.type,), new, roots)
 
-    def rotate_online(self, old: Signer | None, new: Signer, offline: Signer) -> None:
+    def rotate_online(self, roots: Sequence[Signer], old: Signer | None, new: Signer) -> None:
         """Hand snapshot and timestamp over to another key; where the newest root names that key already, do nothing.
 
         :param old: the key until now; where it is lost, a school that asks while this is published is refused once
-        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        :raises ClmsError: ROOT_KEYS_MISSING, ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
         """
         if self.names(new.public_key.keyid, Timestamp.type):
             return
-        self._check_keys(None, offline)
+        self.check_roots(roots)
         self._renew(None, *([new] if old is None else [old, new]))
-        self._write_next_root((Snapshot.type, Timestamp.type), new, offline)
+        self._write_next_root((Snapshot.type, Timestamp.type), new, roots)
+
+    def root_keys_beside(self, roots: Sequence[Signer]) -> frozenset[str]:
+        """Ids of the root keys that are not among ``roots``, to be replaced.
+
+        :raises ClmsError: ROOT_KEYS_MISSING, ROOT_KEYS_ALL
+        """
+        self.check_roots(roots)
+        others = frozenset(self._root().roles[Root.type].keyids) - {signer.public_key.keyid for signer in roots}
+        if not others:
+            raise ClmsError("ROOT_KEYS_ALL")
+        return others
+
+    def replace_root_key(self, roots: Sequence[Signer], gone: Collection[str], new: Signer) -> None:
+        """Let a new key sign the root in place of others.
+
+        :param gone: see :meth:`root_keys_beside`
+        :raises ClmsError: SIGNING_FAILED, VENDOR_HOME
+        """
+        self._write_next_root((Root.type,), new, roots, gone=gone)
 
     def expires(self) -> dict[str, str]:
         """When each role's metadata expires (UTC)."""
@@ -213,6 +254,13 @@ class Repository:
         for signer, role in ((online, Timestamp.type), (offline, Targets.type)):
             if signer is not None and not self.names(signer.public_key.keyid, role):
                 raise ClmsError("ROTATION_UNFINISHED", path=self._metadata.parent.parent)
+
+    def check_roots(self, roots: Sequence[Signer]) -> None:
+        """:raises ClmsError: ROOT_KEYS_MISSING unless these keys can sign the next root"""
+        role = self._root().roles[Root.type]
+        found = {signer.public_key.keyid for signer in roots} & set(role.keyids)
+        if len(found) < role.threshold:
+            raise ClmsError("ROOT_KEYS_MISSING", found=len(found), needed=role.threshold)
 
     def _store(self, files: Sequence[NewTarget], targets: Targets) -> None:
         for file in files:
@@ -273,8 +321,12 @@ class Repository:
         write_file(self._metadata / f"{targets.version}.targets.json", data)
         return MetaFile.from_data(targets.version, data, ["sha256"])
 
-    def _write_next_root(self, roles: Sequence[str], new: Signer, *signers: Signer) -> None:
+    def _write_next_root(
+        self, roles: Sequence[str], new: Signer, roots: Sequence[Signer], gone: Collection[str] = ()
+    ) -> None:
         """A root that names one other key, and beside it the timestamp that counts before and after it.
+
+        :param gone: the keys in whose place it comes; without them, those of the roles
 
         The timestamp is kept for :mod:`.publish`: when later ones have followed, by the new key alone, schools that
         stand at the root before can still be led over.
@@ -282,15 +334,20 @@ class Repository:
         root = self._root()
         root.version += 1
         for role in roles:
-            for keyid in tuple(root.roles[role].keyids):
+            for keyid in tuple(gone or root.roles[role].keyids):
                 root.revoke_key(keyid, role)
             root.add_key(new.public_key, role)
         bridge = self._metadata / f"{root.version}.timestamp.json"
         write_file(bridge, (self._metadata / "timestamp.json").read_bytes())
-        self._write_root(root, *signers)
+        self._write_root(root, [*roots, new] if Root.type in roles else roots)
 
-    def _write_root(self, root: Root, *offline: Signer) -> None:
-        write_file(self._metadata / f"{root.version}.root.json", self._sign(root, *offline))
+    def _write_root(self, root: Root, signers: Sequence[Signer]) -> None:
+        """Write a root, signed by those that it and the root before it name."""
+        known = set(root.roles[Root.type].keyids)
+        if root.version > 1:
+            known |= set(self._root().roles[Root.type].keyids)
+        data = self._sign(root, *(signer for signer in signers if signer.public_key.keyid in known))
+        write_file(self._metadata / f"{root.version}.root.json", data)
 
     def _sign(
         self, signed: Root | Timestamp | Snapshot | Targets, *signers: Signer, lifetime: timedelta | None = None

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tuf.api.metadata import Root
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Root, Targets
 
 from . import keys
 from .repository import NewTarget, Repository, package_path
@@ -22,21 +24,35 @@ def key_target(gpg_home: Path, fingerprint: str) -> NewTarget:
     return NewTarget(f"keys/{fingerprint}.asc", keys.export_public_key(gpg_home, fingerprint))
 
 
-def rotate_gpg_key(vendor: Vendor, gpg_home: Path | None, fingerprint: str | None) -> Vendor:
-    """Hand root, targets and packages over to another GPG key, or go on with that.
+def root_signers(vendor: Vendor, files: Sequence[Path] | None) -> list[Signer]:
+    """Who signs the next root.
+
+    :param files: the keys, wherever they are right now; without them, those that lie in the vendor folder
+    :raises ClmsError: SECRET_FILE, SIGNING_FAILED
+    """
+    return [keys.file_signer(file) for file in files or sorted(vendor.root_keys.glob("*.pem"))]
+
+
+def rotate_gpg_key(
+    vendor: Vendor, roots: Sequence[Signer], gpg_home: Path | None, fingerprint: str | None, *, lost: bool = False
+) -> Vendor:
+    """Hand targets and packages over to another GPG key, or go on with that.
 
     :param gpg_home: where the other key is or will be made; without it, where the key until now is
     :param fingerprint: an existing key; without it, the one that an interrupted rotation goes to, or a new one
+    :param lost: the key until now cannot sign any more
     :returns: the vendor with the other key
-    :raises ClmsError: SIGNING_FAILED, PACKAGE_SIGNATURE, ROTATION_UNFINISHED, SECRET_FILE, VENDOR_HOME
+    :raises ClmsError: SIGNING_FAILED, PACKAGE_SIGNATURE, ROOT_KEYS_MISSING, ROTATION_UNFINISHED, SECRET_FILE or
+        VENDOR_HOME
     """
     repository = Repository(vendor.repository)
-    if vendor.next_key and repository.names(vendor.next_key[1].lower(), Root.type):
+    if vendor.next_key and repository.names(vendor.next_key[1].lower(), Targets.type):
         vendor = _finish(vendor, repository, *vendor.next_key)
         if fingerprint is None:
             return vendor
-    old = keys.gpg_signer(vendor.gpg_home, vendor.fingerprint)
-    online = keys.online_signer(vendor.online_key)
+    old = None if lost else keys.gpg_signer(vendor.gpg_home, vendor.fingerprint)
+    online = keys.file_signer(vendor.online_key)
+    repository.check_roots(roots)  # before a key is made
     home, wanted = gpg_home or vendor.gpg_home, fingerprint
     if wanted is not None:
         wanted = keys.find_gpg_key(home, wanted)
@@ -49,26 +65,41 @@ def rotate_gpg_key(vendor: Vendor, gpg_home: Path | None, fingerprint: str | Non
     new = keys.gpg_signer(home, wanted)
     vendor = replace(vendor, next_key=(home, wanted))
     vendor.save()
-    files = [key_target(vendor.gpg_home, vendor.fingerprint), key_target(home, wanted)]
-    files += _signatures(vendor, repository, home, wanted)
-    repository.rotate_offline(old, new, online, files)
+    files = [key_target(home, wanted), *_signatures(vendor, repository, home, wanted)]
+    if old is not None:
+        files.append(key_target(vendor.gpg_home, vendor.fingerprint))
+    repository.rotate_offline(roots, old, new, online, files)
     return _finish(vendor, repository, home, wanted)
 
 
-def rotate_online_key(vendor: Vendor) -> None:
+def rotate_online_key(vendor: Vendor, roots: Sequence[Signer]) -> None:
     """Hand snapshot and timestamp over to a new key, or go on with that.
 
-    :raises ClmsError: SIGNING_FAILED, ROTATION_UNFINISHED, SECRET_FILE, VENDOR_HOME
+    :raises ClmsError: ROOT_KEYS_MISSING, SIGNING_FAILED, SECRET_FILE, VENDOR_HOME
     """
     repository = Repository(vendor.repository)
-    offline = keys.gpg_signer(vendor.gpg_home, vendor.fingerprint)
+    repository.check_roots(roots)
     path = vendor.next_online_key
-    new = keys.online_signer(path) if path.exists() else keys.create_online_signer(path)
-    old = keys.online_signer(vendor.online_key) if vendor.online_key.exists() else None
-    repository.rotate_online(old, new, offline)
+    new = keys.file_signer(path) if path.exists() else keys.create_key_file(path)
+    old = keys.file_signer(vendor.online_key) if vendor.online_key.exists() else None
+    repository.rotate_online(roots, old, new)
     write_file(vendor.root, repository.root_bytes())
     path.replace(vendor.online_key)
     sync_folder(vendor.home)
+
+
+def replace_root_key(vendor: Vendor, roots: Sequence[Signer], path: Path) -> None:
+    """Let a new key sign the root, in place of the one that is not among ``roots``, or go on with that.
+
+    :param path: where the new key is made; or it is there already
+    :raises ClmsError: ROOT_KEYS_MISSING, ROOT_KEYS_ALL, SIGNING_FAILED, SECRET_FILE, VENDOR_HOME
+    """
+    repository = Repository(vendor.repository)
+    new = keys.file_signer(path) if path.exists() else None
+    if new is None or not repository.names(new.public_key.keyid, Root.type):
+        gone = repository.root_keys_beside(roots)
+        repository.replace_root_key(roots, gone, new or keys.create_key_file(path))
+    write_file(vendor.root, repository.root_bytes())
 
 
 def _signatures(vendor: Vendor, repository: Repository, gpg_home: Path, fingerprint: str) -> list[NewTarget]:

@@ -15,6 +15,9 @@ EXPIRES = {
 }
 """How long signed metadata counts. The last two bound how long somebody can hide a new release from a school."""
 
+ROOT_KEYS, ROOT_THRESHOLD = 3, 2
+"""How many keys a new vendor has for the root, and how many of them sign it: one may be lost, and one may be stolen."""
+
 BUNDLE_LIFETIME = timedelta(days=180)
 """How long the metadata in a bundle counts, which may be carried to a school long after it was made."""
 

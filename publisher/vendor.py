@@ -47,6 +47,11 @@ class Vendor:
         return self.home / "online.next.pem"
 
     @property
+    def root_keys(self) -> Path:
+        """Folder in which the keys of the root are made, until they are moved to drives of their own."""
+        return self.home / "root-keys"
+
+    @property
     def public_key(self) -> Path:
         """The vendor's public GPG key, for people; schools find it in the repository."""
         return self.home / "vendor.asc"

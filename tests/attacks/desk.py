@@ -65,13 +65,18 @@ class Desk:
 
     @property
     def offline(self) -> Signer:
-        """Who signs root and targets: the vendor's GPG key."""
+        """Who signs targets: the vendor's GPG key."""
         return keys.gpg_signer(self.vendor.gpg_home, self.vendor.fingerprint)
+
+    @property
+    def roots(self) -> list[Signer]:
+        """Who signs the root: two of them are needed."""
+        return [keys.file_signer(path) for path in sorted(self.vendor.root_keys.glob("*.pem"))]
 
     @property
     def online(self) -> Signer:
         """Who signs snapshot and timestamp."""
-        return keys.online_signer(self.vendor.online_key)
+        return keys.file_signer(self.vendor.online_key)
 
     @property
     def metadata(self) -> Path:

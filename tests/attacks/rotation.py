@@ -17,6 +17,7 @@ from .desk import STRANGER, Desk
 def names_stranger(version: int, desk: Desk, signed: Any) -> None:
     """A root in which a stranger's key signs root and targets."""
     signed.version += version
+    signed.roles["root"].threshold = 1
     for role in ("root", "targets"):
         for keyid in tuple(signed.roles[role].keyids):
             signed.revoke_key(keyid, role)
@@ -29,8 +30,13 @@ def forged_root(who: str, step: int, bench: Bench, _: Result) -> str:
     desk = bench.desk()
     desk.publish()
     signers: dict[str, Sequence[Signer]] = {
-        "new": [STRANGER], "old": [desk.offline], "both": [desk.offline, STRANGER], "online": [desk.online, STRANGER],
-    }  # fmt: skip
+        "new": [STRANGER],
+        "old": desk.roots,
+        "both": [*desk.roots, STRANGER],
+        "one": [desk.roots[0], STRANGER],
+        "releases": [desk.offline, STRANGER],
+        "online": [desk.online, STRANGER],
+    }
     newest = int(desk.newest("root").name.split(".")[0])
     root = desk.resign("root", signers[who], partial(names_stranger, step, desk))
     (desk.metadata / f"{newest + 1}.root.json").write_bytes(root)
@@ -68,11 +74,13 @@ def cases() -> Iterator[Case]:
     """All of them."""
     for name, injected, who, step in (
         ("signed by the new key alone", "A next root that only the key in it has signed.", "new", 1),
-        ("signed by the old key alone", "A next root that the key in it has not signed.", "old", 1),
+        ("signed by the old keys alone", "A next root that the key in it has not signed.", "old", 1),
+        ("signed by one old key of two", "A next root by one stolen root key, where two count.", "one", 1),
+        ("signed by the key of the releases", "A next root by a stolen release key.", "releases", 1),
         ("signed by the online key", "A next root by the online key and the one in it.", "online", 1),
         ("a version is skipped", "A root signed by all keys whose version is two higher.", "both", 2),
         ("the same version again", "A root signed by all keys with the version before.", "both", 0),
     ):
-        slow = who == "online" or step == 0
+        slow = who in ("online", "one") or step == 0
         yield Case(f"key rotation: {name}", injected, partial(forged_root, who, step), slow=slow)
     yield Case("key rotation: the honest one", honest.__doc__ or "", honest, slow=True, last=True)

@@ -261,7 +261,7 @@ def vendor_root(folder: Path, tmp_path: Path) -> Path:
     signer = CryptoSigner.generate_ed25519()
     root = tmp_path / "secrets/root.json"
     root.parent.mkdir(exist_ok=True)
-    root.write_bytes(Repository.create(tmp_path / "vendor", signer, signer).root_bytes())
+    root.write_bytes(Repository.create(tmp_path / "vendor", [signer], signer, signer).root_bytes())
     return root
 
 

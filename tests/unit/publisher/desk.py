@@ -77,7 +77,7 @@ class Desk:
 
     @property
     def online_key(self) -> Any:
-        return keys.online_signer(self.vendor.online_key)
+        return keys.file_signer(self.vendor.online_key)
 
     def bundle(self, version: str) -> Path:
         return maker.make_bundle(

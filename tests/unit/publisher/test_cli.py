@@ -18,6 +18,7 @@ from tuf.api.metadata import Metadata, Root
 
 from ansible_collections.clms.update.plugins.module_utils.gpg import verify_package
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
+from publisher import keys
 from publisher.cli import main
 from publisher.repository import Repository
 
@@ -30,12 +31,24 @@ def test_init_makes_keys_that_only_their_owner_can_read(home: Path) -> None:
     assert stat.S_IMODE((home / "online.pem").stat().st_mode) == 0o600
 
 
-def test_root_and_targets_are_signed_by_gpg_and_the_rest_by_the_online_key(home: Path) -> None:
-    root = Metadata[Root].from_file(str(home / "root.json")).signed
+def test_who_signs_what(home: Path) -> None:
+    root = Metadata[Root].from_file(str(home / "root.json"))
     fingerprint = json.loads((home / "vendor.json").read_text())["fingerprint"]
-    assert root.roles["root"].keyids == root.roles["targets"].keyids == [fingerprint.lower()]
-    assert root.roles["snapshot"].keyids == root.roles["timestamp"].keyids != root.roles["root"].keyids
-    assert root.consistent_snapshot
+    roles = root.signed.roles
+    assert root.signed.consistent_snapshot
+    assert roles["targets"].keyids == [fingerprint.lower()]
+    assert roles["snapshot"].keyids == roles["timestamp"].keyids == [file_key(home / "online.pem")]
+    assert roles["root"].keyids == [file_key(home / f"root-keys/{number}.pem") for number in (1, 2, 3)]
+    assert {name: role.threshold for name, role in roles.items()} == {
+        "root": 2, "targets": 1, "snapshot": 1, "timestamp": 1,
+    }  # fmt: skip
+    assert set(root.signatures) == set(roles["root"].keyids)
+    assert (home / "root-keys").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (home / "root-keys").iterdir()} == {0o600}
+
+
+def file_key(path: Path) -> str:
+    return keys.file_signer(path).public_key.keyid
 
 
 def test_init_leaves_no_agent_behind(home: Path) -> None:

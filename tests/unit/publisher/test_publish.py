@@ -19,7 +19,7 @@ OFFLINE, ONLINE = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    repository = Repository.create(tmp_path / "home", OFFLINE, ONLINE)
+    repository = Repository.create(tmp_path / "home", [OFFLINE], OFFLINE, ONLINE)
     repository.add([NewTarget("releases/1.0.1.json", b"1")], OFFLINE, ONLINE)
     return repository
 

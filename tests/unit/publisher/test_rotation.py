@@ -97,10 +97,25 @@ def test_a_revoked_key_can_be_marked_as_such_in_gpg(
     assert [school.fetch("1.0.1"), school.fetch("1.0.2")] == [new, new]
 
 
-def test_a_key_that_is_revoked_in_gpg_cannot_hand_over(home: Path, ready: str, run: Run) -> None:
-    revoke(home / "gnupg", ready)
+@pytest.mark.parametrize("how", ["revoked in GPG", "gone"])
+def test_a_key_that_cannot_sign_any_more(
+    how: str, home: Path, ready: str, run: Run, rotate: Rotate, served: Served, make_school: MakeSchool
+) -> None:
+    """The root keys lead over to another one without it."""
+    school = make_school("school")
+    school.fetch()
+    if how == "gone":
+        keys.end_agent(home / "gnupg")
+        shutil.rmtree(home / "gnupg")
+        (home / "gnupg").mkdir(mode=0o700)
+    else:
+        revoke(home / "gnupg", ready)
     assert run("rotate-keys", "--home", home, code=1)["code"] == "SIGNING_FAILED"
     assert (Vendor.load(home).next_key, root_version(home)) == (None, 1)
+    new = rotate("--lost")
+    publish(home / "repository", served.folder)
+    for one in (school, make_school("after")):
+        assert one.fetch() == new
 
 
 def revoke(gpg_home: Path, fingerprint: str) -> None:
@@ -118,39 +133,42 @@ def revoke(gpg_home: Path, fingerprint: str) -> None:
 # what schools refuse
 
 
-def by_new_only(first: Path, second: Path, old: str, new: str) -> None:
-    keep_signature(second, new)
-
-
-def by_old_only(first: Path, second: Path, old: str, new: str) -> None:
-    keep_signature(second, old)
-
-
-def keep_signature(path: Path, fingerprint: str) -> None:
+def by_one_root_key(metadata: Path, home: Path, old: str, new: str) -> None:
+    path = metadata / "2.root.json"
     data = json.loads(path.read_bytes())
-    data["signatures"] = [one for one in data["signatures"] if one["keyid"] == fingerprint.lower()]
-    assert len(data["signatures"]) == 1
+    data["signatures"] = data["signatures"][:1]
     path.write_text(json.dumps(data))
 
 
-def skipped(first: Path, second: Path, old: str, new: str) -> None:
-    (second.with_name("3.root.json")).replace(second)
+def by_release_keys(metadata: Path, home: Path, old: str, new: str) -> None:
+    """What somebody can do who has stolen the release manager's key, and has one of his own."""
+    path = metadata / "2.root.json"
+    root = Metadata[Root].from_file(str(path))
+    root.signatures.clear()
+    for fingerprint in (old, new):
+        root.sign(keys.gpg_signer(home / "gnupg", fingerprint), append=True)
+    root.to_file(str(path))
+    keys.end_agent(home / "gnupg")
 
 
-def missing(first: Path, second: Path, old: str, new: str) -> None:
-    second.unlink()
+def skipped(metadata: Path, home: Path, old: str, new: str) -> None:
+    (metadata / "3.root.json").replace(metadata / "2.root.json")
 
 
-def older(first: Path, second: Path, old: str, new: str) -> None:
-    shutil.copy(first, second)
+def missing(metadata: Path, home: Path, old: str, new: str) -> None:
+    (metadata / "2.root.json").unlink()
+
+
+def older(metadata: Path, home: Path, old: str, new: str) -> None:
+    shutil.copy(metadata / "1.root.json", metadata / "2.root.json")
 
 
 @pytest.mark.parametrize("asked_before", [True, False], ids=["had asked before", "never asked"])
 @pytest.mark.parametrize(
     ("spoil", "again"),
     [
-        pytest.param(by_new_only, False, id="signed by the new key only"),
-        pytest.param(by_old_only, False, id="signed by the old key only"),
+        pytest.param(by_one_root_key, False, id="signed by one root key only"),
+        pytest.param(by_release_keys, False, id="signed by the old and the new GPG key"),
         pytest.param(skipped, True, id="N+2 in place of N+1"),
         pytest.param(missing, True, id="N+2 without N+1"),
         pytest.param(older, False, id="N in place of N+1"),
@@ -175,7 +193,7 @@ def test_a_root_that_is_refused(
     release("1.0.2", 2)
     publish(home / "repository", served.folder)
     metadata = served.folder / "metadata"
-    spoil(metadata / "1.root.json", metadata / "2.root.json", ready, new)
+    spoil(metadata, home, ready, new)
     assert refused(school.sees) == "TRUST_REFUSED"
     assert school.store().fingerprints() == {ready}
     assert [entry.version.text for entry in school.store().releases()] == (["1.0.1"] if asked_before else [])
@@ -198,7 +216,7 @@ def test_what_the_old_key_signs_later_is_refused(
     signer = keys.gpg_signer(thief / "gnupg", ready)
     stolen = Repository(thief / "repository")
     for _ in range(3):
-        stolen.refresh(keys.online_signer(thief / "online.pem"), signer)
+        stolen.add([], signer, keys.file_signer(thief / "online.pem"))
     shutil.rmtree(served.folder)
     shutil.copytree(thief / "repository", served.folder)
     assert refused(school.sees) == "TRUST_REFUSED"
@@ -236,7 +254,7 @@ def test_a_new_online_key_ends_what_the_stolen_one_forged(
     honest = timestamp.read_bytes()
     forged = Metadata[Timestamp].from_bytes(honest)
     forged.signed.version = 1_000_000
-    forged.sign(keys.online_signer(home / "online.pem"))
+    forged.sign(keys.file_signer(home / "online.pem"))
     timestamp.write_bytes(forged.to_bytes())
     assert school.sees() == ["1.0.1"]
     timestamp.write_bytes(honest)
@@ -315,7 +333,7 @@ def test_a_folder_from_before_public_keys_were_listed(
 
 def test_a_listed_key_that_is_another_one(home: Path, ready: str, served: Served, make_school: MakeSchool) -> None:
     other = another_key(home / "gnupg")
-    signers = keys.gpg_signer(home / "gnupg", ready), keys.online_signer(home / "online.pem")
+    signers = keys.gpg_signer(home / "gnupg", ready), keys.file_signer(home / "online.pem")
     key = rotation.key_target(home / "gnupg", other)
     Repository(home / "repository").add([repository.NewTarget(f"keys/{ready}.asc", key.data)], *signers)
     publish(home / "repository", served.folder)
@@ -339,5 +357,5 @@ def change_targets(home: Path, change: Callable[[Targets], None]) -> None:
     targets = found._current_targets()
     change(targets)
     targets.version += 1
-    found._renew(found._write_targets(targets, offline), keys.online_signer(home / "online.pem"))
+    found._renew(found._write_targets(targets, offline), keys.file_signer(home / "online.pem"))
     keys.end_agent(home / "gnupg")

@@ -76,7 +76,7 @@ class Vendor:
 
     def __init__(self, folder: Path) -> None:
         self.home, self.served = folder / "home", folder / "served"
-        Repository.create(self.home, OFFLINE, ONLINE)
+        Repository.create(self.home, [OFFLINE], OFFLINE, ONLINE)
 
     def add(self, version: str, sequence: int, **changes: Any) -> dict[str, Any]:
         """Sign and publish a release."""

@@ -231,7 +231,7 @@ def test_a_pinned_root(make_server: Callable[..., Server], vendor: Vendor, tmp_p
     school = good.school("linden")
     assert good.ask("/api/latest", headers=school.bearer()).status_code == 200
     other = CryptoSigner.generate_ed25519()
-    pinned.write_bytes(Repository.create(tmp_path / "other", other, other).root_bytes())
+    pinned.write_bytes(Repository.create(tmp_path / "other", [other], other, other).root_bytes())
     problem_of(make_server(root_file=str(pinned)).ask("/api/latest", headers=school.bearer()), 503, "SERVER_RELEASES")
 
 

@@ -27,6 +27,14 @@ VENDOR: dict[str, ErrorText] = {
         "The vendor folder {path} has other keys than its newest root names.",
         "Run 'clms-release rotate-keys' again as it was run before; it finishes what was interrupted.",
     ),
+    "ROOT_KEYS_MISSING": ErrorText(
+        "A new root takes {needed} of the vendor's root keys, and {found} were given.",
+        "Put in the drives with the root keys and name their files with --root-key.",
+    ),
+    "ROOT_KEYS_ALL": ErrorText(
+        "All root keys were given, so it is open which one is to be replaced.",
+        "Leave out the one that was lost or stolen.",
+    ),
     "RELEASE_NOT_BUILT": ErrorText(
         "Version {version} was not built here.",
         "Run 'clms-release build' for it first.",

@@ -97,7 +97,7 @@ class FakeVendor(Fetcher):
         self.root = folder / "root.json"
         self.spoilt: dict[str, bytes | Exception] = {}
         self.asked: list[str] = []
-        repository = Repository.create(self.folder, self.offline, self.online)
+        repository = Repository.create(self.folder, [self.offline], self.offline, self.online)
         self.root.write_bytes(repository.root_bytes())
 
     def _fetch(self, url: str) -> Iterator[bytes]:

@@ -263,7 +263,7 @@ def test_a_revoked_key_takes_its_releases_along(vendor: Any, make_store: MakeSto
 
 def test_a_new_root_by_old_and_new_keys_is_followed(vendor: Any, make_store: MakeStore) -> None:
     make_store().refresh()
-    vendor.repository().rotate_offline(vendor.offline, STRANGER, vendor.online, [])
+    vendor.repository().rotate_offline([vendor.offline], vendor.offline, STRANGER, vendor.online, [])
     vendor.offline = STRANGER
     vendor.add("1.0.3", 3)
     store = make_store()
