@@ -22,8 +22,17 @@ from hypothesis import strategies as st
 from agent import protocol
 from ansible_collections.clms.update.plugins.module_utils import bundle as form
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle
+from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_server import BundleServer
+from ansible_collections.clms.update.plugins.module_utils.backup_manifest import (
+    BackupFile,
+    DatabaseFacts,
+    Manifest,
+    Proof,
+    parse_manifest,
+)
 from ansible_collections.clms.update.plugins.module_utils.bundle import BundleError
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.https import Answer
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
 from publisher import bundle as maker
 
@@ -189,9 +198,68 @@ def entries(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     try:
         with Bundle(path) as bundle:
-            assert all(form._NAME.fullmatch(name) for name in bundle.names())
+            for name in bundle.names():
+                assert form._NAME.fullmatch(name), name
+                size = sum(len(chunk) for chunk in bundle.chunks(name))
+                assert size == bundle.contents.members[name].size, name
     except BundleError as error:
         told(error)
+
+
+def manifest(data: bytes) -> None:
+    """The manifest of a backup, which somebody may have written on the drive."""
+    try:
+        parse_manifest(data)
+    except ValueError as error:
+        str(ClmsError("BACKUP_TAMPERED", backup="x", detail=error)).encode()
+
+
+def good_manifest(bench: Bench) -> Any:
+    """The manifest of a backup of the school."""
+    slot = bench.school.slot()
+    file = BackupFile("database.sql.zst.age", "database", None, 10, "0" * 64)
+    volume = BackupFile("volume-uploads.tar.zst.age", "volume", "uploads", 10, "0" * 64)
+    made = Manifest(
+        id="20261124T101112Z-1.0.0-r1", created="2026-11-24T10:11:12Z", school="Linden School", version="1.0.0",
+        slot=slot, files=(file, volume), images=("sha256:" + "0" * 64,),
+        database=DatabaseFacts("clms", "sha256:" + "0" * 64, {"books": 3}, "0" * 64),
+        proven=Proof("2026-11-24T10:11:12Z", "restored", 1.5),
+    )  # fmt: skip
+    parse_manifest(made.to_json())
+    return json.loads(made.to_json())
+
+
+PAGE = b"""<html><body><h1>Index of /clms/</h1><a href="../">../</a>
+<a href="clms-1.0.1-amd64.zip">clms-1.0.1-amd64.zip</a> <A HREF='with%20blank.zip?x=1#y'>x</A>
+<a href="https://files.test/clms/absolute.zip">x</a> <a href="//[::1/broken.zip">x</a>&amp;&#x110000;</body></html>"""
+
+
+def page(data: bytes) -> None:
+    """The page of a file server."""
+
+    class Client:
+        def get(self, url: str, headers: Any, limit: int) -> Answer:
+            return Answer(200, {}, data[:limit])
+
+    address = "https://files.test/clms"
+    try:
+        found = BundleServer(address, Client()).addresses()  # type: ignore[arg-type]
+    except ClmsError as error:
+        documented(error, "FILE_SERVER")
+        return
+    for one in found:
+        assert one.startswith(f"{address}/"), one
+        assert one.isprintable(), one
+        assert not set(one.removeprefix(f"{address}/")) & set("/?\\#"), one
+
+
+def of_page() -> st.SearchStrategy[bytes]:
+    """Pages near a good one."""
+
+    def make(flips: list[tuple[int, int, bytes]]) -> bytes:
+        return spoilt(PAGE, flips, (0, len(PAGE)))
+
+    return st.one_of(st.builds(make, st.lists(FLIPS, min_size=1, max_size=6)), st.binary(max_size=300))
 
 
 def request(data: bytes) -> None:
@@ -244,14 +312,29 @@ def of_zip(good: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(make, st.integers(0, len(zones) - 1), st.lists(FLIPS, min_size=1, max_size=4))
 
 
+PARSERS = (
+    ("release", "the description of a release"),
+    ("contents", "the table of contents of a bundle"),
+    ("tail", "the end of a bundle with its seal"),
+    ("entries", "the members of a bundle"),
+    ("request", "requests to the agent"),
+    ("manifest", "the manifest of a backup"),
+    ("page", "the page of a file server"),
+)
+
+
 def tried(what: str, bench: Bench, result: Result) -> str:
     """One parser gets its share of the inputs."""
-    count = max(1, bench.inputs // 5)
+    count = max(1, -(-bench.inputs // len(PARSERS)))
     if what == "release":
         done = fuzz(of_json(bench.desk().release("1.0.1")), release, count, bench.seed)
     elif what == "request":
         bases = st.one_of(*(of_json(base) for base in REQUESTS))
         done = fuzz(bases, request, count, bench.seed)
+    elif what == "manifest":
+        done = fuzz(of_json(good_manifest(bench)), manifest, count, bench.seed)
+    elif what == "page":
+        done = fuzz(of_page(), page, count, bench.seed)
     else:
         good, table = good_bundle(bench)
         if what == "contents":
@@ -271,11 +354,5 @@ def tried(what: str, bench: Bench, result: Result) -> str:
 
 def cases() -> Iterator[Case]:
     """All of them."""
-    for what, words in (
-        ("release", "the description of a release"),
-        ("contents", "the table of contents of a bundle"),
-        ("tail", "the end of a bundle"),
-        ("entries", "the members of a bundle"),
-        ("request", "requests to the agent"),
-    ):
+    for what, words in PARSERS:
         yield Case(f"fuzzing: {words}", "Inputs that nobody would write, for one parser.", partial(tried, what))

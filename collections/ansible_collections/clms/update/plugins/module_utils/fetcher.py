@@ -105,7 +105,7 @@ class BundleFetcher(Fetcher):
         :raises DownloadError: when the bundle is damaged
         """
         try:
-            yield self._bundle.read(url.removeprefix(f"{BUNDLE_URL}/"))
+            yield from self._bundle.chunks(url.removeprefix(f"{BUNDLE_URL}/"))
         except KeyError:
             raise DownloadHTTPError("the bundle does not hold it", 404) from None
         except BundleError as error:

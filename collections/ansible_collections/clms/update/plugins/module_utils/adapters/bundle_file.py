@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,6 @@ from .files import sync_folder
 
 _CHUNK = 1 << 20
 _PARTIAL = ".partial"
-_READ_LIMIT = 300_000_000
-"""the largest member that is read into memory: a release's package, with source"""
 ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, NotImplementedError),
     *(OverflowError, RuntimeError, ValueError),
@@ -61,7 +60,7 @@ class Bundle:
         try:
             with _zip_errors():
                 self._archive = zipfile.ZipFile(self._file)
-                self.contents: Contents = parse_contents(self._read(CONTENTS, MAX_CONTENTS))
+                self.contents: Contents = parse_contents(self._listed())
                 check_entries(self._archive.infolist(), self.contents, directory=self._archive.start_dir)
         except BaseException:
             self._file.close()
@@ -79,23 +78,28 @@ class Bundle:
         """All members but the table of contents."""
         return list(self.contents.members)
 
-    def read(self, name: str) -> bytes:
-        """A member, compared with the table of contents.
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """A member bit by bit, once all of it was compared with the table of contents.
 
         :raises KeyError: when there is none of that name
         :raises BundleError: when it has changed
         """
-        member = self.contents.members[name]
-        with _zip_errors():
-            data = self._read(name, _READ_LIMIT)
-        if hashlib.sha256(data).hexdigest() != member.sha256:
+        expected, hashed = self.contents.members[name].sha256, hashlib.sha256()
+        for chunk in self._chunks(name):
+            hashed.update(chunk)
+        if hashed.hexdigest() != expected:
             raise BundleError(f"member {name!r} is not what its table of contents says")
-        return data
+        yield from self._chunks(name)
 
-    def _read(self, name: str, limit: int) -> bytes:
-        entry = self._archive.getinfo(name)
-        if entry.file_size > limit or entry.compress_type != zipfile.ZIP_STORED:
-            raise BundleError(f"member {name!r} is too large or packed")
+    def _chunks(self, name: str) -> Iterator[bytes]:
+        with _zip_errors(), self._archive.open(name) as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    def _listed(self) -> bytes:
+        entry = self._archive.getinfo(CONTENTS)
+        if entry.file_size > MAX_CONTENTS or entry.compress_type != zipfile.ZIP_STORED:
+            raise BundleError(f"member {CONTENTS!r} is too large or packed")
         with self._archive.open(entry) as member:
             return member.read()
 
@@ -152,6 +156,8 @@ def taken_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None])
 def _copy(source: IO[bytes], target: IO[bytes], size: int) -> Callable[[int], str]:
     """Copy a file, and take the SHA-256 of its beginning on the way, so that it is read once.
 
+    Hashing and writing to the disk go on beside the copying: each of them takes about as long.
+
     :param size: of the file; all of it but the tail is hashed while it is copied
     :returns: the hash of the first so many bytes
     :raises BundleError: when it has become longer meanwhile
@@ -159,10 +165,19 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int) -> Callable[[int], st
     hashed = hashlib.sha256()
     at = 0
     early = max(0, size - MAX_TAIL)
-    while chunk := source.read(min(_CHUNK, size - at)):
-        target.write(chunk)
-        hashed.update(chunk[: max(0, early - at)])
-        at += len(chunk)
+    with ThreadPoolExecutor(2) as beside:
+        hashing: Future[None] = beside.submit(lambda: None)
+        written: Future[None] = beside.submit(lambda: None)
+        while chunk := source.read(min(_CHUNK, size - at)):
+            target.write(chunk)
+            hashing.result()
+            hashing = beside.submit(hashed.update, chunk[: max(0, early - at)])
+            if written.done():
+                written.result()
+                written = beside.submit(os.fdatasync, target.fileno())
+            at += len(chunk)
+        hashing.result()
+        written.result()
     if source.read(1):
         raise BundleError("it became longer while it was copied")
     target.flush()
