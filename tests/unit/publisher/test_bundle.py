@@ -10,6 +10,7 @@ import stat
 import threading
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,48 @@ def test_a_release_that_was_withdrawn_since(desk: Desk, school: Any, how: str) -
     assert error.code == "BUNDLE_OLD"
     assert "1.0.1" in error.happened
     assert [path.name for path in bundles_in(offline.folder_of(school))] in ([], ["clms-1.0.2-amd64.zip"])
+
+
+def test_files_that_nobody_needs_any_more(desk: Desk, school: Any) -> None:
+    found = {}
+    for number, version in enumerate(("1.0.1", "1.0.2", "1.0.3"), 1):
+        if number > 1:
+            desk.sign(version, number)
+        found[version] = offline.import_file(school, desk.bundle(version)).release
+    assert offline.remove_old(school, []) == []
+    assert offline.remove_old(school, [found["1.0.1"], found["1.0.2"]]) == []
+    assert offline.remove_old(school, [found["1.0.3"], found["1.0.2"]]) == ["clms-1.0.1-amd64.zip"]
+    other = replace(found["1.0.3"], channel="beta", sequence=99)
+    assert offline.remove_old(school, [other]) == []
+    assert versions(school) == ["1.0.2", "1.0.3"]
+
+
+def test_a_file_that_the_vendor_has_taken_back_goes(desk: Desk, school: Any) -> None:
+    taken = offline.import_file(school, desk.bundle("1.0.1"))
+    desk.repository.withdraw("1.0.1", desk.offline_key, desk.online_key)
+    desk.sign("1.0.2", 2)
+    school.online.refresh()
+    assert offline.remove_old(school, [taken.release]) == ["clms-1.0.1-amd64.zip"]
+    assert bundles_in(offline.folder_of(school)) == []
+
+
+def test_a_file_that_cannot_be_judged_right_now_stays(desk: Desk, school: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = offline.import_file(school, desk.bundle("1.0.1"))
+    expired = ClmsError("TRUST_EXPIRED", detail="x")
+    monkeypatch.setattr(offline, "believed", lambda *_, **__: (_ for _ in ()).throw(expired))
+    assert offline.remove_old(school, [taken.release]) == []
+    assert bundles_in(offline.folder_of(school)) == [taken.path]
+
+
+def test_what_a_killed_question_has_left_goes_the_next_day(desk: Desk, school: Any) -> None:
+    offline.import_file(school, desk.bundle("1.0.1"))
+    left, other = (school.home / "trust-offline" / name for name in (".left", ".in-use"))
+    for folder in (left, other):
+        (folder / "store").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    offline.remove_old(school, [])
+    assert (left.exists(), other.exists()) == (False, True)
+    assert versions(school) == ["1.0.1"]
 
 
 def resigned(desk: Desk, path: Path, change: Callable[[dict[str, tuple[zipfile.ZipInfo, bytes]]], None]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,9 @@ from ..trust import TrustStore
 from .bundle_file import Bundle, bundles_in, taken_in
 from .files import mount_of
 from .vendor import store_of
+
+_LEFT_SECONDS = 86_400
+"""after which nobody works any more in a folder that is made for one question"""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,33 @@ def _newest_store(school: School) -> TrustStore:
         shutil.rmtree(path, ignore_errors=True)
     online = store_of(school)
     return online.another(numbers[-1] if numbers else folder / "none")
+
+
+def remove_old(school: School, used: Collection[Release]) -> list[str]:
+    """Remove the files that nobody will install any more: the vendor has taken the release back, or it is older than
+    all that this server runs or may go back to. One that has only expired stays: the clock may be wrong.
+
+    :param used: the releases of what runs here and of what is kept to go back to
+    :returns: the names of the files
+    :raises OSError: when one cannot be removed
+    """
+    removed = []
+    with _alone(school):
+        for path in bundles_in(folder_of(school)):
+            try:
+                release = believed(school, path).release
+                old = bool(used) and all(
+                    release.channel == other.channel and release.sequence < other.sequence for other in used
+                )
+            except ClmsError as error:
+                old = error.code == "BUNDLE_OLD"
+            if old:
+                path.unlink()
+                removed.append(path.name)
+        for folder in _stores(school).glob(".*"):  # of a process that was killed
+            if folder.stat().st_mtime < time.time() - _LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+    return removed
 
 
 def releases_here(school: School) -> list[Offline]:

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..adapters.bundle_file import bundles_in
 from ..adapters.files import write_atomically
 from ..adapters.images import reference_of
+from ..adapters.offline import folder_of, remove_old
 from ..adapters.slot_files import forget_slot
 from ..errors import ClmsError
 from ..run import Context
@@ -34,7 +36,8 @@ def work(context: Context) -> dict[str, Any]:
 
 
 def tidy(context: Context) -> tuple[list[str], list[str]]:
-    """What every run does at its end, also one that failed: old backups, its package, the folders of old runs.
+    """What every run does at its end, also one that failed: old backups and files of the vendor, its package, the
+    folders of old runs.
 
     :returns: the backups that are gone, and what could not be removed
     """
@@ -42,10 +45,23 @@ def tidy(context: Context) -> tuple[list[str], list[str]]:
     with context.step("retention"):
         backups, problems = remove_old_backups(context)
         _remove_downloads(context.school.home / "downloads")
+        problems += _remove_bundles(context)
         folders = {int(path.name): path for path in runs.iterdir() if path.name.isdecimal()}
         for number in sorted(folders)[:-_KEPT_RUNS]:
             shutil.rmtree(folders[number], ignore_errors=True)
     return backups, problems
+
+
+def _remove_bundles(context: Context) -> list[str]:
+    """Remove files of the vendor that are out of date; returns what could not be removed."""
+    if not bundles_in(folder_of(context.school)):
+        return []
+    try:
+        slots = context.journal.slots("current", "previous", "candidate")
+        remove_old(context.school, [slot.parsed_release() for slot in slots])
+    except (OSError, ClmsError) as error:
+        return [str(error)]
+    return []
 
 
 def _remove_downloads(folder: Path) -> None:

@@ -173,3 +173,27 @@ def test_the_phase_and_its_report(begin: Begin, engine: Any, monkeypatch: pytest
     report = json.loads((context.folder / "report.json").read_text())
     assert (report["id"], report["kind"], report["version"]) == (context.run.id, "update", "1.0.1")
     assert [phase["name"] for phase in report["phases"]][-1] == "open"
+
+
+@pytest.mark.parametrize("fails", [None, OSError(5, "Input/output error"), ClmsError("TRUST_REFUSED", detail="x")])
+def test_files_of_the_vendor_are_looked_through(
+    fails: Exception | None, begin: Begin, old: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = begin("backup", phase="clean_up")
+    asked: list[list[str]] = []
+
+    def remove_old(school: Any, used: Any) -> list[str]:
+        asked.append([release.version.text for release in used])
+        if fails:
+            raise fails
+        return []
+
+    monkeypatch.setattr(clean_up, "remove_old", remove_old)
+    clean_up.tidy(context)
+    assert asked == []  # there are none
+    folder = context.school.home / "bundles"
+    folder.mkdir()
+    (folder / "clms-1.0.0-amd64.zip").touch()
+    _, problems = clean_up.tidy(context)
+    assert asked == [[old.version]]
+    assert problems == ([str(fails)] if fails else [])
