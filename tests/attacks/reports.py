@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from .cases import HELD, Case, Result
 
 NOT_STORED = "refused, nothing stored"
 BURST = 150
+_AT_ONCE = 10
 _WITHIN = 60
 """seconds within which a revoked key has to be worthless"""
 
@@ -105,11 +107,12 @@ def stored(bench: Bench) -> int:
         return int(database.execute("SELECT COUNT(*) FROM reports").fetchone()[0])
 
 
-def audited(bench: Bench, code: str) -> int:
-    """How many refusals of a kind are written down."""
+def audited(bench: Bench, code: str) -> bool:
+    """Whether a refusal of a kind was written down just now; of one kind from one address one is, each minute."""
+    latest = "SELECT 86400 * (julianday('now') - julianday(MAX(at))) FROM audit_entries WHERE action = ?"
     with closing(sqlite3.connect(f"file:{_database(bench)}?mode=ro", uri=True)) as database:
-        found = database.execute("SELECT COUNT(*) FROM audit_entries WHERE action = ?", (code,))
-        return int(found.fetchone()[0])
+        (seconds,) = database.execute(latest, (code,)).fetchone()
+    return seconds is not None and -5 < float(seconds) < 65
 
 
 def _database(bench: Bench) -> Path:
@@ -132,11 +135,11 @@ Attack = Callable[[Bench, Sender], tuple[bytes, dict[str, str]]]
 
 def refused(attack: Attack, status: int, code: str, bench: Bench, _: Result) -> str:
     """One request is refused, and nothing of it is stored."""
-    before, trail = stored(bench), audited(bench, code)
+    before = stored(bench)
     answer = post(bench, *attack(bench, linden(bench)))
     assert_problem(answer, status, code)
     assert stored(bench) == before
-    assert audited(bench, code) >= max(1, trail), "the refusal is not in the audit trail"
+    assert audited(bench, code), "the refusal is not in the audit trail"
     return NOT_STORED
 
 
@@ -161,7 +164,7 @@ def replayed(bench: Bench, _: Result) -> str:
     answer = post(bench, more, signed(bench, linden(bench), more, nonce=nonce))
     assert_problem(answer, 409, "SIGNATURE_REPLAYED")
     assert stored(bench) == before
-    assert audited(bench, "SIGNATURE_REPLAYED") >= 1
+    assert audited(bench, "SIGNATURE_REPLAYED")
     return NOT_STORED
 
 
@@ -222,19 +225,22 @@ def revoked(what: str, bench: Bench, _: Result) -> str:
 def flood(bench: Bench, _: Result) -> str:
     """150 requests at once from one address; most are told to come later, and when."""
     before, who = stored(bench), linden(bench)
-    codes: list[int] = []
-    try:
+
+    def ask(_: int) -> int:
         with requests.Session() as session:
             session.trust_env, session.verify = False, str(bench.tls / "ca.crt")
-            for _try in range(BURST):
-                answer = session.get(
-                    f"{bench.url}/api/latest", headers={"Authorization": f"Bearer {who.api_key}"}, timeout=30
-                )
-                codes.append(answer.status_code)
-                if answer.status_code == 429:
-                    assert_problem(answer, 429, "LIMIT_REACHED")
-                    assert 1 <= int(answer.headers["Retry-After"]) <= 60, answer.headers
-        assert 429 in codes[: BURST - 1], f"none of {BURST} requests was refused"
+            answer = session.get(
+                f"{bench.url}/api/latest", headers={"Authorization": f"Bearer {who.api_key}"}, timeout=30
+            )
+        if answer.status_code == 429:
+            assert_problem(answer, 429, "LIMIT_REACHED")
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60, answer.headers
+        return answer.status_code
+
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as crowd:
+            codes = list(crowd.map(ask, range(BURST)))
+        assert 429 in codes, f"none of {BURST} requests was refused"
         assert set(codes) <= {200, 404, 429}, set(codes)
         bench.check_works()  # what schools need is still served
     finally:
