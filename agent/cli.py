@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from . import config, output, schedule_command
+from . import account_command, config, output, schedule_command
 
 # What only some commands need is imported by them: `check` has to answer in half a second.
 
@@ -23,6 +23,7 @@ _REFUSALS = (
     *("SCHOOL_INCOMPLETE", "NOT_INSTALLED", "SECRET_FILE", "CA_FILE", "SERVER_ADDRESS", "TRUST_MISSING"),
     *("BUNDLE_MISSING", "BUNDLE_REFUSED", "BUNDLE_OLD", "SUPPORT_FILE"),
     *schedule_command.REFUSALS,
+    *account_command.REFUSALS,
 )
 _BACKUP = r"[A-Za-z0-9.-]{1,120}"
 
@@ -76,6 +77,11 @@ def _status(options: argparse.Namespace) -> Answer:
     data = overview.status(school.home)
     lines = [output.status_text(data, school.title), *schedule_command.status_lines(school)]
     return data, "\n".join(lines), DONE
+
+
+def _account(options: argparse.Namespace) -> Answer:
+    data, text = account_command.answer(options, config.load(options.config).school)
+    return data, text, DONE
 
 
 def _check(options: argparse.Namespace) -> Answer:
@@ -294,6 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--confirm", metavar="V", help="the version of the backup; asked for because work since then would be lost"
     )
+    account = add("account", _account, "Say who may sign in to the page of this school, or set a password anew.")
+    account_command.add_arguments(account)
     add("recover", _recover, "Put CLMS back in order after an update that was interrupted, by a power cut for example.")
     imported = add("import", _import, "Take in a file of the vendor with a release, to update without the network.")
     imported.add_argument("file", type=Path, metavar="FILE", help="made by the vendor with 'clms-release bundle'")

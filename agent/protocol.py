@@ -6,6 +6,9 @@ answer is ``{"ok": true, "result": {…}}`` or ``{"ok": false, "error": {"code",
 answered twice: when it begins, and when it has ended (architecture.md, "The web UI holds no power"). Events that are
 followed are answered at once and then again whenever there are new ones, until the other side closes its direction.
 
+Whoever is not root has to give name and password of an account for what goes back to an older state
+(:data:`GUARDED`): the page has no power of its own, also when somebody has taken it over.
+
 ==========  ==========================================  ============================================================
 verb        fields                                      result
 ==========  ==========================================  ============================================================
@@ -20,9 +23,13 @@ cancel      schedule: number                            ``schedule``
 cancel      run: number                                 ``run``; it stops when it comes to a point where it can
 import      file: name of a file in the folder for        ``version``, ``architecture``, ``created``, ``file``,
             uploads; it is gone afterwards                ``size``
+accounts                                                ``accounts``: name -> how often its password was set
+set_up      code, name, password                        ``name``, ``generation``; makes the first account
+sign_in     name, password                              ``name``, ``generation``
+password    name, password, new: another password       ``name``, ``generation``
 update      version: may be left out                    ``begun``; at the end ``run`` and ``exit_code``, like all below
-rollback    confirm: may be left out
-restore     backup; confirm: may be left out
+rollback    confirm, name, password: may be left out
+restore     backup; the same three
 backup
 recover
 ==========  ==========================================  ============================================================
@@ -31,7 +38,7 @@ recover
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import ID_PATTERN
@@ -44,10 +51,13 @@ MAX_BYTES = 64 * 1024
 RUNS = ("update", "rollback", "restore", "backup", "recover")
 READS = ("status", "check", "list", "events")
 CHANGES = ("schedule", "cancel", "import")
+ACCOUNTS = ("accounts", "set_up", "sign_in", "password")
+GUARDED = ("rollback", "restore")
 LISTS = ("releases", "backups", "history", "schedule")
 
 _UPLOAD = r"[A-Za-z0-9][A-Za-z0-9._-]*\.zip"
 _VERSION = r"[0-9A-Za-z.+-]{1,64}"
+_TYPED = 1000
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,13 @@ class Request:
     """for ``cancel``: number of a run that goes on"""
     file: str | None = None
     """for ``import``: name of an uploaded file"""
+    name: str | None = None
+    """of an account"""
+    password: str | None = field(default=None, repr=False)
+    new: str | None = field(default=None, repr=False)
+    """for ``password``: the one that counts from then on"""
+    code: str | None = field(default=None, repr=False)
+    """for ``set_up``: the code that lies on the server"""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -95,9 +112,10 @@ def parse(line: bytes) -> Request:
             raise FieldError("it is too large")
         fields = Fields(json.loads(line))
         verb = fields.text("verb", limit=20)
-        if verb not in (*RUNS, *READS, *CHANGES):
+        if verb not in (*RUNS, *READS, *CHANGES, *ACCOUNTS):
             raise FieldError(f"verb {verb!r} is not known")
         versioned = verb in ("update", "schedule")
+        personal = verb in ("set_up", "sign_in", "password")
         request = Request(
             verb,
             version=fields.text("version", pattern=_VERSION, default=None) if versioned else None,
@@ -111,6 +129,10 @@ def parse(line: bytes) -> Request:
             schedule=fields.number("schedule", low=1, default=None) if verb == "cancel" else None,
             run=fields.number("run", low=1, default=None) if verb == "cancel" else None,
             file=fields.text("file", pattern=_UPLOAD, limit=160) if verb == "import" else None,
+            name=_secret(fields, "name", personal, verb in GUARDED),
+            password=_secret(fields, "password", personal, verb in GUARDED),
+            new=_secret(fields, "new", verb == "password"),
+            code=_secret(fields, "code", verb == "set_up"),
         )
         fields.done()
         if verb == "cancel" and (request.schedule is None) == (request.run is None):
@@ -121,6 +143,16 @@ def parse(line: bytes) -> Request:
     except (ValueError, RecursionError) as error:  # JSON, texts, versions and fields alike
         detail = str(error) if isinstance(error, FieldError) else "it is no JSON object as it should be"
         raise ClmsError("AGENT_REQUEST", detail=detail[:200]) from None
+
+
+def _secret(fields: Fields, name: str, needed: bool, possible: bool = False) -> str | None:
+    """What a person has typed, of any characters; how long a password may be is not for this to say."""
+    text: str | None = None
+    if needed:
+        text = fields.text(name, limit=_TYPED)
+    elif possible:
+        text = fields.text(name, limit=_TYPED, default=None)
+    return text
 
 
 def answer(result: dict[str, Any]) -> bytes:

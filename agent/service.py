@@ -28,6 +28,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
 from . import config, files, notify, output, protocol, runs, schedule
+from .accounts import Accounts
 from .clockwork import Clockwork
 from .executor import Executor, Job
 from .followers import Followers
@@ -45,16 +46,19 @@ log = logging.getLogger("clms-update-agent")
 class Agent:
     """Answers requests; runs go to the executor, and what is to be done later to the planner."""
 
-    def __init__(self, folder: Path, executor: Executor, planner: Planner) -> None:
+    def __init__(self, folder: Path, executor: Executor, planner: Planner, accounts: Accounts) -> None:
         self._folder = folder
         self._executor = executor
         self._planner = planner
+        self._accounts = accounts
 
     def answer(self, request: protocol.Request) -> dict[str, Any]:
         """The answer to a request that is no run.
 
         :raises ClmsError: why there is none
         """
+        if request.verb in protocol.ACCOUNTS:
+            return self._accounts.answer(request)
         school = config.load(self._folder).school
         if request.verb == "status":
             return overview.status(school.home)
@@ -81,11 +85,14 @@ class Agent:
                 return {"history": overview.history(journal)}
         return {"releases": overview.releases(school)}
 
-    def begin(self, request: protocol.Request) -> Job:
+    def begin(self, request: protocol.Request, *, as_root: bool) -> Job:
         """Start a run.
 
+        :param as_root: whether root asks
         :raises ClmsError: why it is refused
         """
+        if request.verb in protocol.GUARDED and not as_root:
+            self._accounts.sign_in(request.name or "", request.password or "")
         check_version(config.load(self._folder).school, request.version)
         return self._executor.begin(runs.Order(request.verb, request.version, request.variables))
 
@@ -142,7 +149,7 @@ class Handler(socketserver.StreamRequestHandler):
             line = self.rfile.readline(protocol.MAX_BYTES + 1)
         except TimeoutError:
             raise ClmsError("AGENT_REQUEST", detail=f"nothing came within {_REQUEST_SECONDS} seconds") from None
-        self._check_caller()
+        as_root = self._check_caller()
         request = protocol.parse(line)
         agent = self.server.agent
         if request.follow:
@@ -151,7 +158,7 @@ class Handler(socketserver.StreamRequestHandler):
         if request.verb not in protocol.RUNS:
             self._say(protocol.answer(agent.answer(request)))
             return
-        job = agent.begin(request)
+        job = agent.begin(request, as_root=as_root)
         self._say(protocol.answer({"begun": request.verb}))
         job.ended.wait()
         self._say(protocol.answer({"run": job.run, "exit_code": job.exit_code}))
@@ -163,18 +170,22 @@ class Handler(socketserver.StreamRequestHandler):
         with suppress(OSError):  # whoever followed is gone
             self.server.followers.serve(self.connection, agent.home(), after, say)
 
-    def _check_caller(self) -> None:
-        """:raises ClmsError: AGENT_CALLER"""
+    def _check_caller(self) -> bool:
+        """Whether it is root, or who this agent runs as.
+
+        :raises ClmsError: AGENT_CALLER for whoever is neither that nor in the group
+        """
         raw = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, user, group = _CREDENTIALS.unpack(raw)
         if user == os.geteuid():
-            return
+            return True
         try:
             groups = os.getgrouplist(pwd.getpwuid(user).pw_name, group)
         except KeyError:
             groups = [group]
         if self.server.group is None or self.server.group not in groups:
             raise ClmsError("AGENT_CALLER")
+        return False
 
     def _say(self, line: bytes) -> None:
         with suppress(OSError):  # whoever asked is gone; a run goes on
@@ -227,7 +238,7 @@ def main() -> int:
                 executor.recover()
                 if not executor.stopping.is_set():
                     planner = Planner(options.config, executor)
-                    agent = Agent(options.config, executor, planner)
+                    agent = Agent(options.config, executor, planner, Accounts(settings.school.home))
                     keeper = Keeper(lambda: config.load(options.config).school)
                     with (
                         Clockwork(planner),

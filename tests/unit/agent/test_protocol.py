@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.protocol import CHANGES, MAX_BYTES, READS, RUNS, Request, answer, parse, refusal
+from agent.protocol import ACCOUNTS, CHANGES, MAX_BYTES, READS, RUNS, Request, answer, parse, refusal
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 BACKUP = "20261124T020000Z-1.0.0-r3"
@@ -58,10 +58,12 @@ def test_requests(fields: dict[str, Any], request_: Request, variables: dict[str
 NEEDED: dict[str, dict[str, Any]] = {
     "restore": {"backup": BACKUP}, "schedule": {"at": "tonight"}, "cancel": {"schedule": 1},
     "import": {"file": "clms-1.0.1-amd64.zip"},
+    "set_up": {"code": "0a1b2c3d", "name": "anna", "password": "x"}, "sign_in": {"name": "anna", "password": "x"},
+    "password": {"name": "anna", "password": "x", "new": "y"},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", [*RUNS, *READS, *CHANGES])
+@pytest.mark.parametrize("verb", [*RUNS, *READS, *CHANGES, *ACCOUNTS])
 def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
     fields = {"verb": verb, **NEEDED.get(verb, {})}
     assert parse(line(**fields)).verb == verb
@@ -113,6 +115,12 @@ def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
         b'{"verb": "cancel", "schedule": true}\n',
         b'{"verb": "cancel", "run": 1e400}\n',
         b'{"verb": "cancel", "run": 99999999999999999999}\n',
+        b'{"verb": "sign_in", "name": "anna"}\n',
+        b'{"verb": "sign_in", "name": "anna", "password": 1}\n',
+        b'{"verb": "sign_in", "name": "anna", "password": "' + b"x" * 1001 + b'"}\n',
+        b'{"verb": "set_up", "name": "anna", "password": "x"}\n',
+        b'{"verb": "password", "name": "anna", "password": "x"}\n',
+        b'{"verb": "backup", "password": "x"}\n',
         b"\xff\xfe\n",
         b'{"verb": "status", "\\udcff": 1}\n',
         b'{"verb":' * 7000,
@@ -125,6 +133,15 @@ def test_what_is_refused(raw: bytes) -> None:
         parse(raw)
     assert caught.value.code == "AGENT_REQUEST"
     assert refusal(caught.value).endswith(b"\n")
+
+
+def test_what_a_person_has_typed_is_not_shown() -> None:
+    request = parse(line(verb="password", name="anna", password="canary ü", new="canary\n2"))
+    assert (request.name, request.password, request.new) == ("anna", "canary ü", "canary\n2")
+    assert "canary" not in repr(request)
+    with pytest.raises(ClmsError) as caught:
+        parse(line(verb="password", name="anna", password="canary", new=["canary"]))
+    assert "canary" not in str(caught.value)
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=200).map(str.encode)))
@@ -156,7 +173,7 @@ def test_almost_right(fields: dict[str, Any]) -> None:
         assert {name: getattr(request, name) for name in given_} == given_
 
 
-@given(st.sampled_from([*RUNS, *READS, *CHANGES]), st.sampled_from(FIELDS), st.recursive(
+@given(st.sampled_from([*RUNS, *READS, *CHANGES, *ACCOUNTS]), st.sampled_from(FIELDS), st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
     lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
     max_leaves=8,

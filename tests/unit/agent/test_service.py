@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
+from argon2.profiles import CHEAPEST
 
-from agent import runs
+from agent import accounts as accounts_module
+from agent import protocol, runs
+from agent.accounts import Accounts
 from agent.executor import Job
 from agent.protocol import Request
-from agent.service import Server
+from agent.service import Agent, Server
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation, is_installed
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
@@ -28,9 +32,12 @@ CLIENT = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect(sys.argv[1])
-    connection.sendall(b'{"verb": "status"}' + bytes([10]))
+    connection.sendall(sys.argv[2].encode() + bytes([10]))
     print(connection.makefile().readline())
 """
+
+
+PASSWORD = "blue whale in the attic"
 
 
 class FakeAgent:
@@ -39,6 +46,7 @@ class FakeAgent:
     def __init__(self) -> None:
         self.job = Job(runs.Order("backup"))
         self.begun: list[Request] = []
+        self.as_root: list[bool] = []
         self.fails: Exception | None = None
 
     def answer(self, request: Request) -> dict[str, Any]:
@@ -46,8 +54,9 @@ class FakeAgent:
             raise self.fails
         return {"verb": request.verb}
 
-    def begin(self, request: Request) -> Job:
+    def begin(self, request: Request, *, as_root: bool) -> Job:
         self.begun.append(request)
+        self.as_root.append(as_root)
         return self.job
 
 
@@ -83,10 +92,11 @@ def ask(path: Path, request: dict[str, Any]) -> Any:
         conversation.close()
 
 
-def as_nobody(path: Path, *groups: int) -> dict[str, Any]:
+def as_nobody(path: Path, *groups: int, **request: Any) -> dict[str, Any]:
     """What the agent answers to a process of the user ``nobody``."""
+    line = json.dumps(request or {"verb": "status"})
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", CLIENT, str(path)],
+        ["/usr/bin/python3", "-c", CLIENT, str(path), line],
         cwd="/", user="nobody", group="nogroup", extra_groups=groups, capture_output=True, text=True, check=True,
     )  # fmt: skip
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -125,6 +135,47 @@ def test_without_a_group_it_is_for_root_only(serve: Callable[..., Path]) -> None
     path = serve()
     path.chmod(0o666)
     assert as_nobody(path)["error"]["code"] == "AGENT_CALLER"
+
+
+def test_the_agent_is_told_whether_root_asks(serve: Callable[..., Path], agent: FakeAgent) -> None:
+    path = serve(grp.getgrnam("nogroup").gr_gid)
+    conversation = Conversation(path, {"verb": "rollback"})
+    assert conversation.wait(10) == {"begun": "rollback"}
+    conversation.close()
+    assert as_nobody(path, verb="rollback")["ok"]
+    assert agent.as_root == [True, False]
+
+
+class NoExecutor:
+    """Begins nothing."""
+
+    def begin(self, order: runs.Order) -> str:
+        return order.kind
+
+
+@pytest.mark.parametrize("verb", protocol.GUARDED)
+def test_going_back_takes_a_password_unless_root_asks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """The page has no power of its own, also when somebody has taken it over."""
+    monkeypatch.setattr(accounts_module, "PasswordHasher", lambda: PasswordHasher.from_parameters(CHEAPEST))
+    accounts = Accounts(tmp_path)
+    accounts.set_password("anna", PASSWORD)
+    agent = Agent(folder, NoExecutor(), None, accounts)  # type: ignore[arg-type]
+    assert agent.begin(Request(verb), as_root=True) == verb  # type: ignore[comparison-overlap]
+    for request in (Request(verb), Request(verb, name="anna", password="wrong"), Request(verb, name="bert")):
+        with pytest.raises(ClmsError) as caught:
+            agent.begin(request, as_root=False)
+        assert caught.value.code == "SIGN_IN_REFUSED"
+    good = Request(verb, name="anna", password=PASSWORD)
+    assert agent.begin(good, as_root=False) == verb  # type: ignore[comparison-overlap]
+    assert "password" not in str(good.variables)
+
+
+def test_everything_else_takes_none(folder: Path, tmp_path: Path) -> None:
+    agent = Agent(folder, NoExecutor(), None, Accounts(tmp_path))  # type: ignore[arg-type]
+    for verb in set(protocol.RUNS) - set(protocol.GUARDED):
+        assert agent.begin(Request(verb), as_root=False) == verb  # type: ignore[comparison-overlap]
 
 
 def test_a_refusal_keeps_its_words(serve: Callable[..., Path], agent: FakeAgent) -> None:

@@ -289,6 +289,39 @@ SCHOOL: dict[str, ErrorText] = {
         "Already {limit} programs follow what happens on this server, and there cannot be more.",
         "Close one of the pages or programs that watch, then try again.",
     ),
+    # accounts of the page
+    "ACCOUNTS_BROKEN": ErrorText(
+        "The file {path} with the accounts of the update page cannot be used.",
+        "Remove it on the server and make the accounts anew with 'clms-update account NAME'.",
+    ),
+    "ACCOUNT_EXISTS": ErrorText(
+        "The update page of this school was set up already.",
+        "Sign in; who has forgotten the password has it set anew on the server with 'clms-update account NAME'.",
+    ),
+    "ACCOUNT_CODE": ErrorText(
+        "This is not the set-up code of this server.",
+        "Run 'clms-update account --code' on the server, and type what it shows.",
+    ),
+    "ACCOUNT_NAME": ErrorText(
+        "This name cannot be used for an account.",
+        "Choose one of up to 40 small letters, digits, dots and hyphens that begins with a letter or digit.",
+    ),
+    "ACCOUNT_UNKNOWN": ErrorText(
+        "There is no account {name}.",
+        "Choose one of those that 'clms-update account --list' shows.",
+    ),
+    "PASSWORD_WEAK": ErrorText(
+        "This password cannot be used: {detail}.",
+        "Choose another one; a few words in a row are good.",
+    ),
+    "SIGN_IN_REFUSED": ErrorText(
+        "Name and password do not belong together.",
+        "Try again; who has forgotten the password has it set anew on the server with 'clms-update account NAME'.",
+    ),
+    "SIGN_IN_WAIT": ErrorText(
+        "There were too many wrong passwords.",
+        "Wait {seconds} seconds, then try again.",
+    ),
     # the schedule
     "SCHEDULE_TIME": ErrorText(
         "The time {at} cannot be used: {detail}.",

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``clms-update account``: who may sign in to the school's page; for whoever has forgotten the password too."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.school import School
+
+REFUSALS = ("ACCOUNTS_BROKEN", "ACCOUNT_EXISTS", "ACCOUNT_NAME", "ACCOUNT_UNKNOWN", "PASSWORD_WEAK")
+"""with these nothing was touched"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "account", nargs="?", metavar="NAME", help="make this account, or give it another password, which is asked for"
+    )
+    what.add_argument("--remove", metavar="NAME", help="nobody signs in by this name any more")
+    what.add_argument("--list", action="store_true", help="the names of all accounts")
+    what.add_argument("--code", action="store_true", help="the code with which the page makes the first account")
+
+
+def answer(options: argparse.Namespace, school: School) -> tuple[dict[str, Any], str]:
+    """What was done, and the same in words.
+
+    :raises ClmsError: one of :data:`REFUSALS`
+    """
+    from .accounts import Accounts
+
+    accounts = Accounts(school.home)
+    if options.list:
+        names = sorted(accounts.generations())
+        return {"accounts": names}, "\n".join(names) or "There is no account yet. To make one: clms-update account NAME"
+    if options.code:
+        code = accounts.set_up_code()
+        return {"code": code}, f"The set-up code is {code}. The page of this school asks for it once."
+    if options.remove is not None:
+        accounts.remove(options.remove)
+        return {"removed": options.remove}, f"The account {options.remove} is gone, and whoever used it is signed out."
+    accounts.set_password(options.account, _typed())
+    return {"account": options.account}, f"{options.account} can sign in now; earlier sessions have ended."
+
+
+def _typed() -> str:
+    """A password from the terminal, typed twice, or the first line of the standard input; never an argument, which
+    everybody on the server could read.
+
+    :raises ClmsError: PASSWORD_WEAK
+    """
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    first = getpass.getpass("New password: ")
+    if getpass.getpass("Once more: ") != first:
+        raise ClmsError("PASSWORD_WEAK", detail="it was typed in two different ways")
+    return first

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may sign in to the school's page, in ``<home>/accounts.json`` (0600); written by the agent alone.
+
+The page has no passwords: whoever takes it over could use them. It asks the agent, which also wants the password again
+before it goes back to an older state (decision record 0018).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import json
+import re
+import secrets
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from ansible_collections.clms.update.plugins.module_utils.adapters.files import write_atomically
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from .protocol import Request
+
+SHORTEST, LONGEST = 10, 200
+"""characters of a password"""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+_FREE_TRIES = 5
+"""failed sign-ins in a row that cost nothing"""
+_FIRST_WAIT, _LONGEST_WAIT = 5.0, 900.0
+"""seconds after the next one; doubled each time"""
+_REMEMBERED = 1000
+"""names whose failed sign-ins are counted"""
+
+
+class Accounts:
+    """The accounts of one school; one object for all threads of the agent."""
+
+    def __init__(self, home: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """:param clock: seconds; for the throttle, which does not look at the time of day"""
+        self._path = home / "accounts.json"
+        self._code = home / "set-up-code"
+        self._clock = clock
+        self._hasher = PasswordHasher()
+        # so that a name that does not exist takes as long as a wrong password
+        self._nobody = self._hasher.hash(secrets.token_hex(16))
+        self._home = home
+        self._hashing = threading.Lock()  # 64 MB each: many sign-ins at once must not use up the server's memory
+        self._failures: dict[str, tuple[int, float]] = {}
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        """The answer to one of :data:`.protocol.ACCOUNTS`.
+
+        :raises ClmsError: as the other methods
+        """
+        name, password = (request.name or "").strip().lower(), request.password or ""
+        if request.verb == "accounts":
+            return {"accounts": self.generations()}
+        if request.verb == "set_up":
+            generation = self.set_up(request.code or "", name, password)
+        else:
+            generation = self.sign_in(name, password)
+            if request.verb == "password":
+                generation = self.set_password(name, request.new or "")
+        return {"name": name, "generation": generation}
+
+    def remove(self, name: str) -> None:
+        """Nobody signs in by that name any more.
+
+        :raises ClmsError: ACCOUNT_UNKNOWN, ACCOUNTS_BROKEN
+        """
+        with self._alone():
+            accounts = self._read()
+            if accounts.pop(name, None) is None:
+                raise ClmsError("ACCOUNT_UNKNOWN", name=name)
+            write_atomically(self._path, json.dumps(accounts, indent=1))
+
+    def generations(self) -> dict[str, int]:
+        """Name -> how often its password was set; a session of an earlier password is none any more.
+
+        :raises ClmsError: ACCOUNTS_BROKEN
+        """
+        return {name: int(account["generation"]) for name, account in self._read().items()}
+
+    def set_up_code(self) -> str:
+        """The code that lets somebody make the first account; it lies in a file that only root can read.
+
+        :raises ClmsError: ACCOUNT_EXISTS when that was done
+        """
+        with self._alone():
+            return self._set_up_code()
+
+    def _set_up_code(self) -> str:
+        if self._read():
+            raise ClmsError("ACCOUNT_EXISTS")
+        if not self._code.exists():
+            write_atomically(self._code, secrets.token_hex(4))
+        return self._code.read_text()
+
+    def set_up(self, code: str, name: str, password: str) -> int:
+        """Make the first account; returns its generation.
+
+        :raises ClmsError: ACCOUNT_EXISTS, ACCOUNT_CODE, ACCOUNT_NAME, PASSWORD_WEAK, SIGN_IN_WAIT
+        """
+        self._check_wait("")
+        with self._alone():
+            if not hmac.compare_digest(self._set_up_code().encode(), code.strip().lower().encode()):
+                self._failed("")
+                raise ClmsError("ACCOUNT_CODE")
+            generation = self._set(name, password)
+            self._code.unlink(missing_ok=True)
+        return generation
+
+    def set_password(self, name: str, password: str) -> int:
+        """Make an account or give it another password; returns its generation.
+
+        :raises ClmsError: ACCOUNT_NAME, PASSWORD_WEAK, ACCOUNTS_BROKEN
+        """
+        with self._alone():
+            generation = self._set(name, password)
+            self._code.unlink(missing_ok=True)
+        self._failures.pop(name, None)
+        return generation
+
+    def _set(self, name: str, password: str) -> int:
+        if not _NAME.fullmatch(name):
+            raise ClmsError("ACCOUNT_NAME")
+        accounts = self._read()
+        _check_password(name, password)
+        generation = int(accounts.get(name, {}).get("generation", 0)) + 1
+        accounts[name] = {"hash": self._hasher.hash(_normal(password)), "generation": generation}
+        write_atomically(self._path, json.dumps(accounts, indent=1))
+        return generation
+
+    def sign_in(self, name: str, password: str) -> int:
+        """Compare a password; returns the account's generation.
+
+        :raises ClmsError: SIGN_IN_REFUSED, SIGN_IN_WAIT after too many failures, ACCOUNTS_BROKEN
+        """
+        name = name.strip().lower()
+        self._check_wait(name)
+        account = self._read().get(name)
+        with self._hashing:
+            try:
+                self._hasher.verify(account["hash"] if account else self._nobody, _normal(password[: LONGEST + 1]))
+            except (VerificationError, InvalidHashError):
+                account = None
+        if account is None:
+            self._failed(name)
+            raise ClmsError("SIGN_IN_REFUSED")
+        self._failures.pop(name, None)
+        return int(account["generation"])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One change at a time: the agent's, or that of the command line."""
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._home / "accounts.lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    # failures
+
+    def _check_wait(self, name: str) -> None:
+        """:raises ClmsError: SIGN_IN_WAIT"""
+        _, until = self._failures.get(name, (0, 0.0))
+        left = until - self._clock()
+        if left > 0:
+            raise ClmsError("SIGN_IN_WAIT", seconds=int(left) + 1)
+
+    def _failed(self, name: str) -> None:
+        count = self._failures.pop(name, (0, 0.0))[0] + 1
+        over = count - _FREE_TRIES
+        wait = min(_FIRST_WAIT * 2 ** min(over - 1, 20), _LONGEST_WAIT) if over > 0 else 0.0
+        self._failures[name] = (count, self._clock() + wait)
+        while len(self._failures) > _REMEMBERED:
+            self._failures.pop(next(iter(self._failures)))
+
+    # the file
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """:raises ClmsError: ACCOUNTS_BROKEN"""
+        try:
+            accounts = json.loads(self._path.read_text())
+            if all(isinstance(account["hash"], str) and account["generation"] > 0 for account in accounts.values()):
+                return dict(accounts)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, KeyError, TypeError):
+            pass
+        raise ClmsError("ACCOUNTS_BROKEN", path=self._path)
+
+
+def _normal(password: str) -> str:
+    """The same text however a keyboard puts an accent on a letter (RFC 8265, section 4.2: NFC)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def _check_password(name: str, password: str) -> None:
+    """:raises ClmsError: PASSWORD_WEAK"""
+    normal = _normal(password)
+    if not SHORTEST <= len(normal) <= LONGEST:
+        raise ClmsError("PASSWORD_WEAK", detail=f"it has to have {SHORTEST} to {LONGEST} characters")
+    if len(set(normal)) < 5 or name in normal.lower() or normal.lower() in ("passwort123", "password123", "1234567890"):
+        raise ClmsError("PASSWORD_WEAK", detail="it is too easy to guess")

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``clms-update account``, on a server whose page nobody can sign in to."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.accounts import Accounts
+from agent.cli import main
+from agent.config import load
+
+from .conftest import description, write_config
+
+PASSWORD = "blue whale in the attic"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_config(tmp_path / "etc", description(tmp_path / "home"))
+
+
+def run(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    code = main(["--config", str(folder), "account", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def types(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_an_account_is_made_and_gets_another_password(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = Accounts(load(folder).school.home)
+    for generation, password in enumerate((PASSWORD, "a green whale in the cellar"), 1):
+        types(monkeypatch, f"{password}\nmore\n")
+        assert run(folder, capsys, "anna") == (0, {"account": "anna"})
+        assert accounts.sign_in("anna", password) == generation
+    assert run(folder, capsys, "--list") == (0, {"accounts": ["anna"]})
+    assert run(folder, capsys, "--remove", "anna") == (0, {"removed": "anna"})
+    assert run(folder, capsys, "--list") == (0, {"accounts": []})
+
+
+@pytest.mark.parametrize("second", [PASSWORD, "something else"])
+def test_a_person_types_it_twice(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    answers = iter([PASSWORD, second])
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
+    code, said = run(folder, capsys, "anna")
+    assert (code, "error" in said) == ((0, False) if second == PASSWORD else (2, True))
+
+
+def test_the_code_is_shown_until_there_is_an_account(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = run(folder, capsys, "--code")
+    assert (code, len(said["code"])) == (0, 8)
+    types(monkeypatch, PASSWORD)
+    run(folder, capsys, "anna")
+    code, said = run(folder, capsys, "--code")
+    assert (code, said["error"]["code"]) == (2, "ACCOUNT_EXISTS")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "error"),
+    [
+        (("Anna Maria",), PASSWORD, "ACCOUNT_NAME"),
+        (("anna",), "short", "PASSWORD_WEAK"),
+        (("anna",), "", "PASSWORD_WEAK"),
+        (("--remove", "nobody"), "", "ACCOUNT_UNKNOWN"),
+    ],
+)
+def test_what_is_refused(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    typed: str,
+    error: str,
+) -> None:
+    types(monkeypatch, typed)
+    code, said = run(folder, capsys, *arguments)
+    assert (code, said["error"]["code"]) == (2, error)
+    assert Accounts(load(folder).school.home).generations() == {}
+
+
+@pytest.mark.parametrize("arguments", [(), ("anna", "--list"), ("--code", "--list"), ("--password", "x")])
+def test_one_thing_at_a_time(folder: Path, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--config", str(folder), "account", *arguments])
+    assert caught.value.code == 2
