@@ -14,6 +14,8 @@ verb        fields                                      result
 ==========  ==========================================  ============================================================
 status                                                  see :func:`.overview.status`
 check                                                   see :func:`.overview.check`
+school                                                  see :func:`.about.about`
+release     version: may be left out                    see :func:`.overview.release`
 list        what: one of :data:`LISTS`                  ``releases``, ``backups`` or ``history``; for ``schedule`` the
                                                         keys ``schedules``, ``time_zone`` and ``checked_at``
 events      after: number, follow: true or false        ``events``, the newest first
@@ -49,7 +51,7 @@ from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 MAX_BYTES = 64 * 1024
 RUNS = ("update", "rollback", "restore", "backup", "recover")
-READS = ("status", "check", "list", "events")
+READS = ("status", "check", "list", "events", "school", "release")
 CHANGES = ("schedule", "cancel", "import")
 ACCOUNTS = ("accounts", "set_up", "sign_in", "password")
 GUARDED = ("rollback", "restore")
@@ -66,7 +68,7 @@ class Request:
 
     verb: str
     version: str | None = None
-    """for ``update`` and ``schedule``: of a release that this school has verified; None is the newest"""
+    """for ``update``, ``schedule`` and ``release``: one that this school has verified; None is the newest"""
     backup: str | None = None
     """for ``restore``: the name of a backup"""
     confirm: str | None = None
@@ -114,7 +116,7 @@ def parse(line: bytes) -> Request:
         verb = fields.text("verb", limit=20)
         if verb not in (*RUNS, *READS, *CHANGES, *ACCOUNTS):
             raise FieldError(f"verb {verb!r} is not known")
-        versioned = verb in ("update", "schedule")
+        versioned = verb in ("update", "schedule", "release")
         personal = verb in ("set_up", "sign_in", "password")
         request = Request(
             verb,

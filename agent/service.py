@@ -28,6 +28,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
 from . import config, files, notify, output, protocol, runs, schedule
+from .about import about
 from .accounts import Accounts
 from .clockwork import Clockwork
 from .executor import Executor, Job
@@ -64,6 +65,10 @@ class Agent:
             return overview.status(school.home)
         if request.verb == "check":
             return self._planner.ask_vendor()
+        if request.verb == "school":
+            return about(school, self._planner.now())
+        if request.verb == "release":
+            return overview.release(school, request.version)
         if request.verb == "schedule":
             check_version(school, request.version)
             return self._planner.schedule(str(request.at), version=request.version, missed=request.missed)

@@ -209,6 +209,48 @@ def releases(school: School) -> list[dict[str, Any]]:
     ]
 
 
+def release(school: School, version: str | None) -> dict[str, Any]:
+    """What this server knows of one release, without asking anybody.
+
+    :param version: without one, the newest of the school's channel
+    :returns: ``info`` (see :func:`update_info`), ``blocked``: why it cannot be installed right now, or None, ``file``:
+        the name of the file on this server that holds it, or None, ``fingerprints`` of the keys that may sign its
+        package, ``root_version``, and ``expected_seconds``: how long the last update of its kind took here, or None
+    :raises ClmsError: RELEASE_UNKNOWN, or a TRUST_ code
+    """
+    store, here = store_of(school), releases_here(school)
+    if version is None:
+        known = [
+            (entry.sequence, entry.version.text) for entry in store.releases() if entry.channel == school.trust.channel
+        ]
+        known += [
+            (o.release.sequence, o.release.version.text) for o in here if o.release.channel == school.trust.channel
+        ]
+        if not known:
+            raise ClmsError("RELEASE_UNKNOWN", version=f"of the channel '{school.trust.channel}'")
+        version = max(known)[1]
+    found = next((offline for offline in here if offline.release.version.text == version), None)
+    described = found.release if found else store.release(version, offline=True)
+    with closing(Journal(school.home)) as journal:
+        slot = journal.slot("current")
+        kind = "update" if described.migration else "update_images"
+        took = next((row for row in journal.rows(limit=20, kinds=(kind,)) if row.outcome == "COMPLETED"), None)
+        seconds = sum(done_phases(journal.records(took.id)).values()) if took else None
+    blocked = None
+    try:
+        check_release(described, slot, "update" if slot else "install")
+    except ClmsError as error:
+        blocked = error.as_dict()
+    return {
+        "info": update_info(described),
+        "blocked": blocked,
+        "file": found.path.name if found else None,
+        "fingerprints": sorted(store.fingerprints()),
+        "root_version": store.root_version(),
+        "expected_seconds": round(seconds) if seconds is not None else None,
+    }
+
+
 def files(school: School) -> list[dict[str, Any]]:
     """The files of the vendor that were taken in; see :meth:`.offline.Offline.as_dict`."""
     return [found.as_dict() for found in releases_here(school)]

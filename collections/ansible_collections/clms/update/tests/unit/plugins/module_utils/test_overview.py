@@ -269,3 +269,36 @@ def test_a_check_that_came_to_nothing(
             overview.check(school)
     found = journal.events()
     assert [(event["type"], event["message"]) for event in found] == [(kind, str(error)) for kind in recorded]
+
+
+# one release
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, "1.0.2"), ("1.0.1", "1.0.1")])
+def test_what_is_known_of_a_release(
+    journal: Journal, school: School, store: TrustStore, vendor: Any, old: Slot, asked: str | None, expected: str
+) -> None:
+    serves(journal, old, "1.0.0")
+    store.refresh()
+    store.release(expected)  # a check has fetched what it shows
+    vendor.asked.clear()
+    answer = overview.release(school, asked)
+    assert vendor.asked == [], "somebody was asked"
+    assert answer["info"]["version"] == expected
+    assert (answer["blocked"], answer["file"], answer["root_version"]) == (None, None, 1)
+    assert answer["expected_seconds"] is None
+
+
+def test_a_release_that_runs_already_is_blocked(journal: Journal, school: School, store: TrustStore, old: Slot) -> None:
+    serves(journal, old, "1.0.2")
+    store.refresh()
+    store.release("1.0.2")
+    assert overview.release(school, None)["blocked"]["code"] == "RELEASE_SAME"
+
+
+def test_a_release_that_nobody_has_heard_of(journal: Journal, school: School, store: TrustStore) -> None:
+    for version in (None, "9.9.9"):
+        with pytest.raises(ClmsError) as caught:
+            overview.release(school, version)
+        assert caught.value.code == "RELEASE_UNKNOWN"
+        store.refresh() if version is None else None
