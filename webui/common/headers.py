@@ -16,12 +16,13 @@ _ALWAYS = {
 _TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def install(app: Flask, *, tls: bool) -> None:
+def install(app: Flask, *, tls: bool, policy: str | None = None) -> None:
     """Add them where a view did not set its own.
 
     :param tls: whether people and programs reach this server over TLS only
+    :param policy: in place of the Content-Security-Policy that allows nothing
     """
-    wanted = {**_ALWAYS, **(_TLS if tls else {})}
+    wanted = {**_ALWAYS, **(_TLS if tls else {}), **({"Content-Security-Policy": policy} if policy else {})}
 
     def add(response: Response) -> Response:
         for name, value in wanted.items():

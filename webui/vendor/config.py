@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from limits import parse
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,12 +17,11 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.fields import FieldError, Fields
 from ansible_collections.clms.update.plugins.module_utils.https import check_address
 from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
+from webui.common import settings
+from webui.common.settings import HOST, Tls, listen_in, path_in, tls_in
 
 VARIABLE = "CLMS_RELEASE_SERVER_CONFIG"
 """Environment variable that names the settings file."""
-
-_HOST = r"\.?[A-Za-z0-9_:\[\]-]+(\.[A-Za-z0-9_-]+)*"
-_LISTEN = r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}|unix:/.+"
 
 
 @dataclass(frozen=True)
@@ -42,14 +36,6 @@ class Limits:
     """for files, from one address: behind a cache that is everybody"""
     storage: str
     """where they are counted; ``memory://`` counts in each worker for itself"""
-
-
-@dataclass(frozen=True)
-class Tls:
-    """Certificate (with its chain) and key, both PEM files."""
-
-    certificate: Path
-    key: Path
 
 
 @dataclass(frozen=True)
@@ -85,11 +71,7 @@ def from_environment() -> Settings:
 
     :raises ClmsError: SERVER_SETTINGS
     """
-    name = os.environ.get(VARIABLE)
-    if not name:
-        detail = f"the environment variable {VARIABLE} names none"
-        raise ClmsError("SERVER_SETTINGS", path="?", detail=detail)
-    return load(Path(name))
+    return settings.from_environment(VARIABLE, parse_settings)
 
 
 def load(path: Path) -> Settings:
@@ -97,34 +79,25 @@ def load(path: Path) -> Settings:
 
     :raises ClmsError: SERVER_SETTINGS
     """
-    try:
-        data = path.read_bytes()
-        decoded = tomllib.loads(data.decode()) if path.suffix == ".toml" else yaml.safe_load(data)
-        return parse_settings(decoded)
-    except OSError as error:
-        raise ClmsError("SERVER_SETTINGS", path=path, detail=error.strerror) from None
-    except FieldError as error:
-        raise ClmsError("SERVER_SETTINGS", path=path, detail=str(error)) from None
-    except (yaml.YAMLError, ValueError, RecursionError):  # their own words would quote the file
-        raise ClmsError("SERVER_SETTINGS", path=path, detail="it is neither YAML nor JSON nor TOML") from None
+    return settings.load(path, parse_settings)
 
 
 def parse_settings(data: object) -> Settings:
     """:raises FieldError: when a setting is missing, unknown or wrong"""
     fields = Fields(data)
     public_url = _address(fields, "public_url")
-    repository = _path(fields, "repository")
-    tls = _tls(fields)
+    repository = path_in(fields, "repository")
+    tls = tls_in(fields)
     limits = fields.sub("limits", {})
-    settings = Settings(
+    found = Settings(
         public_url=public_url,
         files_url=_address(fields, "files_url", public_url),
-        hosts=tuple(fields.texts("hosts", default=[urlsplit(public_url).hostname], pattern=_HOST)),
+        hosts=tuple(fields.texts("hosts", default=[urlsplit(public_url).hostname], pattern=HOST)),
         repository=repository,
-        root_file=_path(fields, "root_file", repository / "metadata" / "1.root.json"),
+        root_file=path_in(fields, "root_file", repository / "metadata" / "1.root.json"),
         registry=fields.text("registry", pattern=r"[A-Za-z0-9.\[\]:-]+", limit=255),
         database=_database(fields),
-        listen=fields.text("listen", pattern=_LISTEN, default="0.0.0.0:8443" if tls else "127.0.0.1:8443"),
+        listen=listen_in(fields, tls, 8443),
         tls=tls,
         proxies=fields.number("proxies", high=10, default=0),
         workers=fields.number("workers", low=1, high=64, default=2),
@@ -139,9 +112,7 @@ def parse_settings(data: object) -> Settings:
     )
     limits.done()
     fields.done()
-    if tls is None and not _is_local(settings.listen):
-        raise FieldError("without tls, listen must be a loopback address or a unix socket")
-    return settings
+    return found
 
 
 def _address(fields: Fields, name: str, default: str | None = None) -> str:
@@ -154,20 +125,6 @@ def _address(fields: Fields, name: str, default: str | None = None) -> str:
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise FieldError(f"{name} must be an address without a path")
     return text.rstrip("/")
-
-
-def _path(fields: Fields, name: str, default: Path | None = None) -> Path:
-    text = fields.text(name, pattern=r"/[^\0]*", default=str(default)) if default else fields.text(name, pattern="/.*")
-    return Path(text)
-
-
-def _tls(fields: Fields) -> Tls | None:
-    if fields.get("tls", dict, None) is None:
-        return None
-    tls = fields.sub("tls")
-    found = Tls(_path(tls, "certificate"), _path(tls, "key"))
-    tls.done()
-    return found
 
 
 def _limit(fields: Fields, name: str, default: str) -> str:
@@ -196,17 +153,6 @@ def _database(fields: Fields) -> URL:
     if password is not None:
         url = url.set(password=read_secret(Path(password)).decode("utf-8", "replace").rstrip("\n"))
     return url
-
-
-def _is_local(listen: str) -> bool:
-    match = re.fullmatch(_LISTEN, listen)
-    host = match.group("host") if match else None
-    if host is None or host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def as_flask(settings: Settings) -> Mapping[str, Any]:

@@ -322,6 +322,10 @@ SCHOOL: dict[str, ErrorText] = {
         "There were too many wrong passwords.",
         "Wait {seconds} seconds, then try again.",
     ),
+    "RUN_UNKNOWN": ErrorText(
+        "There is no run with the number {run} in the history.",
+        "Choose one of those that the history shows.",
+    ),
     # the schedule
     "SCHEDULE_TIME": ErrorText(
         "The time {at} cannot be used: {detail}.",

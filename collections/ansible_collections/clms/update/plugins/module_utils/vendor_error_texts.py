@@ -69,8 +69,8 @@ VENDOR: dict[str, ErrorText] = {
         "Tell the vendor, who runs 'clms-release refresh' and 'clms-release publish'; try again later.",
     ),
     "SERVER_FAILED": ErrorText(
-        "The release server failed at this request.",
-        "Try again later; the vendor finds the cause in the log of the release server by the number {request}.",
+        "The server failed at this request.",
+        "Try again later; whoever looks after it finds the cause in its log by the number {request}.",
     ),
     "CHANNEL_EMPTY": ErrorText(
         "The vendor has published no release in the channel {channel}.",
@@ -152,6 +152,14 @@ VENDOR: dict[str, ErrorText] = {
     "REQUEST_CONTENT": ErrorText(
         "The content of the request cannot be used: {detail}.",
         "Nothing was stored; look whether both sides have the same version of CLMS Update.",
+    ),
+    "SESSION_MISSING": ErrorText(
+        "Nobody is signed in.",
+        "Sign in on the page of this school, or send a token.",
+    ),
+    "FORM_EXPIRED": ErrorText(
+        "This form is out of date: it was open for too long, or you have signed in anew since.",
+        "Go back, load the page again, and send it once more.",
     ),
     "REQUEST_HOST": ErrorText(
         "The request is for a server that this one is not.",

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page with an agent that says what a test wants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from webui.school.agent import Agent
+from webui.school.app import create_app
+from webui.school.config import parse_settings
+
+PASSWORD = "blue whale in the attic"
+
+
+class FakeAgent(Agent):
+    """Keeps what was asked; answers from :attr:`answers`, or as a school where all is well."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere"))
+        self.asked: list[dict[str, Any]] = []
+        self.accounts = {"anna": 1}
+        self.running: dict[str, Any] | None = None
+        self.last: dict[str, Any] | None = run_of()
+        self.runs = [run_of()]
+        self.planned: list[dict[str, Any]] = []
+        self.release = release_of()
+        self.refuses: dict[str, ClmsError] = {}
+        """verb -> what it is refused with"""
+
+    def ask(self, verb: str, **fields: Any) -> dict[str, Any]:
+        self.asked.append({"verb": verb, **{name: value for name, value in fields.items() if value is not None}})
+        if verb in self.refuses:
+            raise self.refuses[verb]
+        answer: dict[str, Any] = getattr(self, f"_{verb}", lambda **_: {"begun": verb})(**fields)
+        return answer
+
+    def did(self, verb: str) -> list[dict[str, Any]]:
+        """The fields with which something was asked for."""
+        found = [dict(request) for request in self.asked if request["verb"] == verb]
+        for request in found:
+            del request["verb"]
+        return found
+
+    def _accounts(self) -> dict[str, Any]:
+        return {"accounts": dict(self.accounts)}
+
+    def _school(self) -> dict[str, Any]:
+        return {
+            "title": "Linden School", "time_zone": "Europe/Berlin", "in_school_hours": True,
+            "tonight": "2026-11-27T22:00+01:00", "weekend": "2026-11-28T10:00+01:00", "missed": "tonight",
+            "external_backup": False,
+        }  # fmt: skip
+
+    def _sign_in(self, name: str, password: str) -> dict[str, Any]:
+        if password != PASSWORD or name not in self.accounts:
+            raise ClmsError("SIGN_IN_REFUSED")
+        return {"name": name, "generation": self.accounts[name]}
+
+    def _set_up(self, code: str, name: str, password: str) -> dict[str, Any]:
+        if code != "0a1b2c3d":
+            raise ClmsError("ACCOUNT_CODE")
+        self.accounts[name] = 1
+        return {"name": name, "generation": 1}
+
+    def _password(self, name: str, password: str, new: str) -> dict[str, Any]:
+        self._sign_in(name, password)
+        self.accounts[name] += 1
+        return {"name": name, "generation": self.accounts[name]}
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "current_version": "1.0.0", "latest_version": "1.0.1", "news_age_seconds": 7200, "news_expired": False,
+            "running": self.running, "last_update": self.last, "backups": 1,
+        }  # fmt: skip
+
+    def _release(self, version: str | None = None) -> dict[str, Any]:
+        if version not in (None, self.release["info"]["version"]):
+            raise ClmsError("RELEASE_UNKNOWN", version=version)
+        return self.release
+
+    def _check(self) -> dict[str, Any]:
+        return {"message": "Version 1.0.1 is available.", "updateAvailable": True, "offline": None}
+
+    def _schedule(self, at: str, version: str) -> dict[str, Any]:
+        return {
+            "schedule": {"id": 3, "due_at": "2026-11-27T21:00:00Z", "version": version},
+            "warnings": [{"code": "SCHOOL_HOURS", "message": "School is on at that time."}],
+        }
+
+    def _list(self, what: str) -> dict[str, Any]:
+        backup = {
+            "id": "20261124T101112Z-1.0.0-r1", "created": "2026-11-24T10:11:12Z", "version": "1.0.0",
+            "bytes": 12_000_000, "proven": "2026-11-24T10:12:12Z",
+        }  # fmt: skip
+        lists: dict[str, dict[str, Any]] = {
+            "schedule": {"schedules": self.planned, "time_zone": "Europe/Berlin", "checked_at": None},
+            "history": {"history": self.runs},
+            "backups": {"backups": [backup]},
+        }
+        return lists[what]
+
+    def _events(self) -> dict[str, Any]:
+        event = {"id": 1, "at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "message": "Newest release: 1.0.1."}
+        return {"events": [event]}
+
+
+def run_of(**changes: Any) -> dict[str, Any]:
+    """A run as the agent describes it."""
+    return {
+        "id": 7, "kind": "update", "version": "1.0.0", "from_version": "0.9.0", "status": "COMPLETED",
+        "outcome": "COMPLETED", "started_at": "2026-11-24T10:11:12Z", "finished_at": "2026-11-24T10:13:12Z",
+        "closed_seconds": 12.5, "error_code": None, "message": "CLMS was updated to version 1.0.0.", "remedy": None,
+        "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}], **changes,
+    }  # fmt: skip
+
+
+def release_of(**changes: Any) -> dict[str, Any]:
+    """A release as the agent describes it; ``changes`` are of its ``info``."""
+    info = {
+        "version": "1.0.1", "releaseDate": "2026-11-20T08:00:00Z", "changelog": "A faster search\nand more",
+        "critical": False, "forceAfterDate": None, "breakingChanges": ["The menu is on the left"],
+        "estimatedMinutes": 5, "migrationNotes": "0001 → 0002", "size": 1_000_000, **changes,
+    }  # fmt: skip
+    return {
+        "info": info, "blocked": None, "file": None, "fingerprints": ["A" * 40], "root_version": 1,
+        "expected_seconds": 95,
+    }  # fmt: skip
+
+
+def running(**changes: Any) -> dict[str, Any]:
+    """A run that goes on."""
+    return {
+        "id": 8, "kind": "update", "version": "1.0.1", "phase": "backup", "percent": 30, "seconds_left": 60,
+        "interrupted": False, **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def agent() -> FakeAgent:
+    return FakeAgent()
+
+
+class Browser:
+    """Follows forms as a browser does: with what is hidden in them."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+        self.base = "https://school.test"
+
+    def get(self, path: str, code: int = 200) -> str:
+        """A page."""
+        answer = self.client.get(path, base_url=self.base)
+        assert answer.status_code == code, answer.text[:2000]
+        return answer.text
+
+    def send(self, path: str, *, page: str | None = None, token: str | None = None, **fields: str) -> TestResponse:
+        """Send a form that is on a page."""
+        found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', self.get(page or path))
+        assert found, "there is no form"
+        return self.client.post(
+            path,
+            base_url=self.base,
+            data={"csrf_token": found.group(1) if token is None else token, **fields},
+            headers={"Referer": f"{self.base}{path}"},
+        )
+
+    def sign_in(self, password: str = PASSWORD) -> TestResponse:
+        """Sign anna in."""
+        return self.send("/sign-in", name="anna", password=password)
+
+
+@pytest.fixture
+def make_browser(agent: FakeAgent, tmp_path: Path) -> Callable[[], Browser]:
+    """Makes browsers that share one server."""
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_bytes(b"k" * 32)
+    settings = parse_settings({"hosts": ["school.test"], "secret_key_file": str(secret)})
+    app = create_app(settings, agent)
+    return lambda: Browser(app.test_client())
+
+
+@pytest.fixture
+def browser(make_browser: Callable[[], Browser]) -> Browser:
+    """Nobody is signed in."""
+    return make_browser()
+
+
+@pytest.fixture
+def signed_in(browser: Browser) -> Browser:
+    """Anna is signed in."""
+    assert browser.sign_in().status_code == 302
+    return browser

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the pages show, and what they ask of the agent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from .conftest import PASSWORD, Browser, FakeAgent, release_of, run_of, running
+
+PLANNED = {"id": 3, "due_at": "2026-11-27T21:00:00Z", "version": "1.0.1", "state": "SCHEDULED"}
+BACKUP = "20261124T101112Z-1.0.0-r1"
+
+
+# what runs, and what is new
+
+
+def test_what_runs_and_what_is_new(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.planned = [PLANNED]
+    text = signed_in.get("/")
+    for words in (
+        "1.0.0",
+        "Version 1.0.1 is available",
+        "New features",
+        "2 h 0 min ago",
+        "Fri 27 November 2026, 22:00",
+    ):
+        assert words in text, words
+    assert "Check for updates" in text
+
+
+def test_an_optional_release_can_be_hidden_until_the_next_one(signed_in: Browser, agent: FakeAgent) -> None:
+    assert signed_in.send("/hide/1.0.1", page="/").status_code == 302
+    assert "is available" not in signed_in.get("/")
+    agent.release = release_of(version="1.0.2")
+    assert "Version 1.0.2 is available" in signed_in.get("/")
+
+
+def test_a_critical_one_cannot(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.release = release_of(critical=True, forceAfterDate="2026-12-24T00:00:00Z")
+    text = signed_in.get("/")
+    assert "Not now" not in text
+    assert "has to be installed by 24 December 2026" in text
+    signed_in.send("/hide/1.0.1", page="/")
+    assert "A critical security update" in signed_in.get("/")
+
+
+def test_what_runs_already_is_no_news(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.release = release_of(version="1.0.0")
+    assert "is available" not in signed_in.get("/")
+    agent.refuses["release"] = ClmsError("RELEASE_UNKNOWN", version="of the channel 'stable'")
+    assert "is available" not in signed_in.get("/")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (None, "Version 1.0.1 is available."),
+        (ClmsError("TRUST_REFUSED", detail="x"), "was refused"),
+        (ClmsError("SERVER_UNREACHABLE", url="https://releases.test", detail="no route"), "cannot be reached"),
+    ],
+)
+def test_a_check_is_told(signed_in: Browser, agent: FakeAgent, refusal: ClmsError | None, words: str) -> None:
+    if refusal:
+        agent.refuses["check"] = refusal
+    signed_in.send("/check", page="/")
+    assert words in signed_in.get("/")
+    assert words not in signed_in.get("/history"), "it is told twice"
+    assert agent.did("check") == [{}]
+
+
+def test_a_release_is_described(signed_in: Browser) -> None:
+    text = signed_in.get("/release/1.0.1")
+    for words in (
+        "A faster search\nand more",
+        "The menu is on the left",
+        "about 1 min 35 s, as the last time",
+        "A" * 40,
+    ):
+        assert words in text, words
+    assert "Choose when to update" in text
+
+
+def test_a_changelog_is_text_and_nothing_else(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.release = release_of(changelog="<script>alert(1)</script>", breakingChanges=["<img src=x onerror=alert(1)>"])
+    text = signed_in.get("/release/1.0.1")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<img" not in text
+
+
+def test_a_release_that_is_blocked_says_why(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.release["blocked"] = ClmsError("RELEASE_EXPIRED", version="1.0.1", expires="2026-01-01").as_dict()
+    text = signed_in.get("/release/1.0.1")
+    assert "Choose when to update" not in text
+    assert "2026-01-01" in text
+
+
+def test_a_release_that_nobody_knows(signed_in: Browser) -> None:
+    assert "RELEASE_UNKNOWN" in signed_in.get("/release/9.9.9", code=404)
+
+
+# when
+
+
+@pytest.mark.parametrize(("when", "at"), [("tonight", "tonight"), ("weekend", "weekend"), ("own", "2026-12-01T18:30")])
+def test_later(signed_in: Browser, agent: FakeAgent, when: str, at: str) -> None:
+    answer = signed_in.send("/schedule/1.0.1", when=when, at="2026-12-01T18:30")
+    assert answer.location == "/"
+    assert agent.did("schedule") == [{"at": at, "version": "1.0.1"}]
+    text = signed_in.get("/")
+    assert "begins on Fri 27 November 2026, 22:00" in text
+    assert "School is on at that time." in text
+
+
+def test_now(signed_in: Browser, agent: FakeAgent) -> None:
+    assert "people would have to wait" in signed_in.get("/schedule/1.0.1")
+    assert signed_in.send("/schedule/1.0.1", when="now").location == "/progress"
+    assert agent.did("update") == [{"version": "1.0.1"}]
+    assert agent.did("schedule") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal", "words"),
+    [
+        ({"when": "own"}, None, "no day and time were given"),
+        ({"when": "own", "at": "tomorrow"}, None, "Not a valid datetime value"),
+        ({"when": "at noon"}, None, "Not a valid choice"),
+        ({"when": "tonight"}, ClmsError("SCHEDULE_TWICE", at="Friday", schedule=3, version="1.0.1"), "Friday"),
+    ],
+)
+def test_a_time_that_cannot_be(
+    signed_in: Browser, agent: FakeAgent, fields: dict[str, str], refusal: ClmsError | None, words: str
+) -> None:
+    if refusal:
+        agent.refuses["schedule"] = refusal
+    answer = signed_in.send("/schedule/1.0.1", **fields)
+    assert answer.status_code == 200
+    assert words in answer.text
+    assert len(agent.did("schedule")) == bool(refusal)
+
+
+def test_it_is_cancelled(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.planned = [PLANNED]
+    signed_in.send("/schedule/3/cancel", page="/")
+    assert agent.did("cancel") == [{"schedule": 3}]
+
+
+# how it goes
+
+
+def test_what_goes_on(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.running = running()
+    text = signed_in.get("/progress")
+    for words in (
+        "Making a backup",
+        "30 % done, about 1 min 0 s left",
+        "CLMS is open",
+        'http-equiv="refresh"',
+        "Stop it",
+    ):
+        assert words in text, words
+    agent.running = running(phase="migrate", percent=70)
+    text = signed_in.get("/progress")
+    assert "Do not switch the server off" in text
+    assert "Stop it" not in text
+
+
+def test_it_is_stopped(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.running = running()
+    signed_in.send("/progress/cancel/8", page="/progress")
+    assert agent.did("cancel") == [{"run": 8}]
+
+
+def test_progress_is_sent_as_it_changes(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.running = running()
+    answer = signed_in.client.get("/progress/stream", base_url=signed_in.base)
+    assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
+    pieces = iter(answer.response)
+    first = sent(next(pieces))
+    assert first["running"] == 8
+    assert "Making a backup" in first["html"]
+    agent.running = None
+    last = sent(next(pieces))
+    assert (last["running"], "Nothing goes on" in last["html"]) == (None, True)
+    answer.close()
+
+
+def sent(piece: bytes | str) -> dict[str, object]:
+    text = piece.decode() if isinstance(piece, bytes) else piece
+    assert text.startswith("data: ")
+    assert text.endswith("\n\n")
+    found: dict[str, object] = json.loads(text.removeprefix("data: "))
+    return found
+
+
+# what was
+
+
+def test_history(signed_in: Browser, agent: FakeAgent) -> None:
+    failed = run_of(
+        id=9, version="1.0.1", status="ROLLED_BACK", outcome="ROLLED_BACK", error_code="MIGRATION_FAILED",
+        message="The data could not be converted.", remedy="Tell the vendor.", failed_phase="migrate",
+    )  # fmt: skip
+    agent.runs = [failed, run_of()]
+    assert "rolled back" in signed_in.get("/history")
+    text = signed_in.get("/history/9")
+    for words in ("The data could not be converted.", "Tell the vendor.", "MIGRATION_FAILED", "Converting the data"):
+        assert words in text, words
+    assert "Go back to version 0.9.0" in signed_in.get("/history/7")
+    assert "RUN_UNKNOWN" in signed_in.get("/history/99", code=404)
+
+
+def test_events(signed_in: Browser) -> None:
+    assert "UPDATE_CHECKED" in signed_in.get("/events")
+
+
+# backups, and going back
+
+
+def test_backups(signed_in: Browser, agent: FakeAgent) -> None:
+    text = signed_in.get("/backups")
+    assert BACKUP in text
+    assert "Proven by restoring it on Tue 24 November 2026, 11:12" in text
+    assert signed_in.send("/backups").location == "/progress"
+    assert agent.did("backup") == [{}]
+
+
+@pytest.mark.parametrize(
+    ("path", "verb", "version", "more"),
+    [
+        (f"/backups/{BACKUP}/restore", "restore", "1.0.0", {"backup": BACKUP}),
+        ("/rollback", "rollback", "0.9.0", {}),
+    ],
+)
+def test_going_back_is_typed_and_wants_the_password(
+    signed_in: Browser, agent: FakeAgent, path: str, verb: str, version: str, more: dict[str, str]
+) -> None:
+    assert f"Type {version} to go on" in signed_in.send(path, confirm="yes", password=PASSWORD).text
+    assert "Please fill this in" in signed_in.send(path, confirm=version, password="").text
+    assert agent.did(verb) == []
+    agent.refuses[verb] = ClmsError("SIGN_IN_REFUSED")
+    answer = signed_in.send(path, confirm=version, password="canary")
+    assert "do not belong together" in answer.text
+    assert "canary" not in answer.text
+    del agent.refuses[verb]
+    assert signed_in.send(path, confirm=version, password=PASSWORD).location == "/progress"
+    assert agent.did(verb)[-1] == {"confirm": version, "name": "anna", "password": PASSWORD, **more}
+
+
+def test_nothing_to_go_back_to(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.last = run_of(kind="install", from_version=None)
+    assert "ROLLBACK_UNAVAILABLE" in signed_in.get("/rollback", code=409)
+    assert "BACKUP_UNKNOWN" in signed_in.get("/backups/20260101T000000Z-1.0.0-r9/restore", code=404)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/release/", "/history/x", "/schedule/1.0.1/cancel"])
+def test_an_address_that_is_none(signed_in: Browser, path: str) -> None:
+    assert "REQUEST_PATH" in signed_in.get(path, code=404)
+
+
+def test_what_breaks_is_told_without_its_inside(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.refuses["events"] = ZeroDivisionError("canary")  # type: ignore[assignment]
+    text = signed_in.get("/events", code=500)
+    assert "SERVER_FAILED" in text
+    assert "canary" not in text
+    assert "Traceback" not in text

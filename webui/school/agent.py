@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent, as the page asks it; what it understands is in ``agent/protocol.py``."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, current_app
+
+from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+_NAME = "clms_agent"
+_SECONDS = 30.0
+_LONG_SECONDS = 900.0
+"""a check may have to fetch a file from a server of the school's network"""
+_LONG = ("check", "schedule", "update")
+_KEPT_SECONDS = 5.0
+"""for which an answer that changes seldom is kept"""
+
+Ask = Callable[..., dict[str, Any]]
+
+
+class Agent:
+    """Asks the agent of this server."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._kept: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, verb: str, **fields: Any) -> dict[str, Any]:
+        """The first answer to a request; a run goes on after it.
+
+        :param fields: of the verb; None leaves one out
+        :raises ClmsError: AGENT_SILENT, or why the agent refuses
+        """
+        request = {"verb": verb, **{name: value for name, value in fields.items() if value is not None}}
+        seconds = _LONG_SECONDS if verb in _LONG else _SECONDS
+        with closing(Conversation(self._socket, request)) as conversation:
+            answer = conversation.wait(seconds)
+        if answer is None:
+            detail = f"it has not answered within {seconds:.0f} seconds"
+            raise ClmsError("AGENT_SILENT", path=self._socket, detail=detail)
+        return answer
+
+    def ask_kept(self, verb: str) -> dict[str, Any]:
+        """As :meth:`ask`; the answer may be some seconds old."""
+        with self._lock:
+            at, answer = self._kept.get(verb, (0.0, {}))
+            if not answer or time.monotonic() - at > _KEPT_SECONDS:
+                answer = self.ask(verb)
+                self._kept[verb] = (time.monotonic(), answer)
+            return answer
+
+    def forget(self) -> None:
+        """Nothing that is kept counts any more: somebody has changed it."""
+        with self._lock:
+            self._kept.clear()
+
+
+def attach(app: Flask, agent: Agent) -> None:
+    """Make an agent that of ``app``."""
+    app.extensions[_NAME] = agent
+
+
+def agent() -> Agent:
+    """That of the app that answers right now."""
+    found = current_app.extensions[_NAME]
+    assert isinstance(found, Agent)  # noqa: S101 - for the type checker
+    return found

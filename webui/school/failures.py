@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every failure is answered: a page for people, a problem document (RFC 9457) below ``/api/``."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from flask import Flask, make_response, render_template, request
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from webui.common import problems
+
+STATUSES: dict[str, tuple[int, str]] = {
+    "ACCOUNTS_BROKEN": (500, "Accounts not usable"),
+    "AGENT_BUSY": (503, "Too many watch"),
+    "AGENT_CALLER": (503, "The agent refuses this page"),
+    "AGENT_REQUEST": (400, "Request not understood"),
+    "AGENT_SILENT": (503, "The agent does not answer"),
+    "BACKUP_UNKNOWN": (404, "No such backup"),
+    "BUNDLE_OLD": (422, "File out of date"),
+    "BUNDLE_REFUSED": (422, "File refused"),
+    "CONFIRMATION_MISSING": (409, "Confirmation needed"),
+    "FORM_EXPIRED": (400, "Form out of date"),
+    "JOURNAL_UNREADABLE": (503, "Journal not readable"),
+    "NOT_INSTALLED": (409, "Not installed"),
+    "RELEASE_UNKNOWN": (404, "No such version"),
+    "ROLLBACK_UNAVAILABLE": (409, "Nothing to go back to"),
+    "RUN_ACTIVE": (409, "Something is going on"),
+    "RUN_UNKNOWN": (404, "No such run"),
+    "SCHEDULE_PAST": (422, "Time not usable"),
+    "SCHEDULE_TIME": (422, "Time not usable"),
+    "SCHEDULE_TWICE": (409, "Scheduled already"),
+    "SCHEDULE_UNKNOWN": (404, "Nothing scheduled"),
+    "SESSION_MISSING": (401, "Not signed in"),
+    "SIGN_IN_REFUSED": (401, "Sign-in refused"),
+    "SIGN_IN_WAIT": (429, "Too many attempts"),
+}
+"""Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
+_UNAVAILABLE = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
+"""beginnings of codes that say what is wrong beyond this server; a check is answered with them"""
+
+_log = logging.getLogger(__name__)
+
+
+def install(app: Flask) -> None:
+    """Answer every error of ``app``."""
+
+    def on_known(error: ClmsError) -> Response:
+        status, title = _status(error)
+        if status >= 500:
+            _log.error("%s", error, extra={"code": error.code})
+        if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
+            return problems.answer(error, {**STATUSES, error.code: (status, title)})
+        response = make_response(render_template("failure.html", error=error, title=title), status)
+        if "seconds" in error.values:
+            response.headers["Retry-After"] = str(error.values["seconds"])
+        return response
+
+    def on_http(error: HTTPException) -> Response:
+        if isinstance(error, CSRFError):
+            return on_known(ClmsError("FORM_EXPIRED"))
+        return on_known(problems.of_http(error, request.method))
+
+    def on_unknown(error: Exception) -> Response:
+        number = secrets.token_hex(8)
+        _log.error("request %s failed", number, exc_info=error, extra={"request": number})
+        return on_known(ClmsError("SERVER_FAILED", request=number))
+
+    app.register_error_handler(ClmsError, on_known)
+    app.register_error_handler(HTTPException, on_http)
+    app.register_error_handler(Exception, on_unknown)
+
+
+def _status(error: ClmsError) -> tuple[int, str]:
+    known = {**problems.STATUSES, **STATUSES}
+    if error.code in known:
+        return known[error.code]
+    if error.code.startswith(_UNAVAILABLE):
+        return 502, "The vendor cannot be believed or reached"
+    return problems.STATUSES["SERVER_FAILED"]

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages: what runs, what is new, when it comes, how it goes, and what was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, current_app, flash, redirect, render_template, session, url_for
+from flask_login import current_user, login_required
+from werkzeug.wrappers import Response as AnyResponse
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from . import forms
+from .agent import agent
+from .texts import moment
+from .watch import Watch, progress
+
+blueprint = Blueprint("pages", __name__)
+_WATCH = "clms_watch"
+_HIDDEN = "hidden_version"
+"""in the session: the version whose banner a person does not want to see any more"""
+
+
+@blueprint.before_request
+@login_required
+def _signed_in() -> None:
+    """All of them are for people who are signed in."""
+
+
+@blueprint.app_context_processor
+def _everywhere() -> dict[str, Any]:
+    return {"button": forms.Button}
+
+
+# what runs, and what is new
+
+
+@blueprint.get("/")
+def overview() -> str:
+    """What runs, what is new, what is planned."""
+    status = agent().ask("status")
+    return render_template(
+        "overview.html",
+        status=status,
+        now=progress(status),
+        news=_newest(status),
+        planned=_planned(),
+        hidden=session.get(_HIDDEN),
+        checked=agent().ask("list", what="schedule")["checked_at"],
+    )
+
+
+def _newest(status: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest release, where it is not the one that runs."""
+    try:
+        release = agent().ask("release")
+    except ClmsError as error:
+        if error.code != "RELEASE_UNKNOWN":
+            raise
+        return None
+    known = (release["blocked"] or {}).get("code")
+    return None if release["info"]["version"] == status["current_version"] or known == "RELEASE_OLDER" else release
+
+
+def _planned() -> list[dict[str, Any]]:
+    return [entry for entry in agent().ask("list", what="schedule")["schedules"] if entry["state"] == "SCHEDULED"]
+
+
+@blueprint.post("/check")
+def check() -> AnyResponse:
+    """Ask the vendor for news."""
+    _check_form()
+    try:
+        answer = agent().ask("check")
+    except ClmsError as error:
+        flash(f"{error.happened} {error.remedy}", "error")
+    else:
+        flash(answer["message"], "news" if answer["updateAvailable"] else "message")
+        if answer["offline"]:
+            flash(f"The vendor could not be asked. {answer['offline']['message']}", "error")
+    return redirect(url_for("pages.overview"))
+
+
+@blueprint.post("/hide/<version>")
+def hide(version: str) -> AnyResponse:
+    """Do not show the banner for this version again."""
+    _check_form()
+    if not agent().ask("release", version=version)["info"]["critical"]:
+        session[_HIDDEN] = version
+    return redirect(url_for("pages.overview"))
+
+
+@blueprint.get("/release/<version>")
+def release(version: str) -> str:
+    """All that is known of a release."""
+    return render_template("release.html", release=agent().ask("release", version=version), now=_now())
+
+
+# when
+
+
+@blueprint.route("/schedule/<version>", methods=["GET", "POST"])
+def schedule(version: str) -> AnyResponse | str:
+    """Choose when to update: now, or later."""
+    found, facts = agent().ask("release", version=version), agent().ask("school")
+    form = forms.Schedule()
+    if form.validate_on_submit():
+        try:
+            if form.when.data == "now":
+                agent().ask("update", version=version)
+                return redirect(url_for("pages.watch"))
+            at = form.when.data
+            if at == "own":
+                if form.at.data is None:
+                    raise ClmsError("SCHEDULE_TIME", at="?", detail="no day and time were given")
+                at = form.at.data.isoformat(timespec="minutes")
+            answer = agent().ask("schedule", at=at, version=version)
+        except ClmsError as error:
+            form.refuse(error)
+        else:
+            flash(f"The update to version {version} begins on {moment(answer['schedule']['due_at'])}.")
+            for warning in answer["warnings"]:
+                flash(warning["message"], "warning")
+            return redirect(url_for("pages.overview"))
+    return render_template("schedule.html", form=form, release=found, facts=facts, planned=_planned(), now=_now())
+
+
+@blueprint.post("/schedule/<int:number>/cancel")
+def cancel(number: int) -> AnyResponse:
+    """Do not do a scheduled update after all."""
+    _check_form()
+    agent().ask("cancel", schedule=number)
+    flash("The update is not scheduled any more.")
+    return redirect(url_for("pages.overview"))
+
+
+# how it goes
+
+
+@blueprint.get("/progress")
+def watch() -> str:
+    """What goes on; it is kept up to date while somebody looks at it."""
+    return render_template("progress.html", now=_now())
+
+
+@blueprint.get("/progress/stream")
+def stream() -> Response:
+    """The same, as server-sent events: a piece of the page whenever something has changed."""
+    template = current_app.jinja_env.get_template("_progress.html")
+    seen: Watch = current_app.extensions[_WATCH]
+
+    def events() -> Iterator[str]:
+        for now in seen.follow():
+            if now is None:
+                yield ": still there\n\n"
+                continue
+            run = now.get("running")
+            data = {"html": template.render(now=now), "running": run["id"] if run else None}
+            yield f"data: {json.dumps(data)}\n\n"
+
+    return Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@blueprint.post("/progress/cancel/<int:run>")
+def stop(run: int) -> AnyResponse:
+    """Stop a run at the next point at which that can be done."""
+    _check_form()
+    agent().ask("cancel", run=run)
+    flash("It stops at the next point at which that can be done; after CLMS was closed it goes on to its end.")
+    return redirect(url_for("pages.watch"))
+
+
+# what was
+
+
+@blueprint.get("/history")
+def history() -> str:
+    """What was done here."""
+    return render_template("history.html", runs=agent().ask("list", what="history")["history"])
+
+
+@blueprint.get("/history/<int:number>")
+def run(number: int) -> str:
+    """How one run went."""
+    found = [one for one in agent().ask("list", what="history")["history"] if one["id"] == number]
+    if not found:
+        raise ClmsError("RUN_UNKNOWN", run=number)
+    return render_template("run.html", run=found[0], now=_now())
+
+
+@blueprint.get("/events")
+def events() -> str:
+    """Everything that happened."""
+    return render_template("events.html", events=agent().ask("events")["events"])
+
+
+# backups, and going back
+
+
+@blueprint.get("/backups")
+def backups() -> str:
+    """The backups on this server."""
+    return render_template("backups.html", backups=agent().ask("list", what="backups")["backups"], now=_now())
+
+
+@blueprint.post("/backups")
+def back_up() -> AnyResponse:
+    """Make a backup now."""
+    _check_form()
+    agent().ask("backup")
+    return redirect(url_for("pages.watch"))
+
+
+@blueprint.route("/backups/<backup>/restore", methods=["GET", "POST"])
+def restore(backup: str) -> AnyResponse | str:
+    """Put a backup in place of the current data."""
+    found = [one for one in agent().ask("list", what="backups")["backups"] if one["id"] == backup]
+    if not found:
+        raise ClmsError("BACKUP_UNKNOWN", backup=backup)
+    form = forms.GoBack()
+    if form.validate_on_submit() and _goes_back(form, found[0]["version"], "restore", backup=backup):
+        return redirect(url_for("pages.watch"))
+    return render_template("restore.html", form=form, backup=found[0])
+
+
+@blueprint.route("/rollback", methods=["GET", "POST"])
+def rollback() -> AnyResponse | str:
+    """Go back to the version before."""
+    last = agent().ask("status")["last_update"]
+    version = last["from_version"] if last and last["outcome"] == "COMPLETED" else None
+    if version is None:
+        raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier version is kept on this server")
+    form = forms.GoBack()
+    if form.validate_on_submit() and _goes_back(form, version, "rollback"):
+        return redirect(url_for("pages.watch"))
+    return render_template("rollback.html", form=form, last=last, version=version)
+
+
+def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> bool:
+    """Ask for it, with what was typed; whether it has begun."""
+    if form.confirm.data.strip() != version:
+        form.confirm.errors = [*form.confirm.errors, f"Type {version} to go on."]
+        return False
+    try:
+        agent().ask(verb, confirm=version, name=current_user.name, password=form.password.data, **fields)
+    except ClmsError as error:
+        form.refuse(error)
+        return False
+    return True
+
+
+def _now() -> dict[str, Any]:
+    return progress(agent().ask("status"))
+
+
+def _check_form() -> None:
+    """:raises ClmsError: FORM_EXPIRED for a button that is none of ours"""
+    if not forms.Button().validate():
+        raise ClmsError("FORM_EXPIRED")

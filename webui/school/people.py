@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is signed in. A session names an account and how often its password was set: with another one, it has ended."""
+
+from __future__ import annotations
+
+from flask import Flask, redirect, request, session, url_for
+from flask_login import LoginManager, UserMixin, login_user
+from werkzeug.wrappers import Response
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from .agent import agent
+
+
+class Person(UserMixin):  # type: ignore[misc]
+    """Somebody who has signed in."""
+
+    def __init__(self, name: str, generation: int) -> None:
+        self.name = name
+        self.generation = generation
+
+    def get_id(self) -> str:
+        """What the session keeps of them."""
+        return f"{self.generation} {self.name}"
+
+
+def install(app: Flask) -> None:
+    """Know people by their sessions."""
+    manager = LoginManager(app)
+    manager.session_protection = "strong"
+    manager.user_loader(_load)
+    manager.unauthorized_handler(_unauthorized)
+
+
+def _load(kept: str) -> Person | None:
+    generation, _, name = kept.partition(" ")
+    if str(agent().ask_kept("accounts")["accounts"].get(name)) != generation:
+        return None
+    return Person(name, int(generation))
+
+
+def _unauthorized() -> Response:
+    if request.path.startswith("/api/"):
+        raise ClmsError("SESSION_MISSING")
+    there = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("signing_in.sign_in", next=there if there != "/" else None))
+
+
+def begin_session(name: str, generation: int) -> None:
+    """Sign somebody in, with a session that has nothing of the one before."""
+    session.clear()
+    session.permanent = True
+    login_user(Person(name, generation))

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Live progress: one thread asks the agent, and however many browsers watch are told what has changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
+
+PAUSE = 1.0
+"""seconds between two questions to the agent"""
+_ALIVE = 15.0
+"""seconds after which something is sent, so that who is gone is noticed"""
+
+
+def progress(status: dict[str, Any]) -> dict[str, Any]:
+    """What a page shows of the agent's ``status``.
+
+    :returns: ``running``: the run that goes on, or None, with ``closed``: whether CLMS is closed to users now,
+        ``safe``: whether the server may be switched off, ``phases`` that are done, go on and are to come; and ``last``:
+        the last run that changed the version, or None
+    """
+    running = status["running"]
+    if running is not None:
+        phase = PHASES.get(running["phase"] or "")
+        closed = bool(phase and phase.closed)
+        running = {**running, "closed": closed, "safe": not closed, "interrupted": running["interrupted"]}
+    return {"running": running, "last": status["last_update"], "version": status["current_version"]}
+
+
+class Watch:
+    """Asks only while somebody watches."""
+
+    def __init__(self, ask: Callable[[str], dict[str, Any]], *, pause: float = PAUSE) -> None:
+        """:param ask: answers ``status``; see :meth:`.agent.Agent.ask`"""
+        self._ask = ask
+        self._pause = pause
+        self._changed = threading.Condition()
+        self._watching = 0
+        self._looking = False
+        self._number = 0
+        self._now: dict[str, Any] | None = None
+
+    def follow(self) -> Iterator[dict[str, Any] | None]:
+        """What goes on right now, and then whatever has changed; None from time to time, so that the other side shows
+        that it is there. A failure to ask is told as ``error``.
+        """
+        with self._changed:
+            self._watching += 1
+            if not self._looking:
+                self._looking, self._now = True, None
+                threading.Thread(target=self._look, name="watch", daemon=True).start()
+        seen = 0
+        try:
+            while True:
+                with self._changed:
+                    there = self._changed.wait_for(lambda seen=seen: self._now and self._number > seen, timeout=_ALIVE)  # type: ignore[misc]
+                    seen, now = (self._number, self._now) if there else (seen, None)
+                yield now
+        finally:
+            with self._changed:
+                self._watching -= 1
+
+    def _look(self) -> None:
+        while True:
+            try:
+                now = progress(self._ask("status"))
+            except ClmsError as error:
+                now = {"error": error.as_dict()}
+            with self._changed:
+                if self._watching == 0:
+                    self._looking = False
+                    return
+                if now != self._now:
+                    self._now = now
+                    self._number += 1
+                    self._changed.notify_all()
+            time.sleep(self._pause)
