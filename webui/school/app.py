@@ -6,9 +6,11 @@ from __future__ import annotations
 from flask import Flask
 from flask_wtf.csrf import CSRFProtect
 
+from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 from webui.common import headers, logs
+from webui.common.openapi import OpenApi
 
-from . import failures, pages, people, signing_in, texts
+from . import api, failures, pages, people, signing_in, texts
 from .agent import Agent, attach
 from .config import Settings, as_flask
 from .watch import Watch
@@ -39,4 +41,19 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     texts.install(app)
     app.register_blueprint(signing_in.blueprint)
     app.register_blueprint(pages.blueprint)
+    _document(app)
     return app
+
+
+def _document(app: Flask) -> None:
+    """Register the API, and describe it at ``/api/openapi.json``."""
+    app.config.update(
+        API_TITLE="CLMS updates of a school",
+        API_VERSION=UPDATER.text,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/api",
+        OPENAPI_JSON_PATH="openapi.json",
+    )
+    found = OpenApi(app, spec_kwargs={"security": [{api.SESSION: []}]})
+    found.spec.components.security_scheme(api.SESSION, api.SECURITY_SCHEME)
+    found.register_blueprint(api.blueprint)

@@ -103,12 +103,6 @@ class Schedule(Form):
     submit = SubmitField("Schedule the update")
 
 
-class Button(Form):
-    """A single button."""
-
-    submit = SubmitField()
-
-
 class GoBack(Form):
     """Go back to an earlier state: typed, and with the password."""
 

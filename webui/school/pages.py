@@ -30,11 +30,6 @@ def _signed_in() -> None:
     """All of them are for people who are signed in."""
 
 
-@blueprint.app_context_processor
-def _everywhere() -> dict[str, Any]:
-    return {"button": forms.Button}
-
-
 # what runs, and what is new
 
 
@@ -72,7 +67,6 @@ def _planned() -> list[dict[str, Any]]:
 @blueprint.post("/check")
 def check() -> AnyResponse:
     """Ask the vendor for news."""
-    _check_form()
     try:
         answer = agent().ask("check")
     except ClmsError as error:
@@ -87,7 +81,6 @@ def check() -> AnyResponse:
 @blueprint.post("/hide/<version>")
 def hide(version: str) -> AnyResponse:
     """Do not show the banner for this version again."""
-    _check_form()
     if not agent().ask("release", version=version)["info"]["critical"]:
         session[_HIDDEN] = version
     return redirect(url_for("pages.overview"))
@@ -131,7 +124,6 @@ def schedule(version: str) -> AnyResponse | str:
 @blueprint.post("/schedule/<int:number>/cancel")
 def cancel(number: int) -> AnyResponse:
     """Do not do a scheduled update after all."""
-    _check_form()
     agent().ask("cancel", schedule=number)
     flash("The update is not scheduled any more.")
     return redirect(url_for("pages.overview"))
@@ -167,7 +159,6 @@ def stream() -> Response:
 @blueprint.post("/progress/cancel/<int:run>")
 def stop(run: int) -> AnyResponse:
     """Stop a run at the next point at which that can be done."""
-    _check_form()
     agent().ask("cancel", run=run)
     flash("It stops at the next point at which that can be done; after CLMS was closed it goes on to its end.")
     return redirect(url_for("pages.watch"))
@@ -209,7 +200,6 @@ def backups() -> str:
 @blueprint.post("/backups")
 def back_up() -> AnyResponse:
     """Make a backup now."""
-    _check_form()
     agent().ask("backup")
     return redirect(url_for("pages.watch"))
 
@@ -254,9 +244,3 @@ def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> bo
 
 def _now() -> dict[str, Any]:
     return progress(agent().ask("status"))
-
-
-def _check_form() -> None:
-    """:raises ClmsError: FORM_EXPIRED for a button that is none of ours"""
-    if not forms.Button().validate():
-        raise ClmsError("FORM_EXPIRED")

@@ -7,30 +7,19 @@ import time
 from collections.abc import Callable
 
 from flask import Flask
-from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 from webui.common import headers, logs, problems
+from webui.common.openapi import OpenApi
 
 from . import documented, files, health, limits, releases, reports
 from .audit import RefusalFilter
 from .catalogue import Catalogue
 from .config import Settings, as_flask
 from .database import Database
-from .schemas import ProblemAnswer
 from .services import Services, attach
 from .statuses import STATUSES
-
-
-class _Api(Api):  # type: ignore[misc]
-    """The OpenAPI layer, which leaves errors to us."""
-
-    DEFAULT_ERROR_RESPONSE_NAME = None  # every view names its own
-    ERROR_SCHEMA = ProblemAnswer
-
-    def _register_error_handlers(self) -> None:
-        """None of its own: :mod:`webui.common.problems` answers them."""
 
 
 def create_app(config: Settings, *, clock: Callable[[], float] = time.time) -> Flask:
@@ -67,7 +56,7 @@ def _document(app: Flask, config: Settings) -> None:
         OPENAPI_URL_PREFIX="/api",
         OPENAPI_JSON_PATH="openapi.json",
     )
-    api = _Api(app, spec_kwargs={"servers": [{"url": config.public_url}]})
+    api = OpenApi(app, spec_kwargs={"servers": [{"url": config.public_url}]})
     api.spec.components.security_scheme(documented.KEY, documented.SECURITY_SCHEME)
     for part in (releases, reports, files, health):
         api.register_blueprint(part.blueprint)

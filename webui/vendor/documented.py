@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 from flask_smorest import Blueprint
 
-from webui.common.problems import MEDIA_TYPE
+from webui.common import openapi as common
 
 from .schemas import ProblemAnswer
 
@@ -20,24 +19,11 @@ ALWAYS = (400, 429, 500)
 
 KEY = "apiKey"
 SECURITY_SCHEME = {"type": "http", "scheme": "bearer", "description": "the API key of a school"}
-_RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
 def problems(blueprint: Blueprint, *statuses: int) -> Callable[[_F], _F]:
     """Name the problem documents with which a view may answer, besides :data:`ALWAYS`."""
-
-    def decorate(view: _F) -> _F:
-        for status in (*ALWAYS, *statuses):
-            view = blueprint.alt_response(
-                status,
-                schema=ProblemAnswer,
-                content_type=MEDIA_TYPE,
-                description=HTTPStatus(status).phrase,
-                headers=_RETRY if status in (429, 503) else None,
-            )(view)
-        return view
-
-    return decorate
+    return common.problems(blueprint, *statuses, always=ALWAYS, schema=ProblemAnswer)
 
 
 def file_answers(blueprint: Blueprint, content_type: str) -> Callable[[_F], _F]:

@@ -7,10 +7,12 @@ import re
 from datetime import datetime
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS, kind_word
 from ansible_collections.clms.update.plugins.module_utils.version import Version
+from webui.common import openapi as common
+from webui.common.schemas import Strict, Whole
 
 from .schools import iso_text
 
@@ -21,25 +23,6 @@ _KINDS = sorted({kind_word(kind) for kind in KINDS} | {"recover"})
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _MOMENT = {"example": "2026-11-23T14:05:09Z"}
 _DAY = {"format": "date", "example": "2026-11-23"}
-
-
-class Strict(Schema):
-    """Refuses what it does not know."""
-
-    class Meta:
-        """As marshmallow wants it."""
-
-        unknown = RAISE
-
-
-class Whole(validate.Regexp):
-    """A pattern for the whole text: in Python, ``$`` also fits before a line break at the end."""
-
-    def __call__(self, value: Any) -> Any:
-        """:raises ValidationError: when it does not fit"""
-        if self.regex.fullmatch(value) is None:
-            raise ValidationError(self._format_error(value))
-        return value
 
 
 class Moment(fields.AwareDateTime):
@@ -164,15 +147,9 @@ class HealthAnswer(Schema):
     )
 
 
-class ProblemAnswer(Schema):
+class ProblemAnswer(common.ProblemAnswer):
     """A problem document (RFC 9457)."""
 
-    type = fields.String(required=True, metadata={"format": "uri"})
-    title = fields.String(required=True)
-    status = fields.Integer(required=True)
-    detail = fields.String(required=True, metadata={"description": "what happened"})
-    code = fields.String(required=True, metadata={"description": "stable; for programs"})
-    remedy = fields.String(required=True, metadata={"description": "what to do"})
     difference_seconds = fields.Integer(
         metadata={"description": "of SIGNATURE_CLOCK: the signature's time minus the server's"}
     )

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The API of the page: the addresses and shapes of the original design, section 3.1, and what the page shows beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_login import current_user, login_required
+from flask_smorest import Blueprint
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from webui.common import openapi
+
+from . import updates
+from .agent import agent
+from .schemas import Accepted, Backup, CheckAnswer, Event, GoBackBody, ScheduleBody, SystemUpdate, UpdateInfo
+
+SESSION = "session"
+SECURITY_SCHEME = {"type": "apiKey", "in": "cookie", "name": "__Host-clms-update", "description": "of who is signed in"}
+_ALWAYS = (400, 401, 500, 503)
+
+blueprint = Blueprint("updates", __name__, url_prefix="/api", description="Updates of CLMS at this school")
+
+
+def problems(*statuses: int) -> Any:
+    """Name the problem documents with which a view may answer."""
+    return openapi.problems(blueprint, *statuses, always=_ALWAYS)
+
+
+@blueprint.before_request
+@login_required
+def _signed_in() -> None:
+    """For people who are signed in."""
+
+
+@blueprint.route("/updates/check", methods=["GET"])
+@blueprint.response(200, CheckAnswer)
+@problems(409, 502)
+def check() -> dict[str, Any]:
+    """Ask the vendor for updates."""
+    return agent().ask("check")
+
+
+@blueprint.route("/updates/latest", methods=["GET"])
+@blueprint.response(200, UpdateInfo)
+@problems(404, 502)
+def latest() -> dict[str, Any]:
+    """The newest release that this school knows of."""
+    info: dict[str, Any] = agent().ask("release")["info"]
+    return info
+
+
+@blueprint.route("/updates/schedule", methods=["POST"])
+@blueprint.arguments(ScheduleBody)
+@blueprint.response(202, Accepted)
+@problems(404, 409, 413, 415, 422, 502)
+def schedule(content: dict[str, Any]) -> dict[str, Any]:
+    """Install a release now, or at a time."""
+    version, at = content["updateId"], content["scheduledFor"]
+    if at == "now":
+        agent().ask("update", version=version)
+        running = agent().ask("status")["running"]
+        return {"success": True, "warnings": [], **({"updateId": f"run-{running['id']}"} if running else {})}
+    answer = agent().ask("schedule", at=at, version=version)
+    warnings = [warning["message"] for warning in answer["warnings"]]
+    return {"success": True, "updateId": f"schedule-{answer['schedule']['id']}", "warnings": warnings}
+
+
+@blueprint.route("/updates/status/<update_id>", methods=["GET"])
+@blueprint.response(200, SystemUpdate)
+@problems(404)
+def status(update_id: str) -> dict[str, Any]:
+    """One update."""
+    return updates.update(agent(), update_id)
+
+
+@blueprint.route("/updates/history", methods=["GET"])
+@blueprint.response(200, SystemUpdate(many=True))
+@problems()
+def history() -> list[dict[str, Any]]:
+    """All updates, the newest first."""
+    return updates.updates(agent())
+
+
+@blueprint.route("/updates/cancel/<update_id>", methods=["DELETE"])
+@blueprint.response(200, Accepted)
+@problems(404, 409)
+def cancel(update_id: str) -> dict[str, Any]:
+    """Do not do a scheduled update after all, or stop one that goes on where that can still be done."""
+    kind, number = updates.parse_id(update_id)
+    if kind == "schedule":
+        agent().ask("cancel", schedule=number)
+    else:
+        agent().ask("cancel", run=number)
+    return {"success": True, "updateId": update_id}
+
+
+@blueprint.route("/updates/rollback", methods=["POST"])
+@blueprint.arguments(GoBackBody)
+@blueprint.response(202, Accepted)
+@problems(409, 413, 415, 422, 429)
+def rollback(content: dict[str, Any]) -> dict[str, Any]:
+    """Go back to the version before the last update."""
+    agent().ask("rollback", confirm=content["confirm"], name=current_user.name, password=content["password"])
+    return {"success": True}
+
+
+@blueprint.route("/events", methods=["GET"])
+@blueprint.response(200, Event(many=True))
+@problems()
+def events() -> list[dict[str, Any]]:
+    """What happened, the newest first."""
+    return [
+        {
+            "id": event["id"],
+            "type": event["type"],
+            "updateId": f"run-{event['run']}" if event.get("run") else None,
+            "timestamp": event["at"],
+            "message": event["message"],
+        }
+        for event in agent().ask("events")["events"]
+    ]
+
+
+@blueprint.route("/backups", methods=["GET"])
+@blueprint.response(200, Backup(many=True))
+@problems()
+def backups() -> list[dict[str, Any]]:
+    """The backups on this server, the newest first."""
+    found: list[dict[str, Any]] = agent().ask("list", what="backups")["backups"]
+    return found
+
+
+@blueprint.route("/backups", methods=["POST"])
+@blueprint.response(202, Accepted)
+@problems(409)
+def back_up() -> dict[str, Any]:
+    """Make a backup now."""
+    agent().ask("backup")
+    return {"success": True}
+
+
+@blueprint.route("/backups/<backup>/restore", methods=["POST"])
+@blueprint.arguments(GoBackBody)
+@blueprint.response(202, Accepted)
+@problems(404, 409, 413, 415, 422, 429)
+def restore(content: dict[str, Any], backup: str) -> dict[str, Any]:
+    """Put a backup in place of the current data."""
+    if backup not in {one["id"] for one in agent().ask("list", what="backups")["backups"]}:
+        raise ClmsError("BACKUP_UNKNOWN", backup=backup[:120])
+    agent().ask(
+        "restore", backup=backup, confirm=content["confirm"], name=current_user.name, password=content["password"]
+    )
+    return {"success": True}

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes in and out of the school's API, in the shapes of the original design (sections 3.1 and 8.1)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate
+
+from webui.common.schemas import Strict, Whole
+
+from .texts import STATUSES
+
+WORDS = ("now", "tonight", "weekend")
+"""times that have a word"""
+_VERSION = r"[0-9A-Za-z.+-]{1,64}"
+_MOMENT = {"format": "date-time", "example": "2026-11-23T14:05:09Z"}
+
+
+class When(fields.String):
+    """One of :data:`WORDS`, or a time: with its offset, or in the school's own zone."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if text in WORDS:
+            return text
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise ValidationError(f"Not a time like 2026-11-23T22:00, and none of {', '.join(WORDS)}.") from None
+        if not text.isascii() or len(text) > 40:
+            raise ValidationError("Not a time like 2026-11-23T22:00.")
+        return text
+
+
+class ScheduleBody(Strict):
+    """What to install, and when."""
+
+    updateId = fields.String(required=True, validate=Whole(_VERSION), metadata={"description": "its version"})
+    scheduledFor = When(
+        required=True, metadata={"description": "now, tonight, weekend, or a time", "example": "tonight"}
+    )
+    createBackup = fields.Boolean(
+        load_default=True,
+        validate=validate.Equal(True, error="Nothing begins without a backup."),
+        metadata={"description": "always true: nothing begins without a backup"},
+    )
+
+
+class GoBackBody(Strict):
+    """What a person has typed to go back."""
+
+    confirm = fields.String(
+        required=True, validate=Whole(_VERSION), metadata={"description": "the version to go back to"}
+    )
+    password = fields.String(
+        required=True, validate=validate.Length(max=200), metadata={"description": "of who is signed in"}
+    )
+
+
+class UpdateInfo(Schema):
+    """A release; ``UpdateInfo`` of the original design."""
+
+    version = fields.String(required=True)
+    releaseDate = fields.String(required=True, metadata=_MOMENT)
+    changelog = fields.String(required=True)
+    critical = fields.Boolean(required=True)
+    forceAfterDate = fields.String(allow_none=True, metadata=_MOMENT)
+    minVersion = fields.String(allow_none=True)
+    dockerTags = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "by digest"})
+    backupRequired = fields.Boolean(required=True)
+    breakingChanges = fields.List(fields.String())
+    estimatedMinutes = fields.Integer()
+    migrationNotes = fields.String(allow_none=True)
+    size = fields.Integer(metadata={"description": "of the package, in bytes"})
+
+
+class CheckAnswer(Schema):
+    """What came of asking the vendor."""
+
+    updateAvailable = fields.Boolean(required=True)
+    currentVersion = fields.String(allow_none=True)
+    latestVersion = fields.String(allow_none=True)
+    updateInfo = fields.Nested(UpdateInfo, allow_none=True)
+    message = fields.String(required=True, metadata={"description": "for people"})
+
+
+class SystemUpdate(Schema):
+    """An update that is scheduled, goes on, or has ended; ``SystemUpdate`` of the original design."""
+
+    id = fields.String(required=True)
+    version = fields.String(allow_none=True, metadata={"description": "none: the newest at that time"})
+    status = fields.String(required=True, validate=validate.OneOf(sorted(STATUSES)))
+    scheduledFor = fields.String(allow_none=True, metadata=_MOMENT)
+    executedAt = fields.String(allow_none=True, metadata=_MOMENT)
+    changelog = fields.String(required=True, metadata={"description": "empty where it is not known any more"})
+    critical = fields.Boolean(required=True)
+    createdAt = fields.String(allow_none=True, metadata=_MOMENT)
+    updatedAt = fields.String(allow_none=True, metadata=_MOMENT)
+    errorCode = fields.String(allow_none=True)
+    message = fields.String(required=True, metadata={"description": "for people"})
+
+
+class Accepted(Schema):
+    """It was taken in."""
+
+    success = fields.Boolean(required=True)
+    updateId = fields.String(metadata={"description": "to ask for its status with"})
+    warnings = fields.List(fields.String())
+
+
+class Event(Schema):
+    """Something that happened; ``UpdateEvent`` of the original design."""
+
+    id = fields.Integer(required=True)
+    type = fields.String(required=True)
+    updateId = fields.String(allow_none=True)
+    timestamp = fields.String(required=True, metadata=_MOMENT)
+    message = fields.String(required=True)
+
+
+class Backup(Schema):
+    """A backup on this server."""
+
+    id = fields.String(required=True)
+    created = fields.String(required=True, metadata=_MOMENT)
+    version = fields.String(required=True)
+    bytes = fields.Integer(required=True)
+    proven = fields.String(required=True, metadata=_MOMENT)

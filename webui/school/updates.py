@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Updates as the API shows them: scheduled ones and runs have one list, and one id each for as long as they live."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from .agent import Agent
+
+_ID = re.compile(r"(run|schedule)-([1-9][0-9]{0,14})")
+_WITHOUT_RUN = {
+    "CANCELLED": ("FAILED", "It was cancelled."),
+    "MISSED": ("FAILED", "Its time passed while the server was off."),
+    "STARTED": ("PENDING", "It is about to begin."),
+    "DONE": ("FAILED", "It could not begin."),
+}
+"""state of a scheduled update without a run -> status, and words"""
+_CHANGES = ("install", "update", "rollback", "restore", "reinstall")
+"""kinds of runs that change the version"""
+
+
+def parse_id(text: str) -> tuple[str, int]:
+    """``run`` or ``schedule``, and its number.
+
+    :raises ClmsError: RUN_UNKNOWN
+    """
+    found = _ID.fullmatch(text)
+    if found is None:
+        raise ClmsError("RUN_UNKNOWN", run=text[:40])
+    return found.group(1), int(found.group(2))
+
+
+def updates(agent: Agent) -> list[dict[str, Any]]:
+    """All of them, the newest first, in the shape of :class:`.schemas.SystemUpdate`."""
+    runs = {run["id"]: run for run in agent.ask("list", what="history")["history"] if run["kind"] in _CHANGES}
+    entries = agent.ask("list", what="schedule")["schedules"]
+    known = _releases(agent, {one["version"] for one in (*runs.values(), *entries) if one["version"]})
+    found = [_scheduled(entry, runs.pop(entry["run"], None), known) for entry in entries]
+    found += [_run(f"run-{number}", run, known) for number, run in runs.items()]
+    return sorted(found, key=lambda update: str(update["createdAt"]), reverse=True)
+
+
+def update(agent: Agent, wanted: str) -> dict[str, Any]:
+    """One of them.
+
+    :raises ClmsError: RUN_UNKNOWN
+    """
+    parse_id(wanted)
+    for one in updates(agent):
+        if one["id"] == wanted:
+            return one
+    raise ClmsError("RUN_UNKNOWN", run=wanted)
+
+
+def _releases(agent: Agent, versions: set[str]) -> dict[str, dict[str, Any]]:
+    """What is still known of the releases of these versions."""
+    found = {}
+    for version in versions:
+        try:
+            found[version] = agent.ask("release", version=version)["info"]
+        except ClmsError:
+            continue  # the vendor lists it no more
+    return found
+
+
+def _scheduled(entry: dict[str, Any], run: dict[str, Any] | None, known: dict[str, Any]) -> dict[str, Any]:
+    shown = _run("", run, known) if run else {**_release(entry["version"], known), "executedAt": None}
+    if run is None:
+        status, message = _WITHOUT_RUN.get(entry["state"], ("SCHEDULED", "It is scheduled."))
+        shown |= {"version": entry["version"], "status": status, "message": message, "errorCode": entry["code"]}
+        shown["updatedAt"] = entry["created_at"]
+    return {**shown, "id": f"schedule-{entry['id']}", "scheduledFor": entry["due_at"], "createdAt": entry["created_at"]}
+
+
+def _run(number: str, run: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": number,
+        "version": run["version"],
+        "status": run["status"],
+        "scheduledFor": None,
+        "executedAt": run["started_at"],
+        **_release(run["version"], known),
+        "createdAt": run["started_at"],
+        "updatedAt": run["finished_at"] or run["started_at"],
+        "errorCode": run["error_code"],
+        "message": run["message"],
+    }
+
+
+def _release(version: str | None, known: dict[str, Any]) -> dict[str, Any]:
+    info = known.get(version or "", {})
+    return {"changelog": info.get("changelog", ""), "critical": bool(info.get("critical", False))}
