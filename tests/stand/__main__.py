@@ -47,8 +47,11 @@ def demo() -> None:
         stand.enrol(SCHOOL)
     with _announced("Filling it: 900 students, 3,000 books, 20,000 loans, some uploads"):
         stand.seed(SCHOOL)
-    with _announced("Starting the school's agent"):
+    with _announced("Starting the school's agent and its page"):
         stand.start_agent(SCHOOL)
+        page = stand.page(SCHOOL)
+        page_login = page.login()
+        page.start()
     with _announced("Publishing CLMS 1.0.1, with a migration"):
         stand.publish("1.0.1")
     print("\nUpdating the school:", flush=True)
@@ -58,6 +61,8 @@ def demo() -> None:
     stand.clms_update(SCHOOL, "status", quiet=False)
     login = stand.librarian(SCHOOL)
     print(f"\nCLMS of Linden School: {stand.url(SCHOOL)}  (sign in as {login['username']}, {login['password']})")
+    print(f"Its update page:       {page.url}  (sign in as {page_login['username']}, {page_login['password']};")
+    print("                       its certificate was made here, so the browser asks whether to trust it)")
     config = (FOLDER / "schools" / SCHOOL / "etc").relative_to(ROOT)
     print(f"Commands of its server: .venv/bin/clms-update --config {config} status")
     print("All of it goes away with: make demo-down")

@@ -26,13 +26,12 @@ from tests.base_images import build as base_images
 from tests.base_images.docker_cli import DOCKER, docker
 from tests.sample_clms import build as sample
 
+from .errors import StandError
+from .page import Page, free_port, write_secret
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 LIBRARIAN = "librarian"
-
-
-class StandError(Exception):
-    """A stand could not be made or used; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,6 @@ class Finished:
         """The one JSON object on its standard output."""
         decoded: dict[str, Any] = json.loads(self.output)
         return decoded
-
-
-def free_port(address: str) -> int:
-    """A port of this machine that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def _bridge_address() -> str:
@@ -107,18 +99,13 @@ class Stand:
                 for name in schools
             },
         }
-        stand._secret(vendor / "registry-credentials.json", {"username": "clms", "password": secrets.token_urlsafe(18)})
+        write_secret(vendor / "registry-credentials.json", {"username": "clms", "password": secrets.token_urlsafe(18)})
         stand.save()
         return stand
 
     def save(self) -> None:
         """Write the settings."""
         self.file.write_text(json.dumps(self.settings, indent=2))
-
-    @staticmethod
-    def _secret(path: Path, content: dict[str, str]) -> None:
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(content))
 
     @property
     def prefix(self) -> str:
@@ -146,6 +133,18 @@ class Stand:
             tail = "\n".join(((done.stdout or "") + (done.stderr or "")).strip().splitlines()[-40:])
             raise StandError(f"'{arguments[0]} {arguments[1]}' ended with code {done.returncode}:\n{tail}")
         return Finished(done.returncode, done.stdout or "", done.stderr or "")
+
+    def fork(self, log: Path, command: str, *arguments: str | Path, **variables: str) -> None:
+        """Start one of our commands that goes on by itself.
+
+        :param log: gets what it says
+        :param variables: of its environment
+        """
+        with log.open("ab") as output:
+            subprocess.run(
+                ["setsid", "--fork", BIN / command, *arguments], cwd=ROOT, env=self._environment() | variables,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
+            )  # fmt: skip
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a command as :meth:`command` would, in a session of its own; the caller waits for it."""
@@ -211,13 +210,8 @@ class Stand:
         if self.release_api_process() is not None:
             return
         log = self.release_api / "gunicorn.log"
-        with log.open("ab") as output:
-            subprocess.run(
-                ["setsid", "--fork", BIN / "gunicorn", "-c", "python:webui.vendor.gunicorn_conf",
-                 "--pid", self.release_api / "pid", "webui.vendor.wsgi:app"],
-                cwd=ROOT, env=self._environment() | self._release_settings,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
-            )  # fmt: skip
+        command = ("gunicorn", "-c", "python:webui.vendor.gunicorn_conf", "--pid", self.release_api / "pid")
+        self.fork(log, *command, "webui.vendor.wsgi:app", **self._release_settings)
         if not wait_until(lambda: self.release_api_process() is not None, seconds=30):
             raise StandError(f"The API of the release server did not start:\n{log.read_text()[-2000:]}")
 
@@ -323,7 +317,7 @@ class Stand:
             self.create_user(school, smoke["username"], smoke["password"])
             login = etc / "secrets/librarian.json"
             if not login.exists():
-                self._secret(login, {"username": LIBRARIAN, "password": secrets.token_urlsafe(9)})
+                write_secret(login, {"username": LIBRARIAN, "password": secrets.token_urlsafe(9)})
             self.create_user(school, LIBRARIAN, self.librarian(school)["password"])
         self.save()
 
@@ -348,11 +342,7 @@ class Stand:
         if self.agent_process(school) is not None:
             return
         log = self.school_folder(school) / "agent.log"
-        with log.open("ab") as output:
-            subprocess.run(
-                ["setsid", "--fork", BIN / "clms-update-agent", "--config", self.school_folder(school) / "etc"],
-                cwd=ROOT, env=self._environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
-            )  # fmt: skip
+        self.fork(log, "clms-update-agent", "--config", self.school_folder(school) / "etc")
         if not wait_until(lambda: self.agent_process(school) is not None, seconds=30):
             raise StandError(f"The agent of {school} did not start:\n{log.read_text()[-2000:]}")
 
@@ -362,6 +352,10 @@ class Stand:
         if process is not None:
             os.kill(process, signal.SIGTERM)
             wait_until(lambda: not Path(f"/proc/{process}").exists(), seconds=300, pause=0.1)
+
+    def page(self, school: str) -> Page:
+        """The page of a school."""
+        return Page(self, school)
 
     def librarian(self, school: str) -> dict[str, str]:
         """``username`` and ``password`` of a person who may sign in to CLMS."""
@@ -419,6 +413,7 @@ class Stand:
         """Remove the stand's containers, volumes, networks and folder, and nothing else."""
         if self.settings:
             for school in self.settings["schools"]:
+                self.page(school).stop()
                 self.stop_agent(school)
             api = self.release_api_process()
             if api is not None:

@@ -11,8 +11,13 @@ from .logs import configuration
 from .settings import Tls
 
 
-def options(app: str, listen: str, tls: Tls | None, *, workers: int, threads: int) -> dict[str, Any]:
-    """The names and values of gunicorn's settings."""
+def options(
+    app: str, listen: str, tls: Tls | None, *, workers: int, threads: int, patience: int = 30
+) -> dict[str, Any]:
+    """The names and values of gunicorn's settings.
+
+    :param patience: seconds for which requests are waited for at the end
+    """
     found: dict[str, Any] = {
         "wsgi_app": app,
         "bind": listen,
@@ -20,7 +25,7 @@ def options(app: str, listen: str, tls: Tls | None, *, workers: int, threads: in
         "workers": workers,
         "threads": threads,
         "timeout": 60,
-        "graceful_timeout": 30,
+        "graceful_timeout": patience,
         "keepalive": 15,
         "limit_request_line": 2048,
         "limit_request_fields": 50,

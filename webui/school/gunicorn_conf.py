@@ -6,7 +6,14 @@ from webui.school.config import from_environment
 
 _settings = from_environment()
 
-# one process: what it keeps for a moment, and who watches, is in its memory
+# one process: what it keeps for a moment, and who watches, is in its memory; who watches would watch for ever
 globals().update(
-    options("webui.school.wsgi:app", _settings.listen, _settings.tls, workers=1, threads=_settings.threads)
+    options(
+        "webui.school.wsgi:app",
+        _settings.listen,
+        _settings.tls,
+        workers=1,
+        threads=_settings.threads,
+        patience=3,
+    )
 )
