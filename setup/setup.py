@@ -34,6 +34,7 @@ SBIN = ":/usr/sbin:/sbin"  # root's programs are not on everybody's PATH
 PACKAGES = {
     "age": "encrypts backups",
     "apache2-utils": "makes the password file of the vendor's registry",
+    "chromium": "opens the page of a school in tests",
     "debootstrap": "makes the base images without an image registry",
     "faketime": "lets clocks be wrong in tests",
     "gnupg": "signs releases",

@@ -122,6 +122,11 @@ def molecule() -> Count:
     return count
 
 
+def browser() -> Count:
+    """The school's page in a real browser."""
+    return pytest("browser", "tests/browser")
+
+
 def e2e() -> Count:
     """A vendor and a school, from the outside."""
     return pytest("e2e", "tests/e2e") if (ROOT / "tests/e2e").is_dir() else Count()
@@ -150,7 +155,7 @@ def faults() -> Count:
 
 
 LAYERS: dict[str, Callable[[], Count]] = {
-    layer.__name__: layer for layer in (lint, types, unit, sanity, integration, molecule, e2e, attacks, faults)
+    layer.__name__: layer for layer in (lint, types, unit, sanity, browser, integration, molecule, e2e, attacks, faults)
 }
 
 

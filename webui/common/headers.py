@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Flask, Response
 
 _ALWAYS = {
@@ -16,13 +18,13 @@ _ALWAYS = {
 _TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def install(app: Flask, *, tls: bool, policy: str | None = None) -> None:
+def install(app: Flask, *, tls: bool, instead: Mapping[str, str] | None = None) -> None:
     """Add them where a view did not set its own.
 
     :param tls: whether people and programs reach this server over TLS only
-    :param policy: in place of the Content-Security-Policy that allows nothing
+    :param instead: other values of these headers, for servers with pages
     """
-    wanted = {**_ALWAYS, **(_TLS if tls else {}), **({"Content-Security-Policy": policy} if policy else {})}
+    wanted = {**_ALWAYS, **(_TLS if tls else {}), **(instead or {})}
 
     def add(response: Response) -> Response:
         for name, value in wanted.items():
