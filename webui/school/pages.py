@@ -112,6 +112,9 @@ def schedule(version: str) -> AnyResponse | str:
                 at = form.at.data.isoformat(timespec="minutes")
             answer = agent().ask("schedule", at=at, version=version)
         except ClmsError as error:
+            if error.code == "RUN_ACTIVE":  # pressed twice, or somebody else was faster
+                flash(error.happened, "warning")
+                return redirect(url_for("pages.watch"))
             form.refuse(error)
         else:
             flash(f"The update to version {version} begins on {moment(answer['schedule']['due_at'])}.")

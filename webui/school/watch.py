@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
 
 PAUSE = 1.0
 """seconds between two questions to the agent"""
+_log = logging.getLogger(__name__)
+
 _ALIVE = 15.0
 """seconds after which something is sent, so that who is gone is noticed"""
 
@@ -71,6 +74,9 @@ class Watch:
                 now = progress(self._ask("status"))
             except ClmsError as error:
                 now = {"error": error.as_dict()}
+            except Exception:  # whoever watches must not wait for ever
+                _log.exception("what goes on cannot be asked for")
+                now = {"error": ClmsError("SERVER_FAILED", request="watch").as_dict()}
             with self._changed:
                 if self._watching == 0:
                     self._looking = False

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 
 import pytest
 
@@ -121,6 +122,12 @@ def test_now(signed_in: Browser, agent: FakeAgent) -> None:
     assert signed_in.send("/schedule/1.0.1", when="now").location == "/progress"
     assert agent.did("update") == [{"version": "1.0.1"}]
     assert agent.did("schedule") == []
+
+
+def test_now_twice(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.refuses["update"] = ClmsError("RUN_ACTIVE", kind="update", run=8, phase="backup")
+    assert signed_in.send("/schedule/1.0.1", when="now").location == "/progress"
+    assert agent.refuses["update"].happened in unescape(signed_in.get("/progress"))
 
 
 @pytest.mark.parametrize(
