@@ -87,6 +87,32 @@ def kind_word(kind: str) -> str:
     return "update" if kind == "update_images" else kind
 
 
+def completed_text(kind: str, version: str | None) -> str:
+    """What a run that was completed has done, for people."""
+    texts = {
+        "update": f"CLMS was updated to version {version}.",
+        "install": f"CLMS {version} was installed.",
+        "rollback": f"CLMS went back to version {version}.",
+        "restore": "The backup was restored.",
+        "reinstall": f"CLMS {version} was set up from its backup on this server.",
+        "backup": "The backup was made and proven.",
+        "recover": f"The journal could not be read, so a new one was begun; CLMS runs version {version}. "
+        "Where the old one is kept: clms-update list --events",
+    }
+    return texts.get(kind_word(kind), "Done.")
+
+
+COMPLETED_EVENTS = {
+    "install": "UPDATE_COMPLETED",
+    "update": "UPDATE_COMPLETED",
+    "reinstall": "UPDATE_COMPLETED",
+    "rollback": "ROLLBACK_COMPLETED",
+    "restore": "ROLLBACK_COMPLETED",
+}
+"""Kind of run, as people know it -> the event (original design, section 8.1) that says that it was completed; others
+have said what they have done already."""
+
+
 def next_phase(phases: tuple[str, ...], done: set[str]) -> str | None:
     """The first phase that is not done, or None when all are."""
     return next((name for name in phases if name not in done), None)

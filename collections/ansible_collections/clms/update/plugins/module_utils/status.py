@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import ClmsError
 from .journal import Record, RunRow
-from .plan import PHASES, Progress, kind_word, next_phase, progress
+from .plan import PHASES, Progress, completed_text, kind_word, next_phase, progress
 
 _ENDED = {
     "COMPLETED": "COMPLETED",
@@ -88,28 +88,12 @@ def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:
         "finished_at": iso(row.closed_at),
         "closed_seconds": closed_seconds(records),
         "error_code": error.get("code"),
-        "message": error.get("message") or _message(row),
+        "message": error.get("message")
+        or (completed_text(row.kind, row.version) if row.outcome == "COMPLETED" else ""),
         "remedy": error.get("remedy"),
         "failed_phase": error.get("phase"),
         "phases": [{"name": name, "seconds": seconds} for name, seconds in done_phases(records).items()],
     }
-
-
-def _message(row: RunRow) -> str:
-    if row.outcome == "COMPLETED":
-        texts = {
-            "update": f"CLMS was updated to version {row.version}.",
-            "update_images": f"CLMS was updated to version {row.version}.",
-            "install": f"CLMS {row.version} was installed.",
-            "rollback": f"CLMS went back to version {row.version}.",
-            "restore": "The backup was restored.",
-            "reinstall": f"CLMS {row.version} was set up from its backup on this server.",
-            "backup": "The backup was made and proven.",
-            "recover": f"The journal could not be read, so a new one was begun; CLMS runs version {row.version}. "
-            "Where the old one is kept: clms-update list --events",
-        }
-        return texts.get(row.kind, "Done.")
-    return ""
 
 
 def judge(row: RunRow, records: Sequence[Record]) -> tuple[dict[str, Any], int]:

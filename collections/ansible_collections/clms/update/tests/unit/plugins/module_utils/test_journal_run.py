@@ -18,6 +18,7 @@ from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.phases import forward, rollback
 from ansible_collections.clms.update.plugins.module_utils.phases.recover import recover
 from ansible_collections.clms.update.plugins.module_utils.phases.rollback import put_back
+from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.run import Context, do_phase
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 from ansible_collections.clms.update.plugins.module_utils.status import describe_run
@@ -321,3 +322,25 @@ def test_a_run_that_was_stopped_leaves_everything_as_it_was(
     described = describe_run(context.journal.row(context.run.id), context.journal.records(context.run.id))
     assert (described["status"], described["error_code"]) == ("FAILED", "RUN_CANCELLED")
     assert "because somebody asked for it" in described["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "event"),
+    [
+        ("install", ("UPDATE_COMPLETED", "CLMS 1.0.1 was installed.")),
+        ("update", ("UPDATE_COMPLETED", "CLMS was updated to version 1.0.1.")),
+        ("update_images", ("UPDATE_COMPLETED", "CLMS was updated to version 1.0.1.")),
+        ("rollback", ("ROLLBACK_COMPLETED", "CLMS went back to version 1.0.1.")),
+        ("restore", ("ROLLBACK_COMPLETED", "The backup was restored.")),
+        ("backup", None),
+    ],
+)
+def test_the_last_phase_says_what_was_done(journal: Journal, kind: str, event: tuple[str, str] | None) -> None:
+    run = journal.begin(kind, phases=KINDS[kind], school={}, version="1.0.1")
+    for phase in KINDS[kind]:
+        assert journal.events() == []
+        run.enter(phase)
+        run.leave(phase)
+    assert run.row.outcome == "COMPLETED"
+    told = [(found["type"], found["message"]) for found in journal.events() if found["run"] == run.id]
+    assert told == ([event] if event else [])
