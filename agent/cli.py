@@ -21,7 +21,7 @@ from . import account_command, config, output, schedule_command
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 _REFUSALS = (
     *("SCHOOL_INCOMPLETE", "NOT_INSTALLED", "SECRET_FILE", "CA_FILE", "SERVER_ADDRESS", "TRUST_MISSING"),
-    *("BUNDLE_MISSING", "BUNDLE_REFUSED", "BUNDLE_OLD", "SUPPORT_FILE"),
+    *("NOTIFY_NOBODY", "BUNDLE_MISSING", "BUNDLE_REFUSED", "BUNDLE_OLD", "SUPPORT_FILE"),
     *schedule_command.REFUSALS,
     *account_command.REFUSALS,
 )
@@ -82,6 +82,16 @@ def _status(options: argparse.Namespace) -> Answer:
 def _account(options: argparse.Namespace) -> Answer:
     data, text = account_command.answer(options, config.load(options.config).school)
     return data, text, DONE
+
+
+def _notify(options: argparse.Namespace) -> Answer:
+    from .notifications import send
+
+    school = config.load(options.config).school
+    if school.notify_file is None:
+        raise ClmsError("NOTIFY_NOBODY")
+    send(Path(school.notify_file), f"{school.title}: a test", "Notifications of CLMS updates arrive here.")
+    return {"sent": True}, "A test notification was sent to every address.", DONE
 
 
 def _check(options: argparse.Namespace) -> Answer:
@@ -302,6 +312,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     account = add("account", _account, "Say who may sign in to the page of this school, or set a password anew.")
     account_command.add_arguments(account)
+    add("notify", _notify, "Send a test notification to everybody who is told what happens here.")
     add("recover", _recover, "Put CLMS back in order after an update that was interrupted, by a power cut for example.")
     imported = add("import", _import, "Take in a file of the vendor with a release, to update without the network.")
     imported.add_argument("file", type=Path, metavar="FILE", help="made by the vendor with 'clms-release bundle'")

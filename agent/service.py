@@ -34,6 +34,7 @@ from .clockwork import Clockwork
 from .executor import Executor, Job
 from .followers import Followers
 from .keeper import Keeper
+from .notifications import Notifier
 from .planner import Planner
 
 _REQUEST_SECONDS = 10
@@ -245,9 +246,11 @@ def main() -> int:
                     planner = Planner(options.config, executor)
                     agent = Agent(options.config, executor, planner, Accounts(settings.school.home))
                     keeper = Keeper(lambda: config.load(options.config).school)
+                    notifier = Notifier(lambda: config.load(options.config).school)
                     with (
                         Clockwork(planner),
                         keeper.on(),
+                        notifier.on(),
                         Server(settings.school.agent_socket, agent, group) as server,
                     ):
                         _serve(server, executor.stopping)

@@ -326,6 +326,14 @@ SCHOOL: dict[str, ErrorText] = {
         "There is no run with the number {run} in the history.",
         "Choose one of those that the history shows.",
     ),
+    "NOTIFY_NOBODY": ErrorText(
+        "Nobody is told what happens here.",
+        "Write the addresses into a file of mode 0600, and name it in the school's description (clms_notify_file).",
+    ),
+    "NOTIFY_FAILED": ErrorText(
+        "A notification could not be sent: {detail}.",
+        "Look through the addresses in the file {path}, and try them with 'clms-update notify'.",
+    ),
     # the schedule
     "SCHEDULE_TIME": ErrorText(
         "The time {at} cannot be used: {detail}.",

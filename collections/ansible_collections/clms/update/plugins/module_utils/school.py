@@ -171,6 +171,8 @@ class School:
     """folders of file servers where they are looked for too, ``https://…``"""
     bundle_ca_file: str | None
     """who certifies these servers; the system's authorities where it is not given"""
+    notify_file: str | None
+    """secret file with the addresses that are told what happens, one in a line, as Apprise writes them"""
     agent_socket: Path
     """where the agent of this server listens, if there is one"""
     schedule: Schedule
@@ -320,6 +322,7 @@ def parse_school(data: object) -> School:
             bundle_folders=tuple(fields.texts("bundle_folders", pattern=_PATH, default=list(BUNDLE_FOLDERS))),
             bundle_servers=tuple(fields.texts("bundle_servers", pattern=_ADDRESS, default=[])),
             bundle_ca_file=fields.text("bundle_ca_file", pattern=_PATH, default=None),
+            notify_file=fields.text("notify_file", pattern=_PATH, default=None),
             agent_socket=Path(
                 fields.text("agent_socket", pattern=_PATH, default="/run/clms-update/agent.sock", limit=107)
             ),
