@@ -10,7 +10,7 @@ from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 from webui.common import headers, logs
 from webui.common.openapi import OpenApi
 
-from . import api, failures, pages, people, signing_in, texts
+from . import api, failures, metrics, pages, people, signing_in, texts
 from .agent import Agent, attach
 from .config import Settings, as_flask
 from .watch import Watch
@@ -47,6 +47,7 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     texts.install(app)
     app.register_blueprint(signing_in.blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(metrics.blueprint)
     _document(app)
     return app
 

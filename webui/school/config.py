@@ -32,6 +32,8 @@ class Settings:
     """signs sessions; at least 32 bytes, mode 0600"""
     listen: str
     tls: Tls | None
+    metrics_token_file: Path | None
+    """whoever sends what is in it may see ``/metrics`` from elsewhere too; mode 0600"""
     threads: int
     """each browser that watches an update takes one"""
 
@@ -62,6 +64,9 @@ def parse_settings(data: object) -> Settings:
         secret_key_file=path_in(fields, "secret_key_file"),
         listen=listen_in(fields, tls, 9443),
         tls=tls,
+        metrics_token_file=path_in(fields, "metrics_token_file")
+        if fields.get("metrics_token_file", str, None)
+        else None,
         threads=fields.number("threads", low=4, high=256, default=64),
     )
     fields.done()
@@ -84,5 +89,6 @@ def as_flask(found: Settings) -> dict[str, Any]:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Strict",
         "PERMANENT_SESSION_LIFETIME": SESSION,
+        "METRICS_TOKEN": read_secret(found.metrics_token_file).strip() if found.metrics_token_file else None,
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session
     }
