@@ -17,7 +17,8 @@ check                                                   see :func:`.overview.che
 school                                                  see :func:`.about.about`
 release     version: may be left out                    see :func:`.overview.release`
 list        what: one of :data:`LISTS`                  ``releases``, ``backups`` or ``history``; for ``schedule`` the
-                                                        keys ``schedules``, ``time_zone`` and ``checked_at``
+                                                        keys ``schedules``, ``time_zone`` and ``checked_at``; for
+                                                        ``files`` also ``folder``, in which uploads are put
 events      after: number, follow: true or false        ``events``, the newest first
 schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:`.schedule.Entry.as_dict`) and
             version, missed: may be left out            ``warnings`` (``code``, ``message``)
@@ -55,7 +56,7 @@ READS = ("status", "check", "list", "events", "school", "release")
 CHANGES = ("schedule", "cancel", "import")
 ACCOUNTS = ("accounts", "set_up", "sign_in", "password")
 GUARDED = ("rollback", "restore")
-LISTS = ("releases", "backups", "history", "schedule")
+LISTS = ("releases", "backups", "files", "history", "schedule")
 
 _UPLOAD = r"[A-Za-z0-9][A-Za-z0-9._-]*\.zip"
 _VERSION = r"[0-9A-Za-z.+-]{1,64}"

@@ -77,6 +77,8 @@ class Agent:
             return self._planner.cancel(request.schedule)
         if request.verb == "list" and request.what == "schedule":
             return schedule.described(*schedule.read(school.home), school.schedule)
+        if request.verb == "list" and request.what == "files":
+            return {"files": overview.files(school), "folder": str(school.upload_folder)}
         if request.verb == "list" and request.what == "backups":
             return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
         if request.verb == "import":
@@ -247,6 +249,7 @@ def main() -> int:
                     agent = Agent(options.config, executor, planner, Accounts(settings.school.home))
                     keeper = Keeper(lambda: config.load(options.config).school)
                     notifier = Notifier(lambda: config.load(options.config).school)
+                    _make_upload_folder(settings.school.upload_folder, group)
                     with (
                         Clockwork(planner),
                         keeper.on(),
@@ -264,6 +267,14 @@ def main() -> int:
         print(f"There is no group {options.group}. Make it, or name another one.", file=sys.stderr)
         return runs.REFUSED
     return runs.DONE
+
+
+def _make_upload_folder(folder: Path, group: int | None) -> None:
+    """Make it, or say why there is none: uploads are the least of what an agent is for."""
+    try:
+        files.make_upload_folder(folder, group)
+    except OSError as error:
+        log.warning("the folder for uploads %s cannot be made: %s", folder, error.strerror or error)
 
 
 def _serve(server: Server, stopping: threading.Event) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from tests.unit.webui_school.conftest import PASSWORD, FakeAgent, release_of, run_of, running
 
 from .conftest import DESK, PHONE, SCREENS, sign_in
@@ -18,7 +20,7 @@ PLANNED = {"id": 3, "due_at": "2026-11-27T21:00:00Z", "version": "1.0.1", "state
 BACKUP = "20261124T101112Z-1.0.0-r1"
 PLACES = {
     "overview": "/", "release": "/release/1.0.1", "schedule": "/schedule/1.0.1", "progress": "/progress",
-    "history": "/history", "run": "/history/9", "events": "/events", "backups": "/backups",
+    "history": "/history", "run": "/history/9", "events": "/events", "backups": "/backups", "files": "/files",
     "restore": f"/backups/{BACKUP}/restore", "rollback": "/rollback", "password": "/password", "failure": "/history/99",
 }  # fmt: skip
 OpenPage = Callable[..., Page]
@@ -26,6 +28,9 @@ OpenPage = Callable[..., Page]
 
 def busy(agent: FakeAgent) -> None:
     """There is something on each page."""
+    agent.files = [
+        {"version": "1.0.1", "size": 812_000_000, "file": "clms-1.0.1-amd64.zip", "created": "2026-11-24T10:11:12Z"}
+    ]
     agent.planned = [PLANNED]
     agent.runs = [
         run_of(
@@ -149,6 +154,25 @@ def test_progress_goes_on_by_itself(open_page: OpenPage, agent: FakeAgent) -> No
     agent.running = None
     expect(page).to_have_url(re.compile("/history/8"))
     expect(page.get_by_text("CLMS was updated to version 1.0.1.")).to_be_visible()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_file_is_brought(open_page: OpenPage, agent: FakeAgent, tmp_path: Path, scripts: bool) -> None:
+    agent.folder = tmp_path / "uploads"
+    agent.folder.mkdir()
+    file = tmp_path / "clms-1.0.1-amd64.zip"
+    file.write_bytes(bytes(5_000_000))
+    page = open_page(java_script_enabled=scripts)
+    sign_in(page)
+    page.goto("/files")
+    agent.refuses["import"] = ClmsError("BUNDLE_REFUSED", path="upload", detail="its end is damaged")
+    for words in ("its end is damaged", "Version 1.0.1 is on this server now"):
+        page.get_by_label("File", exact=True).set_input_files(file)
+        page.get_by_role("button", name="Bring it to this server").click()
+        expect(page.get_by_text(words)).to_be_visible()
+        agent.refuses.clear()
+    assert [len(content) for content in agent.taken] == [5_000_000]
+    assert list(agent.folder.iterdir()) == []
 
 
 def test_two_people_at_once(open_page: OpenPage, agent: FakeAgent) -> None:

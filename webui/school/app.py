@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from flask import Flask
-from flask_wtf.csrf import CSRFProtect
 
 from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 from webui.common import headers, logs
@@ -13,6 +12,8 @@ from webui.common.openapi import OpenApi
 from . import api, failures, metrics, pages, people, signing_in, texts
 from .agent import Agent, attach
 from .config import Settings, as_flask
+from .protection import csrf
+from .uploads import UploadRequest
 from .watch import Watch
 
 _POLICY = (
@@ -34,6 +35,7 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     :raises ClmsError: SECRET_FILE
     """
     app = Flask("webui.school")
+    app.request_class = UploadRequest
     app.config.update(as_flask(settings))
     app.json.sort_keys = False  # type: ignore[attr-defined]
     found = agent or Agent(settings.agent_socket)
@@ -42,7 +44,8 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     logs.install(app)
     headers.install(app, tls=True, instead=_HEADERS)
     failures.install(app)
-    CSRFProtect(app)
+    csrf.init_app(app)
+    csrf.exempt("webui.school.pages.upload")  # it looks at the token itself, once there is room for the file
     people.install(app)
     texts.install(app)
     app.register_blueprint(signing_in.blueprint)

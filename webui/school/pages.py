@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, flash, redirect, render_template, session, url_for
+from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, session, url_for
 from flask_login import current_user, login_required
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -15,7 +16,9 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from . import forms
 from .agent import agent
+from .protection import csrf
 from .texts import moment
+from .uploads import MOST_BYTES, UploadRequest, check_room
 from .watch import Watch, progress
 
 blueprint = Blueprint("pages", __name__)
@@ -189,6 +192,41 @@ def run(number: int) -> str:
 def events() -> str:
     """Everything that happened."""
     return render_template("events.html", events=agent().ask("events")["events"])
+
+
+# files of the vendor
+
+
+@blueprint.get("/files")
+def files() -> str:
+    """The files with a release on this server."""
+    return render_template("files.html", files=agent().ask("list", what="files")["files"], error=None)
+
+
+@blueprint.post("/files")
+def upload() -> AnyResponse | tuple[str, int]:
+    """Take in a file that somebody has brought."""
+    found = agent().ask("list", what="files")
+    folder = Path(found["folder"])
+    sent = cast(UploadRequest, request._get_current_object())  # type: ignore[attr-defined]
+    try:
+        check_room(folder, sent.content_length)
+        sent.max_content_length, sent.upload_folder = MOST_BYTES, folder
+        csrf.protect()  # not before: to look at the form is to read the file
+        file = sent.files.get("file")
+        if file is None or sent.uploaded is None:
+            raise ClmsError("UPLOAD_NONE")
+        file.close()
+        taken = agent().ask("import", file=sent.uploaded.name)
+    except ClmsError as error:
+        return render_template("files.html", files=found["files"], error=error), 422
+    except OSError as error:
+        refusal = ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror or error)
+        return render_template("files.html", files=found["files"], error=refusal), 507
+    finally:
+        sent.remove_upload()
+    flash(f"Version {taken['version']} is on this server now; the vendor's signature was verified.")
+    return redirect(url_for("pages.files"))
 
 
 # backups, and going back

@@ -24,6 +24,7 @@ def description(home: Path) -> dict[str, Any]:
     return {
         "title": "Linden School",
         "home": str(home),
+        "upload_folder": str(home.parent / "uploads"),
         "services": [
             {"name": "mysql", "role": "database", "image": f"sha256:{'a' * 64}", "env_file": f"{secrets}/mysql.env"},
             {"name": "backend", "env_file": f"{secrets}/backend.env"},

@@ -32,6 +32,11 @@ class FakeAgent(Agent):
         self.runs = [run_of()]
         self.planned: list[dict[str, Any]] = []
         self.release = release_of()
+        self.files: list[dict[str, Any]] = []
+        self.folder = Path("/nowhere")
+        """for uploads"""
+        self.taken: list[bytes] = []
+        """the content of the files that were taken in"""
         self.refuses: dict[str, ClmsError] = {}
         """verb -> what it is refused with"""
 
@@ -104,8 +109,13 @@ class FakeAgent(Agent):
             "schedule": {"schedules": self.planned, "time_zone": "Europe/Berlin", "checked_at": None},
             "history": {"history": self.runs},
             "backups": {"backups": [backup]},
+            "files": {"files": self.files, "folder": str(self.folder)},
         }
         return lists[what]
+
+    def _import(self, file: str) -> dict[str, Any]:
+        self.taken.append((self.folder / file).read_bytes())
+        return {"version": "1.0.1"}
 
     def _events(self) -> dict[str, Any]:
         event = {"id": 1, "at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "message": "Newest release: 1.0.1."}

@@ -326,6 +326,14 @@ SCHOOL: dict[str, ErrorText] = {
         "There is no run with the number {run} in the history.",
         "Choose one of those that the history shows.",
     ),
+    "UPLOAD_FOLDER": ErrorText(
+        "The file cannot be put into the folder {path}: {detail}.",
+        "Start the agent anew, which makes the folder; 'clms-update import FILE' on the server does without it.",
+    ),
+    "UPLOAD_NONE": ErrorText(
+        "No file came.",
+        "Choose the file of the vendor, whose name ends in .zip, and send it once more.",
+    ),
     "NOTIFY_NOBODY": ErrorText(
         "Nobody is told what happens here.",
         "Write the addresses into a file of mode 0600, and name it in the school's description (clms_notify_file).",

@@ -173,6 +173,8 @@ class School:
     """who certifies these servers; the system's authorities where it is not given"""
     notify_file: str | None
     """secret file with the addresses that are told what happens, one in a line, as Apprise writes them"""
+    upload_folder: Path
+    """where the page puts files of the vendor that people upload; made by the agent"""
     agent_socket: Path
     """where the agent of this server listens, if there is one"""
     schedule: Schedule
@@ -323,6 +325,7 @@ def parse_school(data: object) -> School:
             bundle_servers=tuple(fields.texts("bundle_servers", pattern=_ADDRESS, default=[])),
             bundle_ca_file=fields.text("bundle_ca_file", pattern=_PATH, default=None),
             notify_file=fields.text("notify_file", pattern=_PATH, default=None),
+            upload_folder=Path(fields.text("upload_folder", pattern=_PATH, default="/var/lib/clms-update-uploads")),
             agent_socket=Path(
                 fields.text("agent_socket", pattern=_PATH, default="/run/clms-update/agent.sock", limit=107)
             ),

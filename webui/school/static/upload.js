@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Sends the form as it is, and shows how much has arrived; a file may also be dropped on it.
+function attach(form) {
+  const bar = form.querySelector("progress");
+  const state = form.querySelector("[role=status]");
+  form.addEventListener("dragover", (event) => event.preventDefault());
+  form.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (event.dataTransfer.files.length === 1) form.elements.file.files = event.dataTransfer.files;
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const request = new XMLHttpRequest();
+    request.open("POST", form.action);
+    request.upload.onprogress = ({ loaded, total }) => {
+      bar.value = Math.floor((100 * loaded) / total);
+      state.textContent = loaded < total ? `${bar.value} % has arrived` : "It has arrived; its signature is being verified";
+    };
+    request.onload = () => {
+      const page = new DOMParser().parseFromString(request.responseText, "text/html");
+      document.querySelector("main").replaceWith(page.querySelector("main"));
+      const next = document.getElementById("upload");
+      if (next) attach(next);
+      document.querySelector("main").focus();
+    };
+    request.onerror = () => {
+      bar.hidden = true;
+      state.textContent = "The connection broke. Nothing was taken in; try again.";
+    };
+    bar.hidden = false;
+    request.send(new FormData(form));
+  });
+}
+
+attach(document.getElementById("upload"));

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads of files with a release: written to the agent's folder as they come, whatever their size, and never twice."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from flask import Request
+
+from ansible_collections.clms.update.plugins.module_utils.disk import human
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+MOST_BYTES = 20_000_000_000
+RESERVE_BYTES = 1_000_000_000
+"""stay free on the disk, whatever is uploaded: CLMS may be on it too"""
+
+
+class UploadRequest(Request):
+    """A request whose file goes straight to its folder, instead of through temporary files."""
+
+    upload_folder: Path | None = None
+    """set by the view, before it looks at the form"""
+    uploaded: Path | None = None
+    _upload: IO[bytes] | None = None
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        if self.upload_folder is None or self.uploaded is not None:
+            return super()._get_file_stream(total_content_length, content_type, filename, content_length)
+        # the name is ours: what a browser sends is of no use, and the agent asks what it is
+        self.uploaded = self.upload_folder / f"upload-{secrets.token_hex(8)}.zip"
+        descriptor = os.open(self.uploaded, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._upload = os.fdopen(descriptor, "w+b")
+        return self._upload
+
+    def remove_upload(self) -> None:
+        """It is gone, unless the agent has it."""
+        if self._upload is not None:
+            with suppress(OSError):
+                self._upload.close()
+        if self.uploaded is not None:
+            with suppress(OSError):
+                self.uploaded.unlink()
+
+
+def check_room(folder: Path, size: int | None) -> None:
+    """:raises ClmsError: REQUEST_TOO_LARGE, or DISK_TOO_SMALL before anything is written"""
+    if size is None or size > MOST_BYTES:
+        raise ClmsError("REQUEST_TOO_LARGE")
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror) from None
+    # the agent takes a copy
+    if 2 * size + RESERVE_BYTES > free:
+        needed = f"the file takes {human(2 * size)} for a moment, {human(max(0, free - RESERVE_BYTES))} can be used"
+        raise ClmsError("DISK_TOO_SMALL", detail=needed)
