@@ -52,7 +52,8 @@ class Accounts:
         # so that a name that does not exist takes as long as a wrong password
         self._nobody = self._hasher.hash(secrets.token_hex(16))
         self._home = home
-        self._hashing = threading.Lock()  # 64 MB each: many sign-ins at once must not use up the server's memory
+        # one guess at a time: many at once would all be counted too late, and use 64 MB of memory each
+        self._counting = threading.Lock()
         self._failures: dict[str, tuple[int, float]] = {}
 
     def answer(self, request: Request) -> dict[str, Any]:
@@ -78,8 +79,10 @@ class Accounts:
         """
         with self._alone():
             accounts = self._read()
-            if accounts.pop(name, None) is None:
+            if not accounts.get(name, {}).get("hash"):
                 raise ClmsError("ACCOUNT_UNKNOWN", name=name)
+            # its number stays, so that no session comes back with an account of the same name
+            accounts[name] = {**accounts[name], "hash": ""}
             write_atomically(self._path, json.dumps(accounts, indent=1))
 
     def generations(self) -> dict[str, int]:
@@ -87,7 +90,7 @@ class Accounts:
 
         :raises ClmsError: ACCOUNTS_BROKEN
         """
-        return {name: int(account["generation"]) for name, account in self._read().items()}
+        return {name: int(account["generation"]) for name, account in self._read().items() if account["hash"]}
 
     def set_up_code(self) -> str:
         """The code that lets somebody make the first account; it lies in a file that only root can read.
@@ -98,7 +101,7 @@ class Accounts:
             return self._set_up_code()
 
     def _set_up_code(self) -> str:
-        if self._read():
+        if self.generations():
             raise ClmsError("ACCOUNT_EXISTS")
         if not self._code.exists():
             write_atomically(self._code, secrets.token_hex(4))
@@ -109,8 +112,8 @@ class Accounts:
 
         :raises ClmsError: ACCOUNT_EXISTS, ACCOUNT_CODE, ACCOUNT_NAME, PASSWORD_WEAK, SIGN_IN_WAIT
         """
-        self._check_wait("")
-        with self._alone():
+        with self._counting, self._alone():
+            self._check_wait("")
             if not hmac.compare_digest(self._set_up_code().encode(), code.strip().lower().encode()):
                 self._failed("")
                 raise ClmsError("ACCOUNT_CODE")
@@ -126,7 +129,6 @@ class Accounts:
         with self._alone():
             generation = self._set(name, password)
             self._code.unlink(missing_ok=True)
-        self._failures.pop(name, None)
         return generation
 
     def _set(self, name: str, password: str) -> int:
@@ -145,17 +147,21 @@ class Accounts:
         :raises ClmsError: SIGN_IN_REFUSED, SIGN_IN_WAIT after too many failures, ACCOUNTS_BROKEN
         """
         name = name.strip().lower()
-        self._check_wait(name)
         account = self._read().get(name)
-        with self._hashing:
+        if account and not account["hash"]:
+            account = None
+        # with another password the counting begins anew
+        counted = f"{account['generation'] if account else 0} {name}"
+        with self._counting:
+            self._check_wait(counted)
             try:
                 self._hasher.verify(account["hash"] if account else self._nobody, _normal(password[: LONGEST + 1]))
             except (VerificationError, InvalidHashError):
                 account = None
-        if account is None:
-            self._failed(name)
-            raise ClmsError("SIGN_IN_REFUSED")
-        self._failures.pop(name, None)
+            if account is None:
+                self._failed(counted)
+                raise ClmsError("SIGN_IN_REFUSED")
+            self._failures.pop(counted, None)
         return int(account["generation"])
 
     @contextmanager
@@ -180,8 +186,9 @@ class Accounts:
         over = count - _FREE_TRIES
         wait = min(_FIRST_WAIT * 2 ** min(over - 1, 20), _LONGEST_WAIT) if over > 0 else 0.0
         self._failures[name] = (count, self._clock() + wait)
-        while len(self._failures) > _REMEMBERED:
-            self._failures.pop(next(iter(self._failures)))
+        if len(self._failures) > _REMEMBERED:  # made-up names must not make a real one forgotten that has to wait
+            now = self._clock()
+            self._failures = {key: found for key, found in self._failures.items() if found[1] > now}
 
     # the file
 

@@ -68,6 +68,8 @@ def _init(options: argparse.Namespace) -> dict[str, Any]:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(path.name not in (".lock", "gnupg", "root-keys") for path in home.iterdir()):
             raise ClmsError("VENDOR_HOME", path=home, detail="it is initialised already, or not empty")
+        if any((home / "root-keys").glob("*.pem")):
+            raise ClmsError("VENDOR_HOME", path=home, detail="root-keys holds keys, which would be written over")
         home.chmod(0o700)
     except OSError as error:
         raise ClmsError("VENDOR_HOME", path=home, detail=error.strerror) from None

@@ -130,9 +130,13 @@ def gpg_signer(gpg_home: Path, fingerprint: str) -> Signer:
 
 
 def create_key_file(path: Path) -> Signer:
-    """Make an Ed25519 key in a file that only its owner can read."""
+    """Make an Ed25519 key in a file that only its owner can read.
+
+    :raises ClmsError: SIGNING_FAILED when the file cannot be written, or its file system knows no modes
+    """
     signer = CryptoSigner.generate_ed25519()
-    write_file(path, signer.private_bytes, mode=0o600)
+    with signing_errors():
+        write_file(path, signer.private_bytes, mode=0o600)
     return signer
 
 

@@ -225,6 +225,11 @@ class Repository:
         self._renew(None, *([new] if old is None else [old, new]))
         self._write_next_root((Snapshot.type, Timestamp.type), new, roots)
 
+    def named_before(self, keyid: str, role: str) -> bool:
+        """Whether the root before the newest one let a key sign for a role as well; the first root has none before."""
+        version = self._root().version - 1
+        return version == 0 or keyid in self._load(f"{version}.root.json", Root).roles[role].keyids
+
     def root_keys_beside(self, roots: Sequence[Signer]) -> frozenset[str]:
         """Ids of the root keys that are not among ``roots``, to be replaced.
 

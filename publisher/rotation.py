@@ -11,6 +11,8 @@ from pathlib import Path
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, Targets
 
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
 from . import keys
 from .repository import NewTarget, Repository, package_path
 from .vendor import Vendor, sync_folder, write_file
@@ -92,11 +94,14 @@ def replace_root_key(vendor: Vendor, roots: Sequence[Signer], path: Path) -> Non
     """Let a new key sign the root, in place of the one that is not among ``roots``, or go on with that.
 
     :param path: where the new key is made; or it is there already
-    :raises ClmsError: ROOT_KEYS_MISSING, ROOT_KEYS_ALL, SIGNING_FAILED, SECRET_FILE, VENDOR_HOME
+    :raises ClmsError: ROOT_KEYS_MISSING, ROOT_KEYS_ALL, ROOT_KEY_USED, SIGNING_FAILED, SECRET_FILE, VENDOR_HOME
     """
     repository = Repository(vendor.repository)
     new = keys.file_signer(path) if path.exists() else None
-    if new is None or not repository.names(new.public_key.keyid, Root.type):
+    if new is not None and repository.names(keyid := new.public_key.keyid, Root.type):
+        if repository.named_before(keyid, Root.type):  # it is no repetition of what was interrupted
+            raise ClmsError("ROOT_KEY_USED", path=path)
+    else:
         gone = repository.root_keys_beside(roots)
         repository.replace_root_key(roots, gone, new or keys.create_key_file(path))
     write_file(vendor.root, repository.root_bytes())

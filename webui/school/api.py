@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from flask_login import current_user, login_required
@@ -59,11 +60,21 @@ def schedule(content: dict[str, Any]) -> dict[str, Any]:
     version, at = content["updateId"], content["scheduledFor"]
     if at == "now":
         agent().ask("update", version=version)
-        running = agent().ask("status")["running"]
+        running = _begun()
         return {"success": True, "warnings": [], **({"updateId": f"run-{running['id']}"} if running else {})}
     answer = agent().ask("schedule", at=at, version=version)
     warnings = [warning["message"] for warning in answer["warnings"]]
     return {"success": True, "updateId": f"schedule-{answer['schedule']['id']}", "warnings": warnings}
+
+
+def _begun() -> dict[str, Any] | None:
+    """The run that has just been asked for; it is in the journal a moment later."""
+    for _try in range(20):
+        running: dict[str, Any] | None = agent().ask("status")["running"]
+        if running is not None:
+            return running
+        time.sleep(0.25)
+    return None
 
 
 @blueprint.route("/updates/status/<update_id>", methods=["GET"])

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fields import Fields
 from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
 from webui.common import settings
@@ -19,6 +20,7 @@ VARIABLE = "CLMS_UPDATE_PAGE_CONFIG"
 SESSION = timedelta(hours=8)
 """after which somebody who does nothing is signed out"""
 FORM_BYTES = 64 * 1024
+_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,13 @@ def as_flask(found: Settings) -> dict[str, Any]:
 
     :raises ClmsError: SECRET_FILE
     """
+    secret = read_secret(found.secret_key_file)
+    if len(secret) < _SECRET_BYTES:
+        detail = f"it has {len(secret)} bytes, and has to have {_SECRET_BYTES}"
+        raise ClmsError("SECRET_FILE", path=found.secret_key_file, detail=detail)
     return {
-        "SECRET_KEY": read_secret(found.secret_key_file),
+        "SECRET_KEY": secret,
+        "METRICS_DIRECT": found.tls is not None,
         "TRUSTED_HOSTS": list(found.hosts),
         "MAX_CONTENT_LENGTH": FORM_BYTES,
         "PROPAGATE_EXCEPTIONS": False,

@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 import secrets
 
-from flask import Flask, make_response, render_template, request
+from flask import Flask, g, make_response, render_template, request
+from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
@@ -55,6 +56,7 @@ def install(app: Flask) -> None:
             _log.error("%s", error, extra={"code": error.code})
         if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
             return problems.answer(error, {**STATUSES, error.code: (status, title)})
+        g._login_user = AnonymousUserMixin()  # who is signed in would be asked for of an agent that may be down
         response = make_response(render_template("failure.html", error=error, title=title), status)
         if "seconds" in error.values:
             response.headers["Retry-After"] = str(error.values["seconds"])

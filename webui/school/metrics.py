@@ -20,6 +20,8 @@ from .agent import Agent, agent
 
 blueprint = Blueprint("metrics", __name__)
 _TOKEN = "METRICS_TOKEN"  # noqa: S105 - the name of a setting
+_DIRECT = "METRICS_DIRECT"
+"""the setting that says whether browsers reach this server without a proxy"""
 
 
 @blueprint.get("/metrics")
@@ -36,6 +38,8 @@ def _may_see() -> bool:
     token = current_app.config.get(_TOKEN)
     if token and hmac.compare_digest(request.headers.get("Authorization", "").encode(), b"Bearer " + token):
         return True
+    if not current_app.config[_DIRECT]:  # behind a proxy everybody comes from here
+        return False
     try:
         return ip_address(request.remote_addr or "").is_loopback
     except ValueError:

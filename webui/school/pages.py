@@ -40,11 +40,17 @@ def _signed_in() -> None:
 def overview() -> str:
     """What runs, what is new, what is planned."""
     status = agent().ask("status")
+    news, trouble = None, None
+    try:
+        news = _newest(status)
+    except ClmsError as error:  # what runs here is shown all the same, and the button that asks anew
+        trouble = error
     return render_template(
         "overview.html",
         status=status,
         now=progress(status),
-        news=_newest(status),
+        news=news,
+        trouble=trouble,
         planned=_planned(),
         hidden=session.get(_HIDDEN),
         checked=agent().ask("list", what="schedule")["checked_at"],
@@ -156,7 +162,7 @@ def stream() -> Response:
                 yield ": still there\n\n"
                 continue
             run = now.get("running")
-            data = {"html": template.render(now=now), "running": run["id"] if run else None}
+            data = {"html": template.render(now=now), "running": run["id"] if run else None, "failed": "error" in now}
             yield f"data: {json.dumps(data)}\n\n"
 
     return Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})

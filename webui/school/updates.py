@@ -48,10 +48,13 @@ def update(agent: Agent, wanted: str) -> dict[str, Any]:
 
     :raises ClmsError: RUN_UNKNOWN
     """
-    parse_id(wanted)
+    kind, number = parse_id(wanted)
     for one in updates(agent):
         if one["id"] == wanted:
             return one
+    for run in agent.ask("list", what="history")["history"] if kind == "run" else []:
+        if run["id"] == number:  # one that was scheduled, or that changes no version
+            return _run(wanted, run, _releases(agent, {run["version"]} - {None}))
     raise ClmsError("RUN_UNKNOWN", run=wanted)
 
 

@@ -150,3 +150,25 @@ def test_one_kind_of_key_at_a_time(
         main(["rotate-keys", "--home", str(home), "--new-root-key", str(tmp_path / "new.pem"), *more])
     assert caught.value.code == 2
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_the_key_that_is_to_go_is_no_new_one(home: Path, ready: str, drives: list[Path], run: Run) -> None:
+    """Else a stolen key would stay, and the command say that it was replaced."""
+    command = ("rotate-keys", "--home", home, "--new-root-key", drives[2], *given(*drives[:2]))
+    assert run(*command, code=2)["code"] == "ROOT_KEY_USED"
+    assert root_version(home) == 1
+
+
+def test_a_place_where_no_key_can_be_made(home: Path, drives: list[Path], run: Run, tmp_path: Path) -> None:
+    command = ("rotate-keys", "--home", home, "--new-root-key", tmp_path / "gone/new.pem", *given(*drives[:2]))
+    assert run(*command, code=1)["code"] == "SIGNING_FAILED"
+    assert root_version(home) == 1
+
+
+def test_keys_that_lie_there_are_not_written_over(short_path: Path, run: Run) -> None:
+    folder = short_path / "other/root-keys"
+    folder.mkdir(parents=True, mode=0o700)
+    keys.create_key_file(folder / "2.pem")
+    before = (folder / "2.pem").read_bytes()
+    assert run("init", "--home", short_path / "other", code=2)["code"] == "VENDOR_HOME"
+    assert (folder / "2.pem").read_bytes() == before

@@ -193,7 +193,8 @@ def make_browser(agent: FakeAgent, tmp_path: Path) -> Callable[[], Browser]:
     secret = tmp_path / "secret"
     secret.touch(mode=0o600)
     secret.write_bytes(b"k" * 32)
-    settings = parse_settings({"hosts": ["school.test"], "secret_key_file": str(secret)})
+    tls = {"certificate": "/nowhere", "key": "/nowhere"}
+    settings = parse_settings({"hosts": ["school.test"], "secret_key_file": str(secret), "tls": tls})
     app = create_app(settings, agent)
     return lambda: Browser(app.test_client())
 

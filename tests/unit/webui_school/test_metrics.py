@@ -62,9 +62,12 @@ def test_an_agent_that_is_down(browser: Browser, agent: FakeAgent) -> None:
         ("192.0.2.7", "Bearer guessed", 404),
         ("192.0.2.7", "Bearer canary-token", 200),
         ("192.0.2.7", "canary-token", 404),
+        ("a proxy", None, 404),
+        ("a proxy", "Bearer canary-token", 200),
     ],
 )
 def test_who_may_see_it(agent: FakeAgent, tmp_path: Path, address: str, token: str | None, code: int) -> None:
+    """Behind a proxy everybody seems to come from this server."""
     for name, content in (("secret", "k" * 32), ("token", "canary-token\n")):
         (tmp_path / name).touch(mode=0o600)
         (tmp_path / name).write_text(content)
@@ -73,9 +76,13 @@ def test_who_may_see_it(agent: FakeAgent, tmp_path: Path, address: str, token: s
         "secret_key_file": f"{tmp_path}/secret",
         "metrics_token_file": f"{tmp_path}/token",
     }
-    client = create_app(parse_settings(settings), agent).test_client()
+    tls = None if address == "a proxy" else {"certificate": "/nowhere", "key": "/nowhere"}
+    client = create_app(parse_settings({**settings, "tls": tls}), agent).test_client()
     headers = {"Authorization": token} if token else {}
     answer = client.get(
-        "/metrics", base_url="https://school.test", headers=headers, environ_base={"REMOTE_ADDR": address}
+        "/metrics",
+        base_url="https://school.test",
+        headers=headers,
+        environ_base={"REMOTE_ADDR": address if tls else "127.0.0.1"},
     )
     assert answer.status_code == code

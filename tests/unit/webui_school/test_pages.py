@@ -56,6 +56,13 @@ def test_what_runs_already_is_no_news(signed_in: Browser, agent: FakeAgent) -> N
     assert "is available" not in signed_in.get("/")
 
 
+def test_news_that_cannot_be_read_leave_the_rest_alone(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.refuses["release"] = ClmsError("SERVER_UNREACHABLE", url="https://releases.test", detail="not fetched yet")
+    text = signed_in.get("/")
+    assert "not fetched yet" in text
+    assert "Check for updates" in text
+
+
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [

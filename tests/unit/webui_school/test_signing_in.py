@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from webui.school.app import create_app
+from webui.school.config import parse_settings
 
 from .conftest import PASSWORD, Browser, FakeAgent
 
@@ -152,3 +155,19 @@ def test_an_agent_that_is_down_is_told_on_a_page(browser: Browser, agent: FakeAg
     text = browser.get("/sign-in", code=503)
     assert "systemctl start clms-update-agent" in text
     assert "AGENT_SILENT" in text
+
+
+def test_who_is_signed_in_is_told_as_well(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.forget()
+    agent.refuses["accounts"] = ClmsError("AGENT_SILENT", path="/run/agent.sock", detail="Connection refused")
+    assert "systemctl start clms-update-agent" in signed_in.get("/", code=503)
+
+
+@pytest.mark.parametrize("content", [b"", b"changeme"])
+def test_a_secret_that_can_be_guessed(agent: FakeAgent, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret").touch(mode=0o600)
+    (tmp_path / "secret").write_bytes(content)
+    settings = parse_settings({"hosts": ["school.test"], "secret_key_file": f"{tmp_path}/secret"})
+    with pytest.raises(ClmsError) as caught:
+        create_app(settings, agent)
+    assert caught.value.code == "SECRET_FILE"

@@ -3,7 +3,11 @@
 const box = document.getElementById("progress");
 const stream = new EventSource(box.dataset.stream);
 stream.onmessage = (message) => {
-  const { html, running } = JSON.parse(message.data);
+  const { html, running, failed } = JSON.parse(message.data);
+  if (failed) {
+    box.innerHTML = html; // nothing is known right now; what goes on goes on
+    return;
+  }
   if (box.dataset.run && !running) {
     stream.close();
     location.assign(`${box.dataset.history}/${box.dataset.run}`);
@@ -14,4 +18,8 @@ stream.onmessage = (message) => {
     return;
   }
   box.innerHTML = html;
+};
+stream.onerror = () => {
+  if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
+  box.textContent = "The connection to this page was lost. What goes on goes on; load the page anew to see it.";
 };

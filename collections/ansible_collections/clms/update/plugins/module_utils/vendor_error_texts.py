@@ -31,6 +31,10 @@ VENDOR: dict[str, ErrorText] = {
         "A new root takes {needed} of the vendor's root keys, and {found} were given.",
         "Put in the drives with the root keys and name their files with --root-key.",
     ),
+    "ROOT_KEY_USED": ErrorText(
+        "The key in {path} is one of the root's keys already, so nothing was changed.",
+        "Name a file that does not exist yet; the new key is made there.",
+    ),
     "ROOT_KEYS_ALL": ErrorText(
         "All root keys were given, so it is open which one is to be replaced.",
         "Leave out the one that was lost or stolen.",
