@@ -18,8 +18,15 @@ from .audit import RefusalFilter
 from .catalogue import Catalogue
 from .config import Settings, as_flask
 from .database import Database
+from .schemas import ProblemAnswer
 from .services import Services, attach
 from .statuses import STATUSES
+
+
+class _OpenApi(OpenApi):
+    """With problem documents that have two more members."""
+
+    ERROR_SCHEMA = ProblemAnswer
 
 
 def create_app(config: Settings, *, clock: Callable[[], float] = time.time) -> Flask:
@@ -56,7 +63,7 @@ def _document(app: Flask, config: Settings) -> None:
         OPENAPI_URL_PREFIX="/api",
         OPENAPI_JSON_PATH="openapi.json",
     )
-    api = OpenApi(app, spec_kwargs={"servers": [{"url": config.public_url}]})
+    api = _OpenApi(app, spec_kwargs={"servers": [{"url": config.public_url}]})
     api.spec.components.security_scheme(documented.KEY, documented.SECURITY_SCHEME)
     for part in (releases, reports, files, health):
         api.register_blueprint(part.blueprint)
