@@ -156,6 +156,16 @@ def test_progress_goes_on_by_itself(open_page: OpenPage, agent: FakeAgent) -> No
     expect(page.get_by_text("CLMS was updated to version 1.0.1.")).to_be_visible()
 
 
+def test_what_is_asked_for_appears_a_moment_later(open_page: OpenPage, agent: FakeAgent) -> None:
+    page = open_page()
+    sign_in(page)
+    page.goto("/backups")
+    page.get_by_role("button", name="Make a backup now").click()
+    expect(page.get_by_role("heading", name="It is about to begin")).to_be_visible()
+    agent.running = running(kind="backup")
+    expect(page.get_by_text("30 % done")).to_be_visible()
+
+
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_file_is_brought(open_page: OpenPage, agent: FakeAgent, tmp_path: Path, scripts: bool) -> None:
     agent.folder = tmp_path / "uploads"

@@ -113,7 +113,7 @@ def schedule(version: str) -> AnyResponse | str:
         try:
             if form.when.data == "now":
                 agent().ask("update", version=version)
-                return redirect(url_for("pages.watch"))
+                return redirect(url_for("pages.watch", begun=1))
             at = form.when.data
             if at == "own":
                 if form.at.data is None:
@@ -146,8 +146,11 @@ def cancel(number: int) -> AnyResponse:
 
 @blueprint.get("/progress")
 def watch() -> str:
-    """What goes on; it is kept up to date while somebody looks at it."""
-    return render_template("progress.html", now=_now())
+    """What goes on; it is kept up to date while somebody looks at it. What was asked for just now is in the journal
+    a moment later.
+    """
+    now = _now()
+    return render_template("progress.html", now=now, begun="begun" in request.args and not now["running"])
 
 
 @blueprint.get("/progress/stream")
@@ -248,7 +251,7 @@ def backups() -> str:
 def back_up() -> AnyResponse:
     """Make a backup now."""
     agent().ask("backup")
-    return redirect(url_for("pages.watch"))
+    return redirect(url_for("pages.watch", begun=1))
 
 
 @blueprint.route("/backups/<backup>/restore", methods=["GET", "POST"])
@@ -259,7 +262,7 @@ def restore(backup: str) -> AnyResponse | str:
         raise ClmsError("BACKUP_UNKNOWN", backup=backup)
     form = forms.GoBack()
     if form.validate_on_submit() and _goes_back(form, found[0]["version"], "restore", backup=backup):
-        return redirect(url_for("pages.watch"))
+        return redirect(url_for("pages.watch", begun=1))
     return render_template("restore.html", form=form, backup=found[0])
 
 
@@ -272,7 +275,7 @@ def rollback() -> AnyResponse | str:
         raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier version is kept on this server")
     form = forms.GoBack()
     if form.validate_on_submit() and _goes_back(form, version, "rollback"):
-        return redirect(url_for("pages.watch"))
+        return redirect(url_for("pages.watch", begun=1))
     return render_template("rollback.html", form=form, last=last, version=version)
 
 

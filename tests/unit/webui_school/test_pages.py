@@ -126,7 +126,7 @@ def test_later(signed_in: Browser, agent: FakeAgent, when: str, at: str) -> None
 
 def test_now(signed_in: Browser, agent: FakeAgent) -> None:
     assert "people would have to wait" in signed_in.get("/schedule/1.0.1")
-    assert signed_in.send("/schedule/1.0.1", when="now").location == "/progress"
+    assert signed_in.send("/schedule/1.0.1", when="now").location == "/progress?begun=1"
     assert agent.did("update") == [{"version": "1.0.1"}]
     assert agent.did("schedule") == []
 
@@ -181,6 +181,13 @@ def test_what_goes_on(signed_in: Browser, agent: FakeAgent) -> None:
     text = signed_in.get("/progress")
     assert "Do not switch the server off" in text
     assert "Stop it" not in text
+
+
+def test_what_was_asked_for_just_now(signed_in: Browser, agent: FakeAgent) -> None:
+    assert "It is about to begin" in signed_in.get("/progress?begun=1")
+    assert "Nothing goes on" in signed_in.get("/progress")
+    agent.running = running()
+    assert "30 % done" in signed_in.get("/progress?begun=1")
 
 
 def test_it_is_stopped(signed_in: Browser, agent: FakeAgent) -> None:
@@ -239,7 +246,7 @@ def test_backups(signed_in: Browser, agent: FakeAgent) -> None:
     text = signed_in.get("/backups")
     assert BACKUP in text
     assert "Proven by restoring it on Tue 24 November 2026, 11:12" in text
-    assert signed_in.send("/backups").location == "/progress"
+    assert signed_in.send("/backups").location == "/progress?begun=1"
     assert agent.did("backup") == [{}]
 
 
@@ -261,7 +268,7 @@ def test_going_back_is_typed_and_wants_the_password(
     assert "do not belong together" in answer.text
     assert "canary" not in answer.text
     del agent.refuses[verb]
-    assert signed_in.send(path, confirm=version, password=PASSWORD).location == "/progress"
+    assert signed_in.send(path, confirm=version, password=PASSWORD).location == "/progress?begun=1"
     assert agent.did(verb)[-1] == {"confirm": version, "name": "anna", "password": PASSWORD, **more}
 
 

@@ -8,6 +8,7 @@ stream.onmessage = (message) => {
     box.innerHTML = html; // nothing is known right now; what goes on goes on
     return;
   }
+  if (box.dataset.begun && !running) return; // it is about to begin
   if (box.dataset.run && !running) {
     stream.close();
     location.assign(`${box.dataset.history}/${box.dataset.run}`);
@@ -19,6 +20,8 @@ stream.onmessage = (message) => {
   }
   box.innerHTML = html;
 };
+// what was refused before it began is in the history
+if (box.dataset.begun) setTimeout(() => location.assign(box.dataset.history), 30000);
 stream.onerror = () => {
   if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
   box.textContent = "The connection to this page was lost. What goes on goes on; load the page anew to see it.";
