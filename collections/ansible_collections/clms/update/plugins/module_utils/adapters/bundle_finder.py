@@ -26,6 +26,8 @@ _REMEMBERED = 1000
 _VERDICTS = ("BUNDLE_REFUSED", "BUNDLE_OLD", "TRUST_REFUSED", "TRUST_EXPIRED", "RELEASE_")
 _FETCH_SECONDS, _FETCH_RATE = 900.0, 100_000.0
 """for one file, in total, and bytes per second: the server is near, and somebody may be waiting"""
+_CONNECT_SECONDS = 3.0
+"""a server of the school's own network answers at once, or is off; the vendor is asked after it"""
 _FETCHED = "fetched"
 """folder below the one for bundles in which a file lies while it is fetched; only root writes there"""
 
@@ -96,7 +98,9 @@ def _candidates(school: School) -> Iterator[Path]:
 def _look_at_server(school: School, looked: _Looked, address: str, found: Found) -> None:
     """:raises ClmsError: FILE_SERVER, SERVER_ADDRESS or CA_FILE"""
     ca_file = Path(school.bundle_ca_file) if school.bundle_ca_file else None
-    client = HttpsClient(ca_file=ca_file, deadline=_FETCH_SECONDS, minimum_rate=_FETCH_RATE)
+    client = HttpsClient(
+        ca_file=ca_file, connect_timeout=_CONNECT_SECONDS, deadline=_FETCH_SECONDS, minimum_rate=_FETCH_RATE
+    )
     server = BundleServer(address, client)
     for file in server.addresses():
         with _told_once(looked, file, found.problems), server.open(file) as served:
