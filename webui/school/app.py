@@ -16,6 +16,8 @@ from .protection import csrf
 from .uploads import UploadRequest
 from .watch import Watch
 
+_OTHERS = 8
+"""threads that are kept free of browsers that watch"""
 _POLICY = (
     "default-src 'none'",
     *(f"{what} 'self'" for what in ("style-src", "script-src", "img-src", "connect-src", "form-action")),
@@ -40,7 +42,7 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     found = agent or Agent(settings.agent_socket)
     attach(app, found)
-    app.extensions[pages._WATCH] = Watch(found.ask)
+    app.extensions[pages._WATCH] = Watch(found.ask, most=max(1, settings.threads - _OTHERS))
     logs.install(app)
     headers.install(app, tls=True, instead=_HEADERS)
     failures.install(app)

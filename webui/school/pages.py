@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from . import forms
+from . import forms, people
 from .agent import agent
 from .protection import csrf
 from .texts import moment
@@ -23,6 +24,8 @@ from .watch import Watch, progress
 
 blueprint = Blueprint("pages", __name__)
 _WATCH = "clms_watch"
+_STREAM_SECONDS = 600.0
+"""after which a browser that watches has to ask anew; it does so by itself"""
 _HIDDEN = "hidden_version"
 """in the session: the version whose banner a person does not want to see any more"""
 
@@ -158,9 +161,20 @@ def stream() -> Response:
     """The same, as server-sent events: a piece of the page whenever something has changed."""
     template = current_app.jinja_env.get_template("_progress.html")
     seen: Watch = current_app.extensions[_WATCH]
+    asked, name, generation, over = (
+        agent(),
+        current_user.name,
+        current_user.generation,
+        time.monotonic() + _STREAM_SECONDS,
+    )
+    if not seen.places.acquire(blocking=False):
+        raise ClmsError("AGENT_BUSY", limit=seen.most)
 
     def events() -> Iterator[str]:
         for now in seen.follow():
+            # whoever is signed out sees no more, and a window that is left open makes room now and then
+            if time.monotonic() > over or not people.counts(asked, name, generation):
+                return
             if now is None:
                 yield ": still there\n\n"
                 continue
@@ -168,7 +182,9 @@ def stream() -> Response:
             data = {"html": template.render(now=now), "running": run["id"] if run else None, "failed": "error" in now}
             yield f"data: {json.dumps(data)}\n\n"
 
-    return Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    answer = Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    answer.call_on_close(seen.places.release)
+    return answer
 
 
 @blueprint.post("/progress/cancel/<int:run>")

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from .agent import agent
+from .agent import Agent, agent
 
 
 class Person(UserMixin):  # type: ignore[misc]
@@ -34,9 +34,17 @@ def install(app: Flask) -> None:
 
 def _load(kept: str) -> Person | None:
     generation, _, name = kept.partition(" ")
-    if str(agent().ask_kept("accounts")["accounts"].get(name)) != generation:
+    if not generation.isdecimal() or agent().ask_kept("accounts")["accounts"].get(name) != int(generation):
         return None
     return Person(name, int(generation))
+
+
+def counts(asked: Agent, name: str, generation: int) -> bool:
+    """Whether somebody is still who they were when they signed in, as far as the agent can be asked right now."""
+    try:
+        return bool(asked.ask_kept("accounts")["accounts"].get(name) == generation)
+    except ClmsError:
+        return True
 
 
 def _unauthorized() -> Response:

@@ -38,8 +38,13 @@ def progress(status: dict[str, Any]) -> dict[str, Any]:
 class Watch:
     """Asks only while somebody watches."""
 
-    def __init__(self, ask: Callable[[str], dict[str, Any]], *, pause: float = PAUSE) -> None:
-        """:param ask: answers ``status``; see :meth:`.agent.Agent.ask`"""
+    def __init__(self, ask: Callable[[str], dict[str, Any]], *, pause: float = PAUSE, most: int = 50) -> None:
+        """
+        :param ask: answers ``status``; see :meth:`.agent.Agent.ask`
+        :param most: how many may watch at the same time; each takes a thread of the server
+        """
+        self.most = most
+        self.places = threading.BoundedSemaphore(most)
         self._ask = ask
         self._pause = pause
         self._changed = threading.Condition()

@@ -210,6 +210,30 @@ def test_progress_is_sent_as_it_changes(signed_in: Browser, agent: FakeAgent) ->
     answer.close()
 
 
+def test_whoever_is_signed_out_sees_no_more(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.running = running()
+    answer = signed_in.client.get("/progress/stream", base_url=signed_in.base)
+    pieces = iter(answer.response)
+    next(pieces)
+    agent.accounts = {"anna": 2}
+    agent.forget()
+    agent.running = running(percent=99)
+    assert list(pieces) == []
+    answer.close()
+
+
+def test_only_so_many_watch(signed_in: Browser, agent: FakeAgent) -> None:
+    watch = signed_in.client.application.extensions["clms_watch"]
+    answers = [signed_in.client.get("/progress/stream", base_url=signed_in.base) for _ in range(watch.most)]
+    assert {answer.status_code for answer in answers} == {200}
+    signed_in.get("/progress/stream", code=503)
+    for answer in answers:
+        answer.close()
+    again = signed_in.client.get("/progress/stream", base_url=signed_in.base)
+    assert again.status_code == 200
+    again.close()
+
+
 def sent(piece: bytes | str) -> dict[str, object]:
     text = piece.decode() if isinstance(piece, bytes) else piece
     assert text.startswith("data: ")
