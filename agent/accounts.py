@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may sign in to the school's page, in ``<home>/accounts.json`` (0600); written by the agent alone.
+"""Who may sign in to the school's page, in ``<home>/accounts.json`` (0600); written by the agent and the command line.
 
 The page has no passwords: whoever takes it over could use them. It asks the agent, which also wants the password again
 before it goes back to an older state (decision record 0018).

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class Watch:
         self.places = threading.BoundedSemaphore(most)
         self._ask = ask
         self._pause = pause
+        self._failure = secrets.token_hex(8)  # one for all, or each failure would be news
         self._changed = threading.Condition()
         self._watching = 0
         self._looking = False
@@ -80,8 +82,8 @@ class Watch:
             except ClmsError as error:
                 now = {"error": error.as_dict()}
             except Exception:  # whoever watches must not wait for ever
-                _log.exception("what goes on cannot be asked for")
-                now = {"error": ClmsError("SERVER_FAILED", request="watch").as_dict()}
+                _log.exception("what goes on cannot be asked for (%s)", self._failure)
+                now = {"error": ClmsError("SERVER_FAILED", request=self._failure).as_dict()}
             with self._changed:
                 if self._watching == 0:
                     self._looking = False

@@ -220,15 +220,10 @@ def release(school: School, version: str | None) -> dict[str, Any]:
     """
     store, here = store_of(school), releases_here(school)
     if version is None:
-        known = [
-            (entry.sequence, entry.version.text) for entry in store.releases() if entry.channel == school.trust.channel
-        ]
-        known += [
-            (o.release.sequence, o.release.version.text) for o in here if o.release.channel == school.trust.channel
-        ]
+        known = [one["version"] for one in releases(school) if one["channel"] == school.trust.channel]
         if not known:
             raise ClmsError("RELEASE_UNKNOWN", version=f"of the channel '{school.trust.channel}'")
-        version = max(known)[1]
+        version = known[-1]
     found = next((offline for offline in here if offline.release.version.text == version), None)
     described = found.release if found else store.release(version, offline=True)
     with closing(Journal(school.home)) as journal:

@@ -198,6 +198,8 @@ def _refuse(journal: Journal, error: ClmsError) -> None:
 
 def _settle(context: Context, findings: Findings) -> None:
     """Everything holds: make room and write down what will be done."""
+    if findings.kind == "restore":  # first: one that was tampered with must not cost the way back
+        bring_here(context, findings.backup or "")
     if context.slot is not None:
         home, events = context.school.home, findings.event_scheduler
         keep_slot(home, context.slot, school=context.run.row.school, event_scheduler=events)
@@ -209,8 +211,6 @@ def _settle(context: Context, findings: Findings) -> None:
             free_slot(context, slot)
         if findings.slot:
             context.journal.set_slot(findings.slot, "candidate")
-    if findings.kind == "restore":
-        bring_here(context, findings.backup or "")
     target = findings.slot or context.slot
     context.journal.event("UPDATE_STARTED", f"A run of kind {kind_word(findings.kind)} has begun.", run=context.run.id)
     context.run.use(
