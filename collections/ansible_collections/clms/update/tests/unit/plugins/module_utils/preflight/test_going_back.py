@@ -120,3 +120,23 @@ def test_an_image_that_is_nowhere(begin: Begin, world: Any, engine: Any, old: Sl
 def test_a_backup_that_is_not_there(begin: Begin, world: Any, backup: str | None) -> None:
     error = refused(begin("restore"), Request("restore", backup=backup, confirm="1.0.0"))
     assert (error.code, error.values) == ("BACKUP_UNKNOWN", {"backup": backup or ""})
+
+
+def test_a_backup_that_was_tampered_with_does_not_cost_the_way_back(
+    begin: Begin, world: Any, old: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is brought here from the drive before anything is freed."""
+    context = begin("restore")
+    findings = preflight.examine(context, restore(world))
+    freed: list[Slot] = []
+
+    def tampered(_: Context, backup: str) -> None:
+        raise ClmsError("BACKUP_TAMPERED", backup=backup, detail="database.sql.zst.age has changed")
+
+    monkeypatch.setattr(preflight, "bring_here", tampered)
+    monkeypatch.setattr(preflight, "free_slot", lambda _, slot: freed.append(slot))
+    before = context.journal.slots("previous", "candidate", "kept")
+    with pytest.raises(ClmsError, match="has changed"):
+        preflight._settle(context, findings)
+    assert freed == []
+    assert context.journal.slots("previous", "candidate", "kept") == before
