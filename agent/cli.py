@@ -85,13 +85,9 @@ def _account(options: argparse.Namespace) -> Answer:
 
 
 def _notify(options: argparse.Namespace) -> Answer:
-    from .notifications import send
+    from .notifications import send_test
 
-    school = config.load(options.config).school
-    if school.notify_file is None:
-        raise ClmsError("NOTIFY_NOBODY")
-    send(Path(school.notify_file), f"{school.title}: a test", "Notifications of CLMS updates arrive here.")
-    return {"sent": True}, "A test notification was sent to every address.", DONE
+    return send_test(config.load(options.config).school), "A test notification was sent to every address.", DONE
 
 
 def _check(options: argparse.Namespace) -> Answer:

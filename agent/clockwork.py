@@ -59,6 +59,7 @@ class Clockwork:
 
     def __enter__(self) -> Clockwork:
         self._planner.changed = self.set_update
+        self._planner.rules_changed = self._set_check
         self._scheduler.start()
         self._guarded(self._planner.tick)
         self.set_update()
@@ -126,18 +127,22 @@ class Clockwork:
             return
         try:
             answered = self._guarded(report)
+            if pause is not None or not answered:
+                again = RETRY if pause is None else timedelta(seconds=pause)
+                self._set("report", self._planner.now() + again, self._report)
         finally:
             self._reporting.release()
-        if pause is not None or not answered:
-            again = RETRY if pause is None else timedelta(seconds=pause)
-            self._set("report", self._planner.now() + again, self._report)
 
     def _look_every_minute(self) -> None:
         ahead = time.time() - time.monotonic()
         while not self._end.wait(self._minute):
             self._look()
-            if self._scheduler.get_job("report") is None:
-                self._set("report", self._planner.now(), self._report)
+            if self._reporting.acquire(blocking=False):  # else what is told right now says when the next one is
+                try:
+                    if self._scheduler.get_job("report") is None:
+                        self._set("report", self._planner.now(), self._report)
+                finally:
+                    self._reporting.release()
             before, ahead = ahead, time.time() - time.monotonic()
             if abs(ahead - before) > _JUMP:
                 log.info("the clock was changed, or the server was suspended")

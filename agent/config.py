@@ -36,6 +36,8 @@ class Config:
     inventory: Path
     """``hosts.yml``, for Ansible; not the whole folder, in which it would take keys and certificates for inventories"""
     host: str
+    path: Path
+    """the file with the variables of that host"""
     school: School
 
 
@@ -55,14 +57,20 @@ def load(folder: Path) -> Config:
     if len(hosts) != 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", hosts[0]):
         raise _incomplete(f"{inventory} must name exactly one host in the group '{GROUP}'")
     path = folder / "host_vars" / f"{hosts[0]}.yml"
-    variables = _read(path)
+    return Config(inventory, hosts[0], path, school_of(_read(path), path))
+
+
+def school_of(variables: dict[str, Any], path: Path) -> School:
+    """The school that the variables of a file describe.
+
+    :raises ClmsError: SCHOOL_INCOMPLETE
+    """
     template = next((name for name, value in variables.items() if _has_template(value)), None)
     if template is not None:
         raise _incomplete(f"{path} uses a template in '{template}', but must hold plain values")
-    school = parse_school(
-        {name.removeprefix(PREFIX): value for name, value in variables.items() if str(name).startswith(PREFIX)}
+    return parse_school(
+        {name.removeprefix(PREFIX): value for name, value in variables.items() if name.startswith(PREFIX)}
     )
-    return Config(inventory, hosts[0], school)
 
 
 def _incomplete(detail: str) -> ClmsError:
@@ -72,11 +80,20 @@ def _incomplete(detail: str) -> ClmsError:
 def _read(path: Path) -> dict[str, Any]:
     """:raises ClmsError: SCHOOL_INCOMPLETE when the file is not a YAML mapping."""
     try:
-        data = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - it is a safe loader
+        return variables_in(path.read_bytes(), path)
     except FileNotFoundError:
         raise _incomplete(f"there is no file {path}") from None
     except OSError as error:
         raise _incomplete(f"{path} cannot be read ({error.strerror})") from None
+
+
+def variables_in(text: bytes, path: Path) -> dict[str, Any]:
+    """What is in a file of variables.
+
+    :raises ClmsError: SCHOOL_INCOMPLETE when it is not a YAML mapping
+    """
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's own words would quote the file
         mark = getattr(error, "problem_mark", None)
         raise _incomplete(f"{path} is not plain YAML{f', see line {mark.line + 1}' if mark else ''}") from None

@@ -7,7 +7,9 @@ first that fails.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,19 +31,26 @@ from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+from ansible_collections.clms.update.plugins.module_utils.status import iso
 
 from .output import age, moment
 
 _OLD_NEWS = 14 * 24 * 3600
+_OLD_BACKUP = 90 * 24 * 3600
+_SOON = timedelta(days=30)
+_REPAIRS = {"RUN_INTERRUPTED": "recover"}
+"""Code of a problem -> what the agent can be asked for to mend it."""
 
 
 class Problem(Exception):
     """Something is wrong that has no code of its own."""
 
-    def __init__(self, message: str, remedy: str) -> None:
+    def __init__(self, message: str, remedy: str, repair: str | None = None) -> None:
+        """:param repair: what the agent can be asked for to mend it, see ``agent/protocol.py``"""
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.repair = repair
 
 
 class _NotSeen(Exception):
@@ -53,7 +62,7 @@ def examine(school: School, sheet: Path | None = None) -> dict[str, Any]:
 
     :param sheet: the recovery sheet, typed in from the print, to be proved as well
     :returns: ``ok``, and ``checks``, each with ``name``, ``ok`` (None where it could not be checked), ``message``,
-        ``remedy`` and ``code``
+        ``remedy``, ``code``, and ``repair``: what the agent can be asked for to mend it, or None
     """
     patient = _Patient(school)
     wanted = patient.checks() | ({"recovery sheet": lambda: patient.opens_with(sheet)} if sheet else {})
@@ -62,17 +71,18 @@ def examine(school: School, sheet: Path | None = None) -> dict[str, Any]:
 
 
 def _check(name: str, work: Callable[[], str]) -> dict[str, Any]:
+    seen: dict[str, Any] = {"name": name, "ok": True, "remedy": None, "code": None, "repair": None}
     try:
-        return {"name": name, "ok": True, "message": work(), "remedy": None, "code": None}
+        return seen | {"message": work()}
     except _NotSeen as reason:
-        return {"name": name, "ok": None, "message": f"not looked at, because {reason}", "remedy": None, "code": None}
+        return seen | {"ok": None, "message": f"not looked at, because {reason}"}
     except Problem as problem:
-        return {"name": name, "ok": False, "message": problem.message, "remedy": problem.remedy, "code": None}
+        return seen | {"ok": False, "message": problem.message, "remedy": problem.remedy, "repair": problem.repair}
     except ClmsError as error:
-        return {"name": name, "ok": False, **error.as_dict()}
+        return seen | {"ok": False, **error.as_dict(), "repair": _REPAIRS.get(error.code)}
     except Exception as error:  # one check that breaks must not hide the others
         wrapped = ClmsError("INTERNAL", phase=f"doctor: {name}", detail=f"{type(error).__name__}: {error}"[:300])
-        return {"name": name, "ok": False, **wrapped.as_dict()}
+        return seen | {"ok": False, **wrapped.as_dict()}
 
 
 class _Patient:
@@ -94,7 +104,9 @@ class _Patient:
             "disk": self._disk,
             "backup place": self._backup_place,
             "last backup": self._last_backup,
+            "clock": self._clock,
             "news": self._news,
+            "keys": self._keys,
             "registry": self._registry,
         }
 
@@ -187,6 +199,7 @@ class _Patient:
             raise Problem(
                 f"The gate is {mode}, so users cannot use CLMS.",
                 "Run 'clms-update recover'; if the gate stays as it is, call support.",
+                "recover",
             )
         return "The gate is open."
 
@@ -207,7 +220,11 @@ class _Patient:
     def _last_backup(self) -> str:
         backups = backups_in(Path(self._school.backup.path))
         if not backups:
-            raise Problem("There is no backup yet.", "Make one: clms-update backup")
+            raise Problem("There is no backup yet.", "Make one: clms-update backup", "backup")
+        old = time.time() - datetime.fromisoformat(backups[0].proven).timestamp()
+        if old > _OLD_BACKUP:
+            message = f"The newest backup, {backups[0].id}, was proven {age(old)}."
+            raise Problem(message, "Make another one: clms-update backup", "backup")
         return f"The newest backup is {backups[0].id}, proven by restoring it on {moment(backups[0].proven)}."
 
     def opens_with(self, sheet: Path) -> str:
@@ -220,13 +237,24 @@ class _Patient:
         takeover.configuration(folder, manifest, sheet)
         return f"The recovery sheet opens the backup {manifest.id}. Delete the file {sheet} now."
 
+    def _clock(self) -> str:
+        store_of(self._school).check_clock()
+        return f"The clock of this server shows {moment(iso(time.time()))}."
+
+    def _keys(self) -> str:
+        expires = store_of(self._school).root_expires()
+        message = f"The vendor's keys, as this server knows them, count until {moment(iso(expires.timestamp()))}."
+        if expires - datetime.now(UTC) < _SOON:
+            raise Problem(message, "Ask the vendor for newer ones: clms-update check", "check")
+        return message
+
     def _news(self) -> str:
         seconds = store_of(self._school).news_age_seconds()
         if seconds is None:
-            raise Problem("The release server was never asked for news.", "Ask it: clms-update check")
+            raise Problem("The release server was never asked for news.", "Ask it: clms-update check", "check")
         message = f"The release server last answered {age(seconds)}."
         if seconds > _OLD_NEWS:
-            raise Problem(message, "Run 'clms-update check'; if it fails, it says what is wrong.")
+            raise Problem(message, "Run 'clms-update check'; if it fails, it says what is wrong.", "check")
         return message
 
     def _registry(self) -> str:

@@ -74,6 +74,17 @@ def send(addresses: Path, title: str, body: str) -> None:
         raise ClmsError("NOTIFY_FAILED", path=addresses, detail=lines[-1] if lines else "the sender ended early")
 
 
+def send_test(school: School) -> dict[str, Any]:
+    """Tell everybody that this is a test.
+
+    :raises ClmsError: NOTIFY_NOBODY or NOTIFY_FAILED
+    """
+    if school.notify_file is None:
+        raise ClmsError("NOTIFY_NOBODY")
+    send(Path(school.notify_file), f"{school.title}: a test", "Notifications of CLMS updates arrive here.")
+    return {"sent": True}
+
+
 class Notifier:
     """Tells the people of one school."""
 

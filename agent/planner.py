@@ -67,6 +67,8 @@ class Planner:
         """
         self.changed: Callable[[], None] = lambda: None
         """called when another time has become the next one"""
+        self.rules_changed: Callable[[], None] = lambda: None
+        """called when the description of the school says something else than before"""
         self._folder = folder
         self._home = config.load(folder).school.home
         self._executor = executor
@@ -124,6 +126,24 @@ class Planner:
             "schedule": entry.as_dict(school.schedule),
             "warnings": [caution.as_dict() for caution in cautions],
         }
+
+    def force(self, at: datetime) -> None:
+        """Have the newest version installed at that time, or earlier where that is scheduled or goes on already.
+
+        :raises ClmsError: SCHEDULE_STORE
+        """
+        schedule = config.load(self._folder).school.schedule
+        with self._lock, closing(Store(self._home)) as store:
+            entry = store.scheduled()
+            if store.started() or (entry is not None and entry.due <= at):
+                return
+            if entry is not None:
+                store.move(entry, at.timestamp())
+            else:
+                entry = store.add(version=None, due_at=at.timestamp(), missed="run", now=self._clock())
+            named = _name(entry) if entry else "The update"
+        tell(self._home, "UPDATE_SCHEDULED", f"{named} is overdue, and begins on {local_text(schedule, at)}.")
+        self.changed()
 
     def cancel(self, number: int) -> dict[str, Any]:
         """Cancel an update that has yet to begin.

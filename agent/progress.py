@@ -11,9 +11,13 @@ from typing import Any, Protocol, TextIO
 
 from ansible_collections.clms.update.plugins.module_utils.following import failed_line, phase_line
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
-from ansible_collections.clms.update.plugins.module_utils.overview import last_durations
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
-from ansible_collections.clms.update.plugins.module_utils.status import done_phases, duration, progress_of
+from ansible_collections.clms.update.plugins.module_utils.status import (
+    done_phases,
+    duration,
+    last_durations,
+    progress_of,
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ answer is ``{"ok": true, "result": {…}}`` or ``{"ok": false, "error": {"code",
 answered twice: when it begins, and when it has ended (architecture.md, "The web UI holds no power"). Events that are
 followed are answered at once and then again whenever there are new ones, until the other side closes its direction.
 
-Whoever is not root has to give name and password of an account for what goes back to an older state
+Whoever is not root has to give name and password of an account for what goes back to an older state or changes settings
 (:data:`GUARDED`): the page has no power of its own, also when somebody has taken it over.
 
 ==========  ==========================================  ============================================================
@@ -26,6 +26,13 @@ cancel      schedule: number                            ``schedule``
 cancel      run: number                                 ``run``; it stops when it comes to a point where it can
 import      file: name of a file in the folder for        ``version``, ``architecture``, ``created``, ``file``,
             uploads; it is gone afterwards                ``size``
+health                                                  see :func:`.doctor.examine`
+enforcement                                             see :meth:`.enforcer.Enforcer.answer`
+postpone                                                the same; puts a forced update off once more
+settings                                                see :func:`.settings.settings`
+change      settings: see :func:`.settings.change`;     ``changed``: their names
+            name, password: may be left out
+notify                                                  ``sent``; tells everybody that this is a test
 accounts                                                ``accounts``: name -> how often its password was set
 set_up      code, name, password                        ``name``, ``generation``; makes the first account
 sign_in     name, password                              ``name``, ``generation``
@@ -52,10 +59,10 @@ from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 MAX_BYTES = 64 * 1024
 RUNS = ("update", "rollback", "restore", "backup", "recover")
-READS = ("status", "check", "list", "events", "school", "release")
-CHANGES = ("schedule", "cancel", "import")
+READS = ("status", "check", "list", "events", "school", "release", "health", "settings", "enforcement")
+CHANGES = ("schedule", "cancel", "import", "change", "notify", "postpone")
 ACCOUNTS = ("accounts", "set_up", "sign_in", "password")
-GUARDED = ("rollback", "restore")
+GUARDED = ("rollback", "restore", "change")
 LISTS = ("releases", "backups", "files", "history", "schedule")
 
 _UPLOAD = r"[A-Za-z0-9][A-Za-z0-9._-]*\.zip"
@@ -90,6 +97,8 @@ class Request:
     """for ``cancel``: number of a run that goes on"""
     file: str | None = None
     """for ``import``: name of an uploaded file"""
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    """for ``change``: name -> value"""
     name: str | None = None
     """of an account"""
     password: str | None = field(default=None, repr=False)
@@ -132,6 +141,7 @@ def parse(line: bytes) -> Request:
             schedule=fields.number("schedule", low=1, default=None) if verb == "cancel" else None,
             run=fields.number("run", low=1, default=None) if verb == "cancel" else None,
             file=fields.text("file", pattern=_UPLOAD, limit=160) if verb == "import" else None,
+            settings=fields.get("settings", dict) if verb == "change" else {},
             name=_secret(fields, "name", personal, verb in GUARDED),
             password=_secret(fields, "password", personal, verb in GUARDED),
             new=_secret(fields, "new", verb == "password"),

@@ -27,14 +27,14 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
-from . import config, files, notify, output, protocol, runs, schedule
+from . import config, doctor, files, notifications, notify, output, protocol, runs, schedule, settings
 from .about import about
 from .accounts import Accounts
 from .clockwork import Clockwork
+from .enforcer import Enforcer
 from .executor import Executor, Job
 from .followers import Followers
 from .keeper import Keeper
-from .notifications import Notifier
 from .planner import Planner
 
 _REQUEST_SECONDS = 10
@@ -48,17 +48,22 @@ log = logging.getLogger("clms-update-agent")
 class Agent:
     """Answers requests; runs go to the executor, and what is to be done later to the planner."""
 
-    def __init__(self, folder: Path, executor: Executor, planner: Planner, accounts: Accounts) -> None:
+    def __init__(
+        self, folder: Path, executor: Executor, planner: Planner, accounts: Accounts, enforcer: Enforcer
+    ) -> None:
         self._folder = folder
+        self._enforcer = enforcer
         self._executor = executor
         self._planner = planner
         self._accounts = accounts
 
-    def answer(self, request: protocol.Request) -> dict[str, Any]:
+    def answer(self, request: protocol.Request, *, as_root: bool = False) -> dict[str, Any]:
         """The answer to a request that is no run.
 
+        :param as_root: whether root asks
         :raises ClmsError: why there is none
         """
+        self._check_person(request, as_root=as_root)
         if request.verb in protocol.ACCOUNTS:
             return self._accounts.answer(request)
         school = config.load(self._folder).school
@@ -66,6 +71,18 @@ class Agent:
             return overview.status(school.home)
         if request.verb == "check":
             return self._planner.ask_vendor()
+        if request.verb == "health":
+            return doctor.examine(school)
+        if request.verb == "enforcement":
+            return self._enforcer.answer()
+        if request.verb == "postpone":
+            return self._enforcer.postpone()
+        if request.verb == "settings":
+            return settings.settings(self._folder)
+        if request.verb == "change":
+            return self._change(school.home, request)
+        if request.verb == "notify":
+            return notifications.send_test(school)
         if request.verb == "school":
             return about(school, self._planner.now())
         if request.verb == "release":
@@ -99,10 +116,22 @@ class Agent:
         :param as_root: whether root asks
         :raises ClmsError: why it is refused
         """
-        if request.verb in protocol.GUARDED and not as_root:
-            self._accounts.sign_in(request.name or "", request.password or "")
+        self._check_person(request, as_root=as_root)
         check_version(config.load(self._folder).school, request.version)
         return self._executor.begin(runs.Order(request.verb, request.version, request.variables))
+
+    def _check_person(self, request: protocol.Request, *, as_root: bool) -> None:
+        """:raises ClmsError: SIGN_IN_REFUSED or SIGN_IN_WAIT unless whoever asks may ask for what is guarded"""
+        if request.verb in protocol.GUARDED and not as_root:
+            self._accounts.sign_in(request.name or "", request.password or "")
+
+    def _change(self, home: Path, request: protocol.Request) -> dict[str, Any]:
+        changed = settings.change(self._folder, dict(request.settings))
+        if changed:
+            by = f" by {request.name}" if request.name else ""
+            schedule.tell(home, "SETTINGS_CHANGED", f"These settings were changed{by}: {', '.join(changed)}.")
+            self._planner.rules_changed()
+        return {"changed": changed}
 
     def home(self) -> Path:
         """Where the journal lies.
@@ -164,7 +193,7 @@ class Handler(socketserver.StreamRequestHandler):
             self._follow(agent, request.after)
             return
         if request.verb not in protocol.RUNS:
-            self._say(protocol.answer(agent.answer(request)))
+            self._say(protocol.answer(agent.answer(request, as_root=as_root)))
             return
         job = agent.begin(request, as_root=as_root)
         self._say(protocol.answer({"begun": request.verb}))
@@ -235,7 +264,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("apscheduler").setLevel(logging.WARNING)  # it tells of every look at the clock
     try:
-        settings = config.load(options.config)
+        school = config.load(options.config).school
         group = grp.getgrnam(options.group).gr_gid if options.group else None
         executor = Executor(options.config)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -246,15 +275,17 @@ def main() -> int:
                 executor.recover()
                 if not executor.stopping.is_set():
                     planner = Planner(options.config, executor)
-                    agent = Agent(options.config, executor, planner, Accounts(settings.school.home))
+                    enforcer = Enforcer(options.config, planner)
+                    agent = Agent(options.config, executor, planner, Accounts(school.home), enforcer)
                     keeper = Keeper(lambda: config.load(options.config).school)
-                    notifier = Notifier(lambda: config.load(options.config).school)
-                    _make_upload_folder(settings.school.upload_folder, group)
+                    notifier = notifications.Notifier(lambda: config.load(options.config).school)
+                    _make_upload_folder(school.upload_folder, group)
                     with (
                         Clockwork(planner),
                         keeper.on(),
+                        enforcer.on(),
                         notifier.on(),
-                        Server(settings.school.agent_socket, agent, group) as server,
+                        Server(school.agent_socket, agent, group) as server,
                     ):
                         _serve(server, executor.stopping)
             finally:

@@ -38,6 +38,7 @@ _OPTIONAL: dict[str, Any] = {
     "critical": False,
     "forceAfterDate": None,
     "gracePeriodDays": 0,
+    "readingRoutes": [],
     "minVersion": None,
     "minUpdaterVersion": settings.MINIMUM_UPDATER,
     "estimatedMinutes": settings.ESTIMATED_MINUTES,

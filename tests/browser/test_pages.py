@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from tests.unit.webui_school.conftest import PASSWORD, FakeAgent, release_of, run_of, running
+from tests.unit.webui_school.conftest import PASSWORD, FakeAgent, forced, release_of, run_of, running
 
 from .conftest import DESK, PHONE, SCREENS, sign_in
 
@@ -22,6 +22,7 @@ PLACES = {
     "overview": "/", "release": "/release/1.0.1", "schedule": "/schedule/1.0.1", "progress": "/progress",
     "history": "/history", "run": "/history/9", "events": "/events", "backups": "/backups", "files": "/files",
     "restore": f"/backups/{BACKUP}/restore", "rollback": "/rollback", "password": "/password", "failure": "/history/99",
+    "health": "/health", "settings": "/settings",
 }  # fmt: skip
 OpenPage = Callable[..., Page]
 
@@ -87,6 +88,19 @@ def test_a_critical_release(open_page: OpenPage, agent: FakeAgent) -> None:
     page.screenshot(path=SCREENS / "critical-light.png", full_page=True)
     assert_accessible(page)
     expect(page.get_by_role("button", name="Not now")).to_have_count(0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_clms_is_blocked(open_page: OpenPage, agent: FakeAgent, theme: str) -> None:
+    agent.release = release_of(critical=True, forceAfterDate="2026-12-01T20:00:00Z")
+    agent.enforcement = {"forced": forced(overdue=True, postponements_left=1), "blocked": True}
+    page = open_page(color_scheme=theme)
+    sign_in(page)
+    page.screenshot(path=SCREENS / f"blocked-{theme}.png", full_page=True)
+    assert_accessible(page)
+    page.get_by_role("button", name="Update now").click()
+    page.wait_for_url("**/progress*")
+    assert agent.did("update") == [{"version": "1.0.1"}]
 
 
 def test_fewer_than_five_clicks_to_a_scheduled_update(open_page: OpenPage, agent: FakeAgent) -> None:

@@ -14,7 +14,17 @@ from webui.common import openapi
 
 from . import updates
 from .agent import agent
-from .schemas import Accepted, Backup, CheckAnswer, Event, GoBackBody, ScheduleBody, SystemUpdate, UpdateInfo
+from .schemas import (
+    Accepted,
+    Backup,
+    CheckAnswer,
+    Enforcement,
+    Event,
+    GoBackBody,
+    ScheduleBody,
+    SystemUpdate,
+    UpdateInfo,
+)
 
 SESSION = "session"
 SECURITY_SCHEME = {"type": "apiKey", "in": "cookie", "name": "__Host-clms-update", "description": "of who is signed in"}
@@ -114,6 +124,34 @@ def rollback(content: dict[str, Any]) -> dict[str, Any]:
     """Go back to the version before the last update."""
     agent().ask("rollback", confirm=content["confirm"], name=current_user.name, password=content["password"])
     return {"success": True}
+
+
+@blueprint.route("/enforcement", methods=["GET"])
+@blueprint.response(200, Enforcement)
+@problems()
+def enforcement() -> dict[str, Any]:
+    """Whether a critical update is forced, until when it can wait, and whether CLMS is blocked."""
+    return _enforcement(agent().ask("enforcement"))
+
+
+@blueprint.route("/enforcement/postpone", methods=["POST"])
+@blueprint.response(200, Enforcement)
+@problems(409)
+def postpone() -> dict[str, Any]:
+    """Put the forced update off by a day; that can be done three times."""
+    return _enforcement(agent().ask("postpone"))
+
+
+def _enforcement(found: dict[str, Any]) -> dict[str, Any]:
+    forced = found["forced"]
+    named = {
+        "updateId": forced["version"],
+        "deadline": forced["deadline"],
+        "overdue": forced["overdue"],
+        "postponementsLeft": forced["postponements_left"],
+        "liftedUntil": forced["lifted_until"],
+    } if forced else None  # fmt: skip
+    return {"blocked": found["blocked"], "forced": named}
 
 
 @blueprint.route("/events", methods=["GET"])

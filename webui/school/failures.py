@@ -25,6 +25,8 @@ STATUSES: dict[str, tuple[int, str]] = {
     "BUNDLE_OLD": (422, "File out of date"),
     "BUNDLE_REFUSED": (422, "File refused"),
     "CONFIRMATION_MISSING": (409, "Confirmation needed"),
+    "FORCED_LAST": (409, "Not to be put off again"),
+    "FORCED_NONE": (409, "Nothing is forced"),
     "FORM_EXPIRED": (400, "Form out of date"),
     "JOURNAL_UNREADABLE": (503, "Journal not readable"),
     "NOT_INSTALLED": (409, "Not installed"),
@@ -37,6 +39,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "SCHEDULE_TWICE": (409, "Scheduled already"),
     "SCHEDULE_UNKNOWN": (404, "Nothing scheduled"),
     "SESSION_MISSING": (401, "Not signed in"),
+    "SETTING_WRONG": (422, "Setting not usable"),
     "SIGN_IN_REFUSED": (401, "Sign-in refused"),
     "SIGN_IN_WAIT": (429, "Too many attempts"),
 }

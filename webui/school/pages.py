@@ -55,6 +55,7 @@ def overview() -> str:
         news=news,
         trouble=trouble,
         planned=_planned(),
+        enforcement=agent().ask("enforcement"),
         hidden=session.get(_HIDDEN),
         checked=agent().ask("list", what="schedule")["checked_at"],
     )
@@ -141,6 +142,21 @@ def cancel(number: int) -> AnyResponse:
     """Do not do a scheduled update after all."""
     agent().ask("cancel", schedule=number)
     flash("The update is not scheduled any more.")
+    return redirect(url_for("pages.overview"))
+
+
+@blueprint.post("/begin/<version>")
+def begin(version: str) -> AnyResponse:
+    """Begin the forced update at once: somebody has confirmed it."""
+    agent().ask("update", version=version)
+    return redirect(url_for("pages.watch", begun=1))
+
+
+@blueprint.post("/postpone")
+def postpone() -> AnyResponse:
+    """Put the forced update off once more."""
+    forced = agent().ask("postpone")["forced"]
+    flash(f"The update to version {forced['version']} was put off until {moment(forced['deadline'])}.")
     return redirect(url_for("pages.overview"))
 
 

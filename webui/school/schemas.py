@@ -110,6 +110,23 @@ class Accepted(Schema):
     warnings = fields.List(fields.String())
 
 
+class ForcedUpdate(Schema):
+    """A critical update that cannot wait for ever."""
+
+    updateId = fields.String(required=True, metadata={"description": "its version"})
+    deadline = fields.String(required=True, metadata=_MOMENT)
+    overdue = fields.Boolean(required=True)
+    postponementsLeft = fields.Integer(required=True)
+    liftedUntil = fields.String(required=True, allow_none=True, metadata=_MOMENT)
+
+
+class Enforcement(Schema):
+    """What is forced right now."""
+
+    blocked = fields.Boolean(required=True, metadata={"description": "whether people can only look books up"})
+    forced = fields.Nested(ForcedUpdate, required=True, allow_none=True)
+
+
 class Event(Schema):
     """Something that happened; ``UpdateEvent`` of the original design."""
 

@@ -26,6 +26,7 @@ def test_times_are_local(tmp_path: Path, hour: int, at_school: bool) -> None:
     told = about(school, datetime(2026, 11, 24, hour, tzinfo=UTC))
     assert told == {
         "title": "Linden School",
+        "contact": None,
         "time_zone": "Europe/Berlin",
         "in_school_hours": at_school,
         "tonight": "2026-11-24T22:00+01:00",

@@ -46,6 +46,7 @@ def test_nothing_installed(settings: Config) -> None:
         "engine": "ENGINE_UNREACHABLE",
         "last backup": None,
         "news": None,
+        "keys": "TRUST_MISSING",
     }
     assert all(check["remedy"] for check in checks.values() if check["ok"] is False)
     for name in ("containers", "database", "gate", "disk", "registry"):

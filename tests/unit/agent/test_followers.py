@@ -26,7 +26,7 @@ from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 @pytest.fixture
 def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(followers, "PAUSE", 0.02)
-    agent = Agent(folder, None, None, None)  # type: ignore[arg-type]
+    agent = Agent(folder, None, None, None, None)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as short, Server(Path(short) / "agent.sock", agent, None) as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

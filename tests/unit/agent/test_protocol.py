@@ -47,6 +47,11 @@ def line(**fields: Any) -> bytes:
         ({"verb": "cancel", "schedule": 3}, Request("cancel", schedule=3), {}),
         ({"verb": "import", "file": "clms-1.0.1-amd64.zip"}, Request("import", file="clms-1.0.1-amd64.zip"), {}),
         ({"verb": "cancel", "run": 7, "schedule": None}, Request("cancel", run=7), {}),
+        (
+            {"verb": "change", "settings": {"contact": None}, "name": "anna", "password": "x"},
+            Request("change", settings={"contact": None}, name="anna", password="x"),
+            {},
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -57,7 +62,7 @@ def test_requests(fields: dict[str, Any], request_: Request, variables: dict[str
 
 NEEDED: dict[str, dict[str, Any]] = {
     "restore": {"backup": BACKUP}, "schedule": {"at": "tonight"}, "cancel": {"schedule": 1},
-    "import": {"file": "clms-1.0.1-amd64.zip"},
+    "import": {"file": "clms-1.0.1-amd64.zip"}, "change": {"settings": {"contact": "anna"}},
     "set_up": {"code": "0a1b2c3d", "name": "anna", "password": "x"}, "sign_in": {"name": "anna", "password": "x"},
     "password": {"name": "anna", "password": "x", "new": "y"},
 }  # fmt: skip

@@ -42,7 +42,7 @@ def served(tmp_path: Path, home: Path, journal: Journal, monkeypatch: pytest.Mon
         }
         folder = write_config(tmp_path / "etc", described)
         planner = Planner(folder, None, clock=lambda: NOW, check=lambda school: {"checked": school.title})  # type: ignore[arg-type]
-        with Server(Path(short) / "agent.sock", Agent(folder, None, planner, None), None) as server:  # type: ignore[arg-type]
+        with Server(Path(short) / "agent.sock", Agent(folder, None, planner, None, None), None) as server:  # type: ignore[arg-type]
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
             thread.start()
             yield folder

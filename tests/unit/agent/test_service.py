@@ -20,13 +20,15 @@ from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 
 from agent import accounts as accounts_module
-from agent import protocol, runs
+from agent import config, protocol, runs
 from agent.accounts import Accounts
 from agent.executor import Job
+from agent.planner import Planner
 from agent.protocol import Request
 from agent.service import Agent, Server
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation, is_installed
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
 CLIENT = """
 import socket, sys
@@ -49,7 +51,7 @@ class FakeAgent:
         self.as_root: list[bool] = []
         self.fails: Exception | None = None
 
-    def answer(self, request: Request) -> dict[str, Any]:
+    def answer(self, request: Request, *, as_root: bool) -> dict[str, Any]:
         if self.fails:
             raise self.fails
         return {"verb": request.verb}
@@ -153,7 +155,7 @@ class NoExecutor:
         return order.kind
 
 
-@pytest.mark.parametrize("verb", protocol.GUARDED)
+@pytest.mark.parametrize("verb", sorted({*protocol.GUARDED} & {*protocol.RUNS}))
 def test_going_back_takes_a_password_unless_root_asks(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
@@ -161,7 +163,7 @@ def test_going_back_takes_a_password_unless_root_asks(
     monkeypatch.setattr(accounts_module, "PasswordHasher", lambda: PasswordHasher.from_parameters(CHEAPEST))
     accounts = Accounts(tmp_path)
     accounts.set_password("anna", PASSWORD)
-    agent = Agent(folder, NoExecutor(), None, accounts)  # type: ignore[arg-type]
+    agent = Agent(folder, NoExecutor(), None, accounts, None)  # type: ignore[arg-type]
     assert agent.begin(Request(verb), as_root=True) == verb  # type: ignore[comparison-overlap]
     for request in (Request(verb), Request(verb, name="anna", password="wrong"), Request(verb, name="bert")):
         with pytest.raises(ClmsError) as caught:
@@ -172,8 +174,31 @@ def test_going_back_takes_a_password_unless_root_asks(
     assert "password" not in str(good.variables)
 
 
+def test_so_do_settings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts_module, "PasswordHasher", lambda: PasswordHasher.from_parameters(CHEAPEST))
+    home = config.load(folder).school.home
+    Journal(home, create=True).close()
+    accounts = Accounts(tmp_path)
+    accounts.set_password("anna", PASSWORD)
+    planner = Planner(folder, NoExecutor())  # type: ignore[arg-type]
+    told: list[bool] = []
+    planner.rules_changed = lambda: told.append(True)
+    agent = Agent(folder, NoExecutor(), planner, accounts, None)  # type: ignore[arg-type]
+    for request in (Request("change", settings={"tonight": "23:00"}, name="anna", password="wrong"), Request("change")):
+        with pytest.raises(ClmsError) as caught:
+            agent.answer(request)
+        assert caught.value.code == "SIGN_IN_REFUSED"
+    assert (agent.answer(Request("settings"))["settings"]["tonight"], told) == ("22:00", [])
+    good = Request("change", settings={"tonight": "23:00"}, name="anna", password=PASSWORD)
+    assert agent.answer(good) == {"changed": ["tonight"]}
+    assert (agent.answer(Request("settings"))["settings"]["tonight"], told) == ("23:00", [True])
+    event = agent.answer(Request("events"))["events"][0]
+    assert (event["type"], event["message"]) == ("SETTINGS_CHANGED", "These settings were changed by anna: tonight.")
+    assert agent.answer(Request("change", settings={"tonight": "23:00"}), as_root=True) == {"changed": []}
+
+
 def test_everything_else_takes_none(folder: Path, tmp_path: Path) -> None:
-    agent = Agent(folder, NoExecutor(), None, Accounts(tmp_path))  # type: ignore[arg-type]
+    agent = Agent(folder, NoExecutor(), None, Accounts(tmp_path), None)  # type: ignore[arg-type]
     for verb in set(protocol.RUNS) - set(protocol.GUARDED):
         assert agent.begin(Request(verb), as_root=False) == verb  # type: ignore[comparison-overlap]
 

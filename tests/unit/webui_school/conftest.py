@@ -20,6 +20,14 @@ from webui.school.config import parse_settings
 PASSWORD = "blue whale in the attic"
 
 
+SETTINGS: dict[str, Any] = {
+    "contact": None, "time_zone": "Europe/Berlin", "school_hours": ["mon-fri 07:30-17:00"], "quiet_days": [],
+    "tonight": "22:00", "weekend": "sat 10:00", "missed": "tonight", "check_interval_days": 7,
+    "check_on_startup": False, "backup_path": "/srv/backups", "max_backups": 5, "external_backup_path": None,
+    "update_server": "https://updates.test", "registry": "registry.test",
+}  # fmt: skip
+
+
 class FakeAgent(Agent):
     """Keeps what was asked; answers from :attr:`answers`, or as a school where all is well."""
 
@@ -37,6 +45,18 @@ class FakeAgent(Agent):
         """for uploads"""
         self.taken: list[bytes] = []
         """the content of the files that were taken in"""
+        self.settings: dict[str, Any] = {
+            "settings": dict(SETTINGS),
+            "secrets": {"api_key": True, "registry_login": True, "notify": False},
+            "registry_user": "school-42",
+        }
+        self.health = [
+            check_of("disk", ok=False, message="The disk is full.", remedy="Free some space."),
+            check_of("last backup", ok=False, message="There is no backup yet.", remedy="Make one.", repair="backup"),
+            check_of("gate", ok=None, message="not looked at, because the engine does not answer"),
+            check_of("news"),
+        ]
+        self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
         self.refuses: dict[str, ClmsError] = {}
         """verb -> what it is refused with"""
 
@@ -54,12 +74,29 @@ class FakeAgent(Agent):
             del request["verb"]
         return found
 
+    def _enforcement(self) -> dict[str, Any]:
+        return self.enforcement
+
+    def _postpone(self) -> dict[str, Any]:
+        self.enforcement["forced"]["postponements_left"] -= 1
+        return self.enforcement
+
+    def _settings(self) -> dict[str, Any]:
+        return self.settings
+
+    def _change(self, settings: dict[str, Any], **_: str) -> dict[str, Any]:
+        return {"changed": [name for name, value in settings.items() if value != self.settings["settings"].get(name)]}
+
+    def _health(self) -> dict[str, Any]:
+        return {"ok": all(check["ok"] for check in self.health), "checks": self.health}
+
     def _accounts(self) -> dict[str, Any]:
         return {"accounts": dict(self.accounts)}
 
     def _school(self) -> dict[str, Any]:
         return {
-            "title": "Linden School", "time_zone": "Europe/Berlin", "in_school_hours": True,
+            "title": "Linden School", "contact": "Frau Vogt, room 12", "time_zone": "Europe/Berlin",
+            "in_school_hours": True,
             "tonight": "2026-11-27T22:00+01:00", "weekend": "2026-11-28T10:00+01:00", "missed": "tonight",
             "external_backup": False,
         }  # fmt: skip
@@ -120,6 +157,22 @@ class FakeAgent(Agent):
     def _events(self) -> dict[str, Any]:
         event = {"id": 1, "at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "message": "Newest release: 1.0.1."}
         return {"events": [event]}
+
+
+def forced(**changes: Any) -> dict[str, Any]:
+    """A release that is forced, as the agent describes it."""
+    return {
+        "version": "1.0.1", "deadline": "2026-12-01T20:00:00Z", "overdue": False, "postponements_left": 3,
+        "lifted_until": None, **changes,
+    }  # fmt: skip
+
+
+def check_of(name: str, **changes: Any) -> dict[str, Any]:
+    """Something that was looked at, as the agent describes it."""
+    return {
+        "name": name, "ok": True, "message": "It is as it should be.", "remedy": None, "code": None, "repair": None,
+        **changes,
+    }  # fmt: skip
 
 
 def run_of(**changes: Any) -> dict[str, Any]:

@@ -9,14 +9,14 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from .conftest import PASSWORD, Browser, FakeAgent, run_of, running
+from .conftest import PASSWORD, Browser, FakeAgent, forced, run_of, running
 
 ENTRY = {
     "id": 3, "version": "1.0.1", "state": "SCHEDULED", "due_at": "2026-11-27T21:00:00Z",
     "created_at": "2026-11-25T08:00:00Z", "run": None, "outcome": None, "code": None,
 }  # fmt: skip
 GETS = ["/api/updates/check", "/api/updates/latest", "/api/updates/status/run-7", "/api/updates/history", "/api/events",
-        "/api/backups"]  # fmt: skip
+        "/api/backups", "/api/enforcement"]  # fmt: skip
 
 
 class Program:
@@ -182,8 +182,23 @@ def test_it_describes_itself(browser: Browser) -> None:
     assert set(document["paths"]) == {
         "/api/updates/check", "/api/updates/latest", "/api/updates/schedule", "/api/updates/status/{update_id}",
         "/api/updates/history", "/api/updates/cancel/{update_id}", "/api/updates/rollback", "/api/events",
-        "/api/backups", "/api/backups/{backup}/restore",
+        "/api/backups", "/api/backups/{backup}/restore", "/api/enforcement", "/api/enforcement/postpone",
     }  # fmt: skip
     for path in document["paths"].values():
         for operation in (one for name, one in path.items() if name in ("get", "post", "delete")):
             assert set(operation["responses"]) >= {"400", "401", "500", "503"}
+
+
+def test_what_is_forced_and_put_off(signed_in: Browser, agent: FakeAgent) -> None:
+    program = Program(signed_in)
+    assert program.ask("GET", "/api/enforcement") == {"blocked": False, "forced": None}
+    agent.enforcement = {"forced": forced(overdue=True), "blocked": True}
+    expected = {
+        "updateId": "1.0.1", "deadline": "2026-12-01T20:00:00Z", "overdue": True, "postponementsLeft": 3,
+        "liftedUntil": None,
+    }  # fmt: skip
+    assert program.ask("GET", "/api/enforcement") == {"blocked": True, "forced": expected}
+    put_off = program.ask("POST", "/api/enforcement/postpone")
+    assert put_off == {"blocked": True, "forced": expected | {"postponementsLeft": 2}}
+    agent.refuses["postpone"] = ClmsError("FORCED_NONE")
+    assert program.ask("POST", "/api/enforcement/postpone", 409)["code"] == "FORCED_NONE"

@@ -74,7 +74,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     planner = Planner(etc, None)  # type: ignore[arg-type]
     with ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        agent = Agent(etc, None, planner, accounts)  # type: ignore[arg-type]
+        agent = Agent(etc, None, planner, accounts, None)  # type: ignore[arg-type]
         server = stack.enter_context(Server(short / "agent.sock", agent, None))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from .conftest import PASSWORD, Browser, FakeAgent, release_of, run_of, running
+from .conftest import PASSWORD, Browser, FakeAgent, forced, release_of, run_of, running
 
 PLANNED = {"id": 3, "due_at": "2026-11-27T21:00:00Z", "version": "1.0.1", "state": "SCHEDULED"}
 BACKUP = "20261124T101112Z-1.0.0-r1"
@@ -47,6 +47,37 @@ def test_a_critical_one_cannot(signed_in: Browser, agent: FakeAgent) -> None:
     assert "has to be installed by 24 December 2026" in text
     signed_in.send("/hide/1.0.1", page="/")
     assert "A critical security update" in signed_in.get("/")
+
+
+def test_a_forced_update_shows_its_deadline_and_is_put_off(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.enforcement = {"forced": forced(), "blocked": False}
+    text = signed_in.get("/")
+    assert "has to be installed by Tue 1 December 2026, 21:00" in text
+    assert "Put it off by a day (3 left)" in text
+    assert "Update now" not in text
+    assert signed_in.send("/postpone", page="/").status_code == 302
+    assert agent.did("postpone") == [{}]
+    assert "Put it off by a day (2 left)" in signed_in.get("/")
+    agent.enforcement["forced"]["postponements_left"] = 0
+    assert "Put it off" not in signed_in.get("/")
+    agent.refuses["postpone"] = ClmsError("FORCED_LAST", version="1.0.1", count=3)
+    assert signed_in.send("/postpone", page="/").status_code == 409
+
+
+def test_while_clms_is_blocked_somebody_can_begin_the_update(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.enforcement = {"forced": forced(overdue=True, postponements_left=0), "blocked": True}
+    text = signed_in.get("/")
+    assert "CLMS is blocked until it is updated" in text
+    assert "Not now" not in text
+    assert signed_in.send("/begin/1.0.1", page="/").location == "/progress?begun=1"
+    assert agent.did("update") == [{"version": "1.0.1"}]
+    agent.running = running()
+    assert "Update now" not in signed_in.get("/")
+
+
+def test_after_a_try_that_failed_the_time_until_the_next_one_is_shown(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.enforcement = {"forced": forced(lifted_until="2026-12-02T20:05:00Z"), "blocked": False}
+    assert "people can work until Wed 2 December 2026, 21:05" in signed_in.get("/")
 
 
 def test_what_runs_already_is_no_news(signed_in: Browser, agent: FakeAgent) -> None:

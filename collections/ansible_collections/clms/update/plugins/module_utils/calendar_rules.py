@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .errors import ClmsError
@@ -22,6 +23,17 @@ GRACE = timedelta(minutes=15)
 """An update that is late by no more than this is simply begun."""
 AHEAD = timedelta(days=366)
 """How far ahead an update may be scheduled."""
+DEFAULTS: dict[str, Any] = {
+    "time_zone": "UTC",
+    "school_hours": ["mon-fri 07:30-17:00"],
+    "quiet_days": [],
+    "tonight": "22:00",
+    "weekend": "sat 10:00",
+    "missed": "tonight",
+    "check_interval_days": 7,
+    "check_on_startup": False,
+}
+"""What holds of the variable ``clms_schedule`` where a school says nothing."""
 
 _CLOCK = r"([01]\d|2[0-3]):([0-5]\d)"
 _DAY = "|".join(DAYS)
@@ -90,21 +102,21 @@ def parse_schedule(fields: Fields) -> Schedule:
     schedule = Schedule(
         time_zone=_zone(fields),
         school_hours=tuple(
-            _hours(fields, text) for text in fields.texts("school_hours", default=["mon-fri 07:30-17:00"])
+            _hours(fields, text) for text in fields.texts("school_hours", default=DEFAULTS["school_hours"])
         ),
-        quiet_days=tuple(_dates(fields, item) for item in fields.get("quiet_days", list, [])),
+        quiet_days=tuple(_dates(fields, item) for item in fields.get("quiet_days", list, DEFAULTS["quiet_days"])),
         tonight=_tonight(fields),
         weekend=_weekend(fields),
-        missed=fields.text("missed", pattern="|".join(MISSED), default="tonight"),
-        check_interval_days=fields.number("check_interval_days", high=366, default=7),
-        check_on_startup=fields.get("check_on_startup", bool, False),
+        missed=fields.text("missed", pattern="|".join(MISSED), default=DEFAULTS["missed"]),
+        check_interval_days=fields.number("check_interval_days", high=366, default=DEFAULTS["check_interval_days"]),
+        check_on_startup=fields.get("check_on_startup", bool, DEFAULTS["check_on_startup"]),
     )
     fields.done()
     return schedule
 
 
 def _zone(fields: Fields) -> str:
-    name: str = fields.text("time_zone", pattern=_ZONE, limit=64, default="UTC")
+    name: str = fields.text("time_zone", pattern=_ZONE, limit=64, default=DEFAULTS["time_zone"])
     try:
         if name != "UTC":
             ZoneInfo(name)
@@ -148,14 +160,14 @@ def _tonight(fields: Fields) -> time:
     value = fields.any("tonight")
     if type(value) is int and 0 <= value < 24 * 60:  # YAML reads 22:00 without quotation marks as a number of minutes
         return time(*divmod(value, 60))
-    found = re.fullmatch(_CLOCK, fields.text("tonight", default="22:00"), re.ASCII)
+    found = re.fullmatch(_CLOCK, fields.text("tonight", default=DEFAULTS["tonight"]), re.ASCII)
     if not found:
         raise FieldError(f"{fields.where('tonight')} must be written as '22:00'")
     return time(int(found[1]), int(found[2]))
 
 
 def _weekend(fields: Fields) -> tuple[int, time]:
-    found = _WEEKLY.fullmatch(fields.text("weekend", default="sat 10:00"))
+    found = _WEEKLY.fullmatch(fields.text("weekend", default=DEFAULTS["weekend"]))
     if not found:
         raise FieldError(f"{fields.where('weekend')} must be written as 'sat 10:00'")
     return DAYS.index(found[1]), time(int(found[2]), int(found[3]))

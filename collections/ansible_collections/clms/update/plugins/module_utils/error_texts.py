@@ -334,6 +334,18 @@ SCHOOL: dict[str, ErrorText] = {
         "No file came.",
         "Choose the file of the vendor, whose name ends in .zip, and send it once more.",
     ),
+    "FORCED_NONE": ErrorText(
+        "No update is forced right now.",
+        "Look at what is new with 'clms-update check'.",
+    ),
+    "FORCED_LAST": ErrorText(
+        "The update to version {version} was put off {count} times, and cannot be once more.",
+        "Begin it now, or have it scheduled for the next quiet time.",
+    ),
+    "SETTING_WRONG": ErrorText(
+        "The setting {setting} cannot be changed like this: {detail}.",
+        "Write it as the hint beside it says; nothing was changed.",
+    ),
     "NOTIFY_NOBODY": ErrorText(
         "Nobody is told what happens here.",
         "Write the addresses into a file of mode 0600, and name it in the school's description (clms_notify_file).",

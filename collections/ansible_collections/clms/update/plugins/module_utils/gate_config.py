@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The configuration of the gate: an HAProxy that owns every published port of CLMS (architecture.md, decision 8).
 
-The gate is in one of three modes. ``open``: requests go to the slot that the configuration names. ``held``:
-requests wait (for short switches). ``closed``: the maintenance page. On disk the mode is never ``held``, and the
-configuration names the committed slot, so a gate that is restarted at any moment cannot serve the wrong one.
+The gate is in one of four modes. ``open``: requests go to the slot that the configuration names. ``held``:
+requests wait (for short switches). ``closed``: the maintenance page. ``blocked``: a forced update is overdue, and only
+what its release names as reading goes to the slot. On disk the mode is never ``held``, and the configuration names the
+committed slot, so a gate that is restarted at any moment cannot serve the wrong one.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Sequence
 
 from .school import Gate
 from .slots import Slot
 
-MODE_KEY = "mode"
+MODE_KEY, PHASE_KEY, PERCENT_KEY = "mode", "phase", "percent"
+"""What the gate can be told while it runs: its mode, and how far an update has come."""
+READING, READING_BELOW = "reading.map", "reading-below.map"
+"""Files with what may be read while the gate is blocked: exactly this route, and all that begins like it."""
 DEFINITION = "clms.definition"
 """The label of the gate's container that says what it was made of."""
 PARKED = "127.0.0.1 port 1"
@@ -63,10 +68,20 @@ frontend {name}
     bind :{listen}{tls}
     option forwardfor
     http-request set-var(txn.mode) str(mode),map(/gate/state.map,closed)
+    http-request set-var(txn.path) path
+    http-request set-var(txn.route) method,concat(:,txn.path)
+    acl reading var(txn.route),map_str(/gate/reading.map,no) -m str yes
+    acl reading var(txn.route),map_beg(/gate/reading-below.map,no) -m str yes
+    acl climbs path,url_dec -m sub ..
+    http-request set-var(txn.mode) str(open) if {{ var(txn.mode) -m str blocked }} reading !climbs
     http-request return status 503 content-type application/json hdr Retry-After 10 hdr Cache-Control no-store \
-file /gate/maintenance.json if {{ var(txn.mode) -m str closed }} {{ path_beg /api/ }}
+lf-file /gate/maintenance.json if {{ var(txn.mode) -m str closed }} {{ path_beg /api/ }}
     http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 10 \
-hdr Cache-Control no-store file /gate/maintenance.html if {{ var(txn.mode) -m str closed }}
+hdr Cache-Control no-store lf-file /gate/maintenance.html if {{ var(txn.mode) -m str closed }}
+    http-request return status 503 content-type application/json hdr Retry-After 600 hdr Cache-Control no-store \
+file /gate/blocked.json if {{ var(txn.mode) -m str blocked }} {{ path_beg /api/ }}
+    http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 600 \
+hdr Cache-Control no-store file /gate/blocked.html if {{ var(txn.mode) -m str blocked }}
     use_backend held_{name} if {{ var(txn.mode) -m str held }}
     # these stay open for hours, so nobody waits for their end
     use_backend stream_{name} if {{ req.hdr(Upgrade) -i websocket }} or {{ req.hdr(Accept) -m sub text/event-stream }}
@@ -95,7 +110,7 @@ _TCP = """
 frontend {name}
     mode tcp
     bind :{listen}{tls}
-    tcp-request connection reject if {{ str(mode),map(/gate/state.map,closed) -m str closed }}
+    tcp-request connection reject if {{ str(mode),map(/gate/state.map,closed) -m str closed blocked }}
     default_backend live_{name}
 
 backend live_{name}
@@ -171,9 +186,35 @@ def named_containers(config: str) -> frozenset[str]:
     return frozenset(name for name in _SERVER.findall(config) if name != _NOTHING)
 
 
+def state(mode: str) -> str:
+    """The file with the mode; how far an update has come is only told to the running process."""
+    return f"{MODE_KEY} {mode}\n{PHASE_KEY} -\n{PERCENT_KEY} 0\n"
+
+
 def is_open(state: str) -> bool:
-    """Whether the file with the mode says that the gate is open."""
-    return any(line.split() == [MODE_KEY, "open"] for line in state.splitlines())
+    """Whether the file with the mode says that users reach the slot; of a blocked gate they do, for reading."""
+    return mode_of(state) in ("open", "blocked")
+
+
+def mode_of(state: str) -> str:
+    """The mode in the file with the mode; ``closed`` where it says none."""
+    for line in state.splitlines():
+        key, _, value = line.partition(" ")
+        if key == MODE_KEY:
+            return value
+    return "closed"
+
+
+def reading_maps(routes: Sequence[str]) -> dict[str, list[str]]:
+    """Name of a file -> the routes in it.
+
+    :param routes: what a release names as reading: ``GET /api/books``, ``GET /assets/*``
+    """
+    found: dict[str, list[str]] = {READING: [], READING_BELOW: []}
+    for route in dict.fromkeys(routes):
+        method, path = route.split(" ", 1)
+        found[READING_BELOW if path.endswith("*") else READING].append(f"{method}:{path.removesuffix('*')}")
+    return found
 
 
 def sessions(statistics: str, *, backend: str) -> int:

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the closed gate answers: the maintenance page for people, and the same for programs."""
+"""What the gate answers in place of CLMS: the maintenance page, the page of a forced update, and both for programs.
+
+The maintenance page is a log format of HAProxy (configuration manual 8.2.6): how far an update has come is filled in at
+each request, and a percent sign is written twice.
+"""
 
 from __future__ import annotations
 
 import json
 from html import escape
+
+from .plan import PHASES
+from .restart import PUTTING_BACK
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -12,13 +19,14 @@ _PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="10">
+<meta http-equiv="refresh" content="{pause}">
 <title>{title}: {heading}</title>
 <style>
 :root {{ color-scheme: light dark; }}
 body {{ font: 1.1rem/1.6 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0; }}
 main {{ max-width: 34rem; padding: 1.5rem; min-width: 0; }}
 h1 {{ font-size: 1.6rem; }}
+progress {{ width: 20rem; max-width: 90vw; height: 1.1rem; }}
 pre {{ font-size: .9rem; white-space: pre-wrap; overflow-wrap: anywhere; padding: .8rem; border: 1px solid; }}
 </style>
 </head>
@@ -33,31 +41,63 @@ pre {{ font-size: .9rem; white-space: pre-wrap; overflow-wrap: anywhere; padding
 _UPDATING = """\
 <h1>The library system is being updated</h1>
 <p>The library system of {title} will be back in a few minutes. Nothing that you have saved is lost.</p>
-<p>This page looks again by itself every ten seconds.</p>"""
+<p><progress max="100" value="{percent}" aria-label="How far the update has come"></progress></p>
+<p>{phase}</p>
+<p>This page looks again by itself every {pause} seconds.</p>"""
 
 _NEEDS_OPERATOR = """\
 <h1>The library system needs help</h1>
 <p>An update of the library system of {title} failed, and the version before it could not be started again by itself.
 Nothing that you have saved is lost.</p>
-<p>Please tell the person who looks after the server. These commands, given on the server as administrator (root), start
+<p>Please tell {contact}. These commands, given on the server as administrator (root), start
 what is missing and put the rest in order:</p>
 <pre>{commands}</pre>
 <p>If that does not help, <code>clms-update doctor</code> says what is wrong; then call support.</p>"""
 
+_BLOCKED = """\
+<h1>A security update has to be installed first</h1>
+<p>The library system of {title} has to be updated before it can be used again. Until then, books can be looked up,
+and nothing can be lent or changed. Nothing that you have saved is lost.</p>
+<p>Please tell {contact}. The update can be begun at once on the page for updates; else it begins by itself at the
+next quiet time.</p>"""
 
-def files(title: str, commands: str = "") -> dict[str, str]:
-    """File name -> content of what the closed gate answers.
+_NOBODY = "the person who looks after the server"
+_PAUSE, _LONG_PAUSE = 5, 60
+_TEXTS = {name: phase.text for name, phase in PHASES.items()} | {PUTTING_BACK: "Putting the version before back"}
+_PERCENT = "%[str(percent),map(/gate/state.map,0)]"
+_PHASE = "%[str(phase),map(/gate/state.map,-),map(/gate/phases.map,Please wait)]"
+
+
+def files(title: str, contact: str | None = None, commands: str = "") -> dict[str, str]:
+    """File name -> content of what the gate answers in place of CLMS, and of what that is filled in with.
 
     :param title: name of the school
+    :param contact: who is to be asked when something is wrong
     :param commands: what an operator has to do by hand, where CLMS will not be back by itself; one command a line
     """
-    heading, template = ("out of order", _NEEDS_OPERATOR) if commands else ("back in a few minutes", _UPDATING)
-    safe = escape(title)
-    text = template.format(title=safe, commands=escape(commands))
-    what = "needs help from the person who looks after the server." if commands else "is being updated."
-    when = "" if commands else " Please try again in a minute."
-    answer = {"success": False, "error": f"The library system {what}{when}"}
+    asked = escape(contact) if contact else _NOBODY
+    if commands:
+        text = _NEEDS_OPERATOR.format(title=escape(title), contact=asked, commands=escape(commands))
+        closed = _page(title, "out of order", text, 2 * _PAUSE)
+        said = _answer("needs help from the person who looks after the server.")
+    else:
+        text = _UPDATING.format(title=escape(title), percent="{percent}", phase="{phase}", pause=_PAUSE)
+        closed = _page(title, "back in a few minutes", text, _PAUSE)
+        said = _answer("is being updated. Please try again in a minute.")
+    blocked = _BLOCKED.format(title=escape(title), contact=asked)
     return {
-        "maintenance.html": _PAGE.format(title=safe, heading=heading, text=text),
-        "maintenance.json": f"{json.dumps(answer, separators=(',', ':'))}\n",
+        "maintenance.html": closed.replace("%", "%%").replace("{percent}", _PERCENT).replace("{phase}", _PHASE),
+        "maintenance.json": said.replace("%", "%%"),
+        "phases.map": "".join(f"{name} {text}\n" for name, text in _TEXTS.items()),
+        "blocked.html": _page(title, "a security update comes first", blocked, _LONG_PAUSE),
+        "blocked.json": _answer("has to be updated first; until then, books can only be looked up."),
     }
+
+
+def _page(title: str, heading: str, text: str, pause: int) -> str:
+    return _PAGE.format(title=escape(title), heading=heading, text=text, pause=pause)
+
+
+def _answer(said: str) -> str:
+    answer = {"success": False, "error": f"The library system {said}"}
+    return f"{json.dumps(answer, separators=(',', ':'))}\n"

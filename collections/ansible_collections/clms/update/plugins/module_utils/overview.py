@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from .adapters.offline import releases_here
 from .adapters.supply import architecture_here, supply, take_in_files
 from .adapters.vendor import newest, store_of
 from .errors import ClmsError
-from .journal import Journal, RunRow
+from .journal import Journal
 from .phases.preflight import check_release
 from .plan import kind_word
 from .release import Release
 from .school import School, parse_school
-from .status import describe_run, done_phases, progress_of
+from .slots import Slot
+from .status import describe_run, done_phases, last_durations, progress_of
+from .trust import TrustStore
 
 UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "reinstall")
 
@@ -78,14 +80,6 @@ def running(journal: Journal) -> dict[str, Any] | None:
     }
 
 
-def last_durations(journal: Journal, row: RunRow) -> dict[str, float]:
-    """Phase -> seconds of the last run of the same kind that was completed."""
-    for other in journal.rows(limit=20, kinds=(row.kind,)):
-        if other.outcome == "COMPLETED":
-            return done_phases(journal.records(other.id))
-    return {}
-
-
 def check(school: School) -> dict[str, Any]:
     """Ask the release server for the newest release of the school's channel, and look for files of the vendor.
 
@@ -114,7 +108,10 @@ def _check(school: School, journal: Journal) -> dict[str, Any]:
     current = slot.version if slot else None
     take_in_files(school, journal)
     try:
-        found = supply(school, None, architecture_here())
+        store = store_of(school)
+        found = supply(school, None, architecture_here(), store)
+        if found.away is None:
+            _fetch_newer(store, school, slot)
     except ClmsError as error:
         if error.code != "RELEASE_UNKNOWN":
             raise
@@ -146,6 +143,15 @@ def _check(school: School, journal: Journal) -> dict[str, Any]:
     if found.bundle is not None:
         message += f" It is on this server already, in the file {found.bundle.name}."
     return _answer(True, current, latest, update_info(release), message, blocked) | more
+
+
+def _fetch_newer(store: TrustStore, school: School, slot: Slot | None) -> None:
+    """Fetch the description of every newer release: one that is forced may have been followed by others."""
+    running = slot.parsed_release().sequence if slot else 0
+    for entry in store.releases():
+        if entry.channel == school.trust.channel and entry.sequence > running:
+            with suppress(ClmsError):  # the newest one is described; this one is tried again at the next check
+                store.release(entry.version.text)
 
 
 def _answer(

@@ -24,6 +24,7 @@ MAX_BYTES = 1_000_000
 _NAME = r"[a-z][a-z0-9_-]{0,40}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _REPOSITORY = r"[a-z0-9]+(?:[._/-][a-z0-9]+)*"
+_ROUTE = r"(?:GET|HEAD|POST) /[A-Za-z0-9._~/:-]*\*?"
 _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _ARCHITECTURE = r"[a-z0-9_]{1,20}"
@@ -119,6 +120,9 @@ class Release:
     critical: bool
     force_after: datetime | None
     grace_days: int
+    reading_routes: tuple[str, ...]
+    """what stays possible while CLMS is blocked, because this release is overdue: ``GET /api/books``, with ``*`` at the
+    end also what is below"""
     minimum: Version | None
     minimum_updater: Version
     estimated_minutes: int
@@ -318,6 +322,7 @@ def parse_release(data: bytes | dict[str, Any]) -> Release:
             critical=fields.get("critical", bool, False),
             force_after=_time(fields, "forceAfterDate", None),
             grace_days=fields.number("gracePeriodDays", high=365, default=0),
+            reading_routes=tuple(fields.texts("readingRoutes", pattern=_ROUTE, default=[])),
             minimum=_version(fields, "minVersion", None),
             minimum_updater=_version(fields, "minUpdaterVersion"),
             estimated_minutes=fields.number("estimatedMinutes", low=1, high=10_000),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ from typing import Any
 
 from . import lock
 from .adapters.engine import Engine
+from .adapters.gate import GateControl
 from .containers import parse_env_file
 from .errors import ClmsError
 from .journal import Journal
 from .journal_run import Run
+from .plan import PHASES
 from .release import Release
 from .school import School, Service, parse_school
 from .secret_file import read_secret
 from .slots import Slot
+from .status import last_durations, progress_of
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -150,9 +154,20 @@ def do_phase(
         journal.close()
 
 
+def show_progress(context: Context) -> None:
+    """Tell people at the maintenance page how far the run has come, while they cannot use CLMS."""
+    phase = PHASES.get(context.phase)
+    if phase is not None and not phase.closed:
+        return
+    row, journal = context.run.row, context.journal
+    _, progress = progress_of(row, journal.records(row.id), now=time.time(), history=last_durations(journal, row))
+    GateControl(context.school, context.engine).show_progress(context.phase, progress.percent)
+
+
 def _do(context: Context, work: Callable[[Context], dict[str, Any]]) -> dict[str, Any]:
     context.run.enter(context.phase)
     with failures_recorded(context):
+        show_progress(context)
         result = work(context)
     context.run.leave(context.phase, **result)
     if context.run.row.outcome is not None:

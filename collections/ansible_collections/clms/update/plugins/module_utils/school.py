@@ -171,6 +171,8 @@ class School:
     """folders of file servers where they are looked for too, ``https://…``"""
     bundle_ca_file: str | None
     """who certifies these servers; the system's authorities where it is not given"""
+    contact: str | None
+    """who is to be asked when something is wrong, as people are told: a name, and how to reach them"""
     notify_file: str | None
     """secret file with the addresses that are told what happens, one in a line, as Apprise writes them"""
     upload_folder: Path
@@ -324,6 +326,7 @@ def parse_school(data: object) -> School:
             bundle_folders=tuple(fields.texts("bundle_folders", pattern=_PATH, default=list(BUNDLE_FOLDERS))),
             bundle_servers=tuple(fields.texts("bundle_servers", pattern=_ADDRESS, default=[])),
             bundle_ca_file=fields.text("bundle_ca_file", pattern=_PATH, default=None),
+            contact=fields.text("contact", pattern=r"[^\x00-\x1f\x7f]+", limit=200, default=None),
             notify_file=fields.text("notify_file", pattern=_PATH, default=None),
             upload_folder=Path(fields.text("upload_folder", pattern=_PATH, default="/var/lib/clms-update-uploads")),
             agent_socket=Path(

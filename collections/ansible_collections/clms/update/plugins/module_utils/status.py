@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .errors import ClmsError
-from .journal import Record, RunRow
+from .journal import Journal, Record, RunRow
 from .plan import PHASES, Progress, completed_text, kind_word, next_phase, progress
 
 _ENDED = {
@@ -55,6 +55,14 @@ def done_phases(records: Sequence[Record]) -> dict[str, float]:
         for r in records
         if r.event == "leave" and r.phase in entered
     }
+
+
+def last_durations(journal: Journal, row: RunRow) -> dict[str, float]:
+    """Phase -> seconds of the last run of the same kind that was completed."""
+    for other in journal.rows(limit=20, kinds=(row.kind,)):
+        if other.outcome == "COMPLETED":
+            return done_phases(journal.records(other.id))
+    return {}
 
 
 def status_of(row: RunRow, records: Sequence[Record]) -> str:

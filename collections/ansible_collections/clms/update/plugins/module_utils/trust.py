@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -101,7 +102,7 @@ class TrustStore:
             SERVER_REFUSED
         """
         pinned = self._pinned_bytes()
-        self._check_clock()
+        self.check_clock()
         self._updater = None
         with self._guarded(), self._locked():
             updater = Updater(
@@ -140,7 +141,7 @@ class TrustStore:
         except (OSError, ValueError):
             return None
 
-    def _check_clock(self) -> None:
+    def check_clock(self) -> None:
         """Time does not run backwards: what has expired must not count again because somebody has put the clock back.
 
         The clock may have been fast by as much as a timestamp counts; a school is not to be locked out for that.
@@ -232,6 +233,13 @@ class TrustStore:
         """
         path = self._state / "metadata" / "root_history" / f"{self.root_version()}.root.json"
         return path if path.exists() else self._pinned_root
+
+    def root_expires(self) -> datetime:
+        """Until when the newest root counts that this school has verified.
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
+        """
+        return self._local_root().expires.replace(tzinfo=UTC)
 
     def root_version(self) -> int:
         """The version of that root.

@@ -7,6 +7,8 @@ What must hold after a crash is written to disk first and told to the running pr
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .. import gate_config, maintenance
@@ -17,6 +19,13 @@ from .engine import Engine, wait_until
 from .files import write_atomically
 
 _SOCKET_SECONDS = 10
+
+
+def mode_on_disk(home: Path) -> str:
+    """The mode that the gate's files say: ``open``, ``closed`` or ``blocked``; ``closed`` where there are none."""
+    with suppress(OSError):
+        return gate_config.mode_of((_folder(home) / "state.map").read_text(errors="replace"))
+    return "closed"
 
 
 def on_disk(home: Path) -> tuple[bool, frozenset[str]]:
@@ -50,7 +59,7 @@ class GateControl:
 
     def _files(self, slot: Slot | None, commands: str = "") -> dict[str, bytes]:
         """Name -> content of every file but the mode, as it has to be for ``slot``."""
-        texts = maintenance.files(self.school.title, commands)
+        texts = maintenance.files(self.school.title, self.school.contact, commands)
         files = {name: text.encode() for name, text in texts.items()}
         if self.gate.certificate_file:
             files["certificate.pem"] = Path(self.gate.certificate_file).read_bytes()
@@ -71,6 +80,9 @@ class GateControl:
         (self.folder / "run").mkdir(mode=0o755, parents=True, exist_ok=True)
         for name, content in self.outdated(slot).items():
             write_atomically(self.folder / name, content)
+        for name in (gate_config.READING, gate_config.READING_BELOW):
+            if not (self.folder / name).exists():
+                write_atomically(self.folder / name, "")
         if not (self.folder / "state.map").exists():
             self._write_mode("closed")
 
@@ -81,7 +93,7 @@ class GateControl:
         return f"description: {gate_config.fingerprint(self.gate, files)}" in self.command("show info")
 
     def _write_mode(self, mode: str) -> None:
-        write_atomically(self.folder / "state.map", f"{gate_config.MODE_KEY} {mode}\n")
+        write_atomically(self.folder / "state.map", gate_config.state(mode))
 
     # the runtime
 
@@ -119,7 +131,7 @@ class GateControl:
         self._tell(f"set map /gate/state.map {gate_config.MODE_KEY} {mode}")
 
     def mode(self) -> str:
-        """The mode of the running process: ``open``, ``held`` or ``closed``."""
+        """The mode of the running process: ``open``, ``held``, ``closed`` or ``blocked``."""
         answer = self.command(f"get map /gate/state.map {gate_config.MODE_KEY}")
         return answer.split('value="', 1)[1].split('"', 1)[0] if 'value="' in answer else "closed"
 
@@ -135,6 +147,37 @@ class GateControl:
         """New requests get the maintenance page, connections to other ports are refused."""
         self._write_mode("closed")
         self._set_mode("closed")
+
+    def block(self, slot: Slot, routes: Sequence[str]) -> None:
+        """A forced update is overdue: only ``routes`` go to ``slot`` until the gate is unblocked or opened.
+
+        :raises ClmsError: GATE_UNREACHABLE
+        """
+        maps = gate_config.reading_maps(routes)
+        self.write_files(slot)
+        for name, found in maps.items():
+            write_atomically(self.folder / name, "".join(f"{route} yes\n" for route in found))
+        self._write_mode("blocked")
+        if not self.has_read_all():
+            self.reload()
+            return
+        for name, found in maps.items():
+            self._tell(f"clear map /gate/{name}", *(f"add map /gate/{name} {route} yes" for route in found))
+        self._set_mode("blocked")
+
+    def unblock(self) -> None:
+        """Users may do everything again.
+
+        :raises ClmsError: GATE_UNREACHABLE
+        """
+        self._write_mode("open")
+        self._set_mode("open")
+
+    def show_progress(self, phase: str, percent: int) -> None:
+        """What the maintenance page says of an update; a process that cannot be told shows less, and that is all."""
+        for key, value in ((gate_config.PHASE_KEY, phase), (gate_config.PERCENT_KEY, str(percent))):
+            with suppress(ClmsError):
+                self.command(f"set map /gate/state.map {key} {value}")
 
     def call_operator(self, slot: Slot | None, commands: str) -> None:
         """Stay closed, with a page that says what has to be done by hand; :meth:`open` puts the usual one back.

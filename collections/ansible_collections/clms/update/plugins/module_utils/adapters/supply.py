@@ -12,6 +12,7 @@ from ..errors import ClmsError
 from ..journal import Journal
 from ..release import Release
 from ..school import School
+from ..trust import TrustStore
 from .bundle_finder import look_for_files
 from .offline import Offline, releases_here
 from .vendor import newest, store_of
@@ -50,12 +51,13 @@ def take_in_files(school: School, journal: Journal) -> None:
             journal.event("FILE_REFUSED", str(problem))
 
 
-def supply(school: School, version: str | None, architecture: str) -> Supply:
+def supply(school: School, version: str | None, architecture: str, store: TrustStore | None = None) -> Supply:
     """The release of that version, freshly verified; without a version the newest of the school's channel.
 
+    :param store: the school's, where the caller goes on with what was fetched
     :raises ClmsError: a TRUST_, RELEASE_ or SERVER_ code
     """
-    store, away = store_of(school), None
+    store, away = store or store_of(school), None
     try:
         store.refresh()
     except ClmsError as error:

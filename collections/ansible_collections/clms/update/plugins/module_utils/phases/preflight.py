@@ -430,7 +430,7 @@ def check_serving(context: Context, kind: str) -> str:
         events = database.event_scheduler()
     finally:
         database.close()
-    gate_is_open = GateControl(context.school, context.engine).mode() == "open"
+    gate_is_open = GateControl(context.school, context.engine).mode() in ("open", "blocked")
     if kind == "update":
         if not gate_is_open:
             raise ClmsError("SCHOOL_NOT_RUNNING", detail="the gate is closed")

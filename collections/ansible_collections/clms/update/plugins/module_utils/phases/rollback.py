@@ -24,7 +24,7 @@ from ..journal import Journal
 from ..journal_run import LEFT_BEHIND, Run
 from ..plan import PHASES, kind_word
 from ..restart import PUTTING_BACK, Restart, decide
-from ..run import Context
+from ..run import Context, show_progress
 from ..smoke import SmokeError
 from .clean_up import free_slot, tidy
 from .forward import finish
@@ -108,6 +108,7 @@ def _put_back(context: Context, what: Restart) -> dict[str, Any]:
     cause = _cause(run)
     closed = what is Restart.PUT_BACK
     if closed:
+        show_progress(context)
         problem = _attempt(context, _SERVE_OLD, _serve_old)
         if problem is not None:
             return _needs_operator(context, problem)

@@ -167,6 +167,57 @@ def test_a_gate_that_holds_is_closed_on_the_disk(gate: Gate) -> None:
     ]
 
 
+ROUTES = ("GET /api/books", "GET /assets/*")
+
+
+def test_blocking_is_on_the_disk_before_the_process_is_told(gate: Gate, old: Slot) -> None:
+    gate.block(old, ROUTES)
+    assert gate.commands() == [
+        "clear map /gate/reading.map",
+        "add map /gate/reading.map GET:/api/books yes",
+        "clear map /gate/reading-below.map",
+        "add map /gate/reading-below.map GET:/assets/ yes",
+        "set map /gate/state.map mode blocked",
+    ]
+    assert {(mode, slot) for _, mode, slot in gate.told} == {("blocked", "r1")}
+    assert (gate.folder / "reading.map").read_text() == "GET:/api/books yes\n"
+    assert (gate.folder / "reading-below.map").read_text() == "GET:/assets/ yes\n"
+    assert module.on_disk(gate.folder.parent)[0] is True
+    gate.told.clear()
+    gate.unblock()
+    assert gate.told == [("set map /gate/state.map mode open", "open", "r1")]
+
+
+def test_a_gate_of_an_older_clms_update_is_blocked_by_its_files(
+    gate: Gate, old: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reloaded: list[tuple[str, str]] = []
+    monkeypatch.setattr(gate, "reload", lambda: reloaded.append(gate.on_disk()))
+    of_an_older_clms_update(gate, Path("/"))
+    gate.block(old, ROUTES)
+    assert reloaded == [("blocked", "r1")]
+    assert gate.commands() == []
+
+
+def test_what_is_read_while_it_is_blocked_is_kept_by_other_writers(gate: Gate, old: Slot) -> None:
+    gate.block(old, ROUTES)
+    gate.write_files(old)
+    assert (gate.folder / "reading.map").read_text() == "GET:/api/books yes\n"
+    gate.block(old, ())
+    assert (gate.folder / "reading.map").read_text() == ""
+
+
+def test_progress_is_told_and_nothing_depends_on_it(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.show_progress("migrate", 64)
+    assert gate.commands() == ["set map /gate/state.map phase migrate", "set map /gate/state.map percent 64"]
+
+    def unreachable(_: str) -> str:
+        raise ClmsError("GATE_UNREACHABLE", detail="x", container="linden-gate")
+
+    monkeypatch.setattr(gate, "command", unreachable)
+    gate.show_progress("migrate", 65)
+
+
 def test_opening_is_on_the_disk_before_the_process_is_told(gate: Gate, engine: Any, new: Slot, school: School) -> None:
     engine.set_up(new, "linden")
     gate.close()

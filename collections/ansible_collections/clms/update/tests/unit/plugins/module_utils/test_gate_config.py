@@ -15,6 +15,7 @@ from ansible_collections.clms.update.plugins.module_utils.gate_config import (
     differences,
     fingerprint,
     port_name,
+    reading_maps,
     render,
     servers,
     sessions,
@@ -97,7 +98,7 @@ def test_without_a_word_on_its_mode_a_port_is_closed(school: School, old: Slot) 
     found = sections(render(school.gate, old, FINGERPRINT))
     assert "http-request set-var(txn.mode) str(mode),map(/gate/state.map,closed)" in found["frontend port_3000"]
     assert (
-        "tcp-request connection reject if { str(mode),map(/gate/state.map,closed) -m str closed }"
+        "tcp-request connection reject if { str(mode),map(/gate/state.map,closed) -m str closed blocked }"
         in found["frontend port_3306"]
     )
 
@@ -105,13 +106,38 @@ def test_without_a_word_on_its_mode_a_port_is_closed(school: School, old: Slot) 
 def test_a_closed_port_answers_before_it_asks_anybody(school: School, old: Slot) -> None:
     lines = sections(render(school.gate, old, FINGERPRINT))["frontend port_3000"]
     answers = [line for line in lines if line.startswith("http-request return")]
-    assert len(answers) == 2
-    assert all("status 503" in line and "hdr Retry-After 10" in line for line in answers)
-    assert all(line.count("{ var(txn.mode) -m str closed }") == 1 for line in answers)
-    assert "maintenance.json" in answers[0]
-    assert "{ path_beg /api/ }" in answers[0]
-    assert "maintenance.html" in answers[1]
-    assert lines.index(answers[1]) < lines.index("use_backend held_port_3000 if { var(txn.mode) -m str held }")
+    assert len(answers) == 4
+    for mode, name, pause, (programs, people) in (
+        ("closed", "maintenance", 10, answers[:2]),
+        ("blocked", "blocked", 600, answers[2:]),
+    ):
+        for line in (programs, people):
+            assert "status 503 content-type" in line
+            assert f"hdr Retry-After {pause} " in line
+            assert line.count(f"{{ var(txn.mode) -m str {mode} }}") == 1
+        assert f"{name}.json" in programs
+        assert "{ path_beg /api/ }" in programs
+        assert f"{name}.html" in people
+        assert "{ path_beg /api/ }" not in people
+    assert lines.index(answers[-1]) < lines.index("use_backend held_port_3000 if { var(txn.mode) -m str held }")
+
+
+def test_a_blocked_port_lets_through_what_is_named_as_reading(school: School, old: Slot) -> None:
+    lines = sections(render(school.gate, old, FINGERPRINT))["frontend port_3000"]
+    opens = "http-request set-var(txn.mode) str(open) if { var(txn.mode) -m str blocked } reading !climbs"
+    first = next(line for line in lines if line.startswith("http-request return"))
+    assert lines.index(opens) < lines.index(first)
+    assert reading_maps(["GET /api/books", "GET /assets/*", "POST /api/auth/login", "GET /api/books"]) == {
+        "reading.map": ["GET:/api/books", "POST:/api/auth/login"],
+        "reading-below.map": ["GET:/assets/"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("open", True), ("blocked", True), ("closed", False), ("held", False), ("", False)]
+)
+def test_whether_users_reach_the_slot(mode: str, expected: bool) -> None:
+    assert gate_config.is_open(gate_config.state(mode)) is expected
 
 
 def test_streams_go_through_a_backend_of_their_own(school: School, old: Slot) -> None:

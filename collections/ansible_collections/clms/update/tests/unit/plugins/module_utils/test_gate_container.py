@@ -235,7 +235,7 @@ SAME_CONTAINER = [
         for change, differing, change_id in (
             # the configuration describes what goes with it
             (renewed_certificate, ("certificate.pem", "haproxy.cfg", "process"), "certificate"),
-            (another_title, ("haproxy.cfg", "maintenance.html", "process"), "title"),
+            (another_title, ("blocked.html", "haproxy.cfg", "maintenance.html", "process"), "title"),
             (another_template, ("haproxy.cfg", "process"), "template"),
             (without_fingerprint, ("haproxy.cfg", "process"), "without fingerprint"),
             (not_read, ("process",), "not read"),
@@ -480,7 +480,7 @@ def test_before_the_first_installation_the_gate_is_closed(school: School, engine
         found = converge(school, engine, present=True, check_mode=check_mode)
         assert found[0] == ABSENT[0]
         assert (GATE in engine.running()) is there
-    assert on_disk(school)["state.map"] == b"mode closed\n"
+    assert on_disk(school)["state.map"] == b"mode closed\nphase -\npercent 0\n"
     assert engine.containers[GATE].networks == {"linden-outside"}
     assert not Journal.exists(school.home)
     assert converge(school, engine, present=True, check_mode=False) == []

@@ -36,9 +36,32 @@ def test_programs_get_json() -> None:
 
 
 def test_what_an_operator_has_to_do_is_shown() -> None:
-    shown = files("A & B", "docker start a && echo <x>\nclms-update recover")
+    shown = files("A & B", commands="docker start a && echo <x>\nclms-update recover")
     page = shown["maintenance.html"]
     assert "<pre>docker start a &amp;&amp; echo &lt;x&gt;\nclms-update recover</pre>" in page
     assert "<title>A &amp; B: out of order</title>" in page
     assert "few minutes" not in page
     assert "needs help" in json.loads(shown["maintenance.json"])["error"]
+    assert "tell the person who looks after the server" in page
+    assert "tell Frau Vogt, &lt;room 12&gt;" in files("x", "Frau Vogt, <room 12>", "reboot")["maintenance.html"]
+
+
+def test_how_far_it_has_come_is_filled_in_and_nothing_else() -> None:
+    """A percent sign of somebody else would be read as a log format."""
+    shown = files("100 % Schule %[src]", "anna %ci")
+    page = shown["maintenance.html"]
+    assert "100 %% Schule %%[src]" in page
+    assert page.replace("%%", "").count("%") == 2
+    assert 'value="%[str(percent),map(/gate/state.map,0)]"' in page
+    assert "<p>%[str(phase),map(/gate/state.map,-),map(/gate/phases.map,Please wait)]</p>" in page
+    assert "%" not in shown["maintenance.json"].replace("%%", "")
+    assert dict(line.split(" ", 1) for line in shown["phases.map"].splitlines())["migrate"] == "Converting the data"
+    assert "%[" not in files("x", commands="true")["maintenance.html"]
+
+
+def test_a_forced_update_is_explained() -> None:
+    shown = files("A & B", "Frau Vogt")
+    assert "A security update has to be installed first" in shown["blocked.html"]
+    assert "A &amp; B" in shown["blocked.html"]
+    assert "Please tell Frau Vogt." in shown["blocked.html"]
+    assert json.loads(shown["blocked.json"])["success"] is False

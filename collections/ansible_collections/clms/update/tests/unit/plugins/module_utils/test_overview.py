@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tuf.api.exceptions import DownloadError
 
-from ansible_collections.clms.update.plugins.module_utils import lock, overview
+from ansible_collections.clms.update.plugins.module_utils import lock, overview, status
 from ansible_collections.clms.update.plugins.module_utils.adapters import offline
 from ansible_collections.clms.update.plugins.module_utils.adapters import supply as supply_adapter
 from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
@@ -226,7 +226,7 @@ def test_how_long_it_took_last_time(
             run.leave("preflight")
             run.close(outcome)
     row = journal.row(journal.begin("update", phases=KINDS["update"], school={}).id)
-    assert overview.last_durations(journal, row) == expected
+    assert status.last_durations(journal, row) == expected
 
 
 def test_history_newest_first(begin: Begin) -> None:

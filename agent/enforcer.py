@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sees to it that a forced update is done: counts the time, blocks CLMS at the deadline, and has the update begin.
+
+Nothing here decides; see :mod:`..enforcement`. The update itself is one like any other, with its proven backup. While a
+run goes on nothing is touched: the run has the gate.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.clms.update.plugins.module_utils import enforcement, lock
+from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
+from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl, mode_on_disk
+from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
+from ansible_collections.clms.update.plugins.module_utils.calendar_rules import local_text
+from ansible_collections.clms.update.plugins.module_utils.enforcement import Forced, Kept
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
+from ansible_collections.clms.update.plugins.module_utils.release import Release
+from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+
+from . import config
+from .background import repeated
+from .planner import Planner
+from .schedule import Store, tell
+
+SECONDS = 20.0
+"""between two looks"""
+_FACT = "forced"
+_UPDATES = ("update", "update_images")
+_BACK = ("rollback", "restore")
+
+
+class Enforcer:
+    """The forced updates of one school."""
+
+    def __init__(
+        self,
+        folder: Path,
+        planner: Planner,
+        *,
+        engine: Callable[[], Any] = Engine,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param folder: the configuration folder, read anew each time
+        :param clock: seconds since 1970
+        """
+        self._folder = folder
+        self._planner = planner
+        self._engine = engine
+        self._clock = clock
+
+    def on(self) -> AbstractContextManager[None]:
+        """See to it while a ``with`` goes on."""
+        return repeated("forced updates", self.look, seconds=SECONDS)
+
+    def answer(self) -> dict[str, Any]:
+        """``forced``: see :meth:`.enforcement.Forced.as_dict`, or None; ``blocked``: whether CLMS is blocked now.
+
+        :raises ClmsError: SCHOOL_INCOMPLETE, SCHEDULE_STORE, or what the journal raises
+        """
+        school = config.load(self._folder).school
+        found = self._found(school)
+        return {"forced": found[0].as_dict() if found else None, "blocked": mode_on_disk(school.home) == "blocked"}
+
+    def postpone(self) -> dict[str, Any]:
+        """Put the forced update off once more; returns :meth:`answer`.
+
+        :raises ClmsError: FORCED_NONE, FORCED_LAST
+        """
+        school = config.load(self._folder).school
+        found = self._found(school)
+        if found is None:
+            raise ClmsError("FORCED_NONE")
+        forced, kept = found
+        later = enforcement.postponed(forced, kept, self._now())
+        with closing(Store(school.home)) as store:
+            store.note(_FACT, json.dumps(later.as_dict()))
+        until = local_text(school.schedule, datetime.fromtimestamp(later.until, UTC))
+        left = forced.postponements_left - 1
+        message = f"The update to version {kept.version} was put off until {until}; that can be done {left} times more."
+        tell(school.home, "UPDATE_POSTPONED", message)
+        self.look()
+        return self.answer()
+
+    def look(self) -> None:
+        """Compare the deadline with the clock, and do what follows."""
+        school = config.load(self._folder).school
+        if not Journal.exists(school.home):
+            return
+        found = self._found(school)
+        blocked = mode_on_disk(school.home) == "blocked"
+        if found is None or not found[0].overdue:
+            if blocked:
+                self._move(school, lambda gate, _: gate.unblock())
+            return
+        forced = found[0]
+        if not blocked and self._move(school, lambda gate, slot: gate.block(slot, forced.release.reading_routes)):
+            tell(school.home, "UPDATE_OVERDUE", _overdue(school, forced))
+        self._planner.force(enforcement.begin_at(school.schedule, self._now()))
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _found(self, school: School) -> tuple[Forced, Kept] | None:
+        """The forced release, what is remembered of it, and what runs; None where nothing can be forced right now."""
+        store = store_of(school)
+        with closing(Journal(school.home)) as journal:
+            slot = journal.slot("current")
+            last = journal.rows(limit=1, kinds=(*_UPDATES, *_BACK))
+        if slot is None or store.news_expired():
+            return None
+        try:
+            store.check_clock()
+        except ClmsError:
+            return None
+        release = enforcement.most_urgent(self._newer(school, slot))
+        if release is None:
+            return None
+        kept = self._kept(school, release)
+        failed_at = _failed_at(last[0]) if last else None
+        return enforcement.judge(release, kept, self._now(), failed_at), kept
+
+    def _newer(self, school: School, slot: Slot) -> list[Release]:
+        """The releases that the vendor lists, newer than what runs, as far as they were fetched."""
+        store = store_of(school)
+        running = slot.parsed_release().sequence
+        found = []
+        for entry in store.releases():
+            if entry.channel == school.trust.channel and entry.sequence > running:
+                with suppress(ClmsError):
+                    found.append(store.release(entry.version.text, offline=True))
+        return found
+
+    def _kept(self, school: School, release: Release) -> Kept:
+        with closing(Store(school.home)) as store:
+            with suppress(ValueError, TypeError):
+                kept = Kept.from_dict(json.loads(store.fact(_FACT) or ""))
+                if kept.version == release.version.text:
+                    return kept
+            kept = Kept(release.version.text, self._clock())
+            store.note(_FACT, json.dumps(kept.as_dict()))
+            return kept
+
+    def _move(self, school: School, what: Callable[[GateControl, Slot], None]) -> bool:
+        """Move the gate, unless a run goes on, which has it then; whether it was moved."""
+        held = lock.acquire(school.home)
+        if held is None:
+            return False
+        try:
+            with closing(Journal(school.home)) as journal:
+                slot = journal.slot("current")
+                if slot is None or journal.open_run() is not None:
+                    return False
+            engine = self._engine()
+            with closing(engine.client):
+                what(GateControl(school, engine), slot)
+            return True
+        finally:
+            os.close(held)
+
+
+def _failed_at(row: RunRow) -> datetime | None:
+    """When a run has ended after which people have to be able to work for a while, whatever is overdue."""
+    cancelled = (row.error or {}).get("code") == "RUN_CANCELLED"
+    failed = row.kind in _UPDATES and row.outcome not in (None, "COMPLETED") and not cancelled
+    back = row.kind in _BACK and row.outcome == "COMPLETED"
+    return datetime.fromtimestamp(row.closed_at, UTC) if row.closed_at is not None and (failed or back) else None
+
+
+def _overdue(school: School, forced: Forced) -> str:
+    since = local_text(school.schedule, forced.deadline)
+    return (
+        f"The critical update to version {forced.release.version} had to be installed by {since}. "
+        "Until it is, people can look books up in CLMS and do nothing else."
+    )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings that people change: all of them or none, and nothing else in the description is touched."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent import config, settings
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+
+def path_of(folder: Path) -> Path:
+    return folder / "host_vars/school.yml"
+
+
+def values(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = settings.settings(folder)["settings"]
+    return found
+
+
+def test_what_a_school_that_says_nothing_has(folder: Path) -> None:
+    found = settings.settings(folder)
+    assert found["settings"] == {
+        "contact": None, "time_zone": "UTC", "school_hours": ["mon-fri 07:30-17:00"], "quiet_days": [],
+        "tonight": "22:00", "weekend": "sat 10:00", "missed": "tonight", "check_interval_days": 7,
+        "check_on_startup": False, "backup_path": config.load(folder).school.backup.path, "max_backups": 5,
+        "external_backup_path": None, "update_server": "https://releases.test", "registry": "registry.test:5000",
+    }  # fmt: skip
+    assert set(found["settings"]) == set(settings.PLACES)
+    assert found["secrets"] == dict.fromkeys(settings.SECRETS, False)
+    assert found["registry_user"] is None
+
+
+def test_changes_are_seen_by_every_reader(folder: Path) -> None:
+    wanted = {
+        "contact": "Frau Vogt, room 12", "time_zone": "Europe/Berlin", "school_hours": ["mon-thu 08:00-16:00"],
+        "quiet_days": ["2026-12-21..2027-01-06"], "tonight": "23:30", "weekend": "sun 09:00", "missed": "skip",
+        "check_interval_days": 1, "check_on_startup": True, "backup_path": "/srv/backups", "max_backups": 9,
+        "external_backup_path": "/media/usb", "update_server": "https://other.test", "registry": "other.test",
+    }  # fmt: skip
+    assert set(settings.change(folder, dict(wanted))) == set(wanted)
+    assert values(folder) == wanted
+    school = config.load(folder).school
+    assert (school.contact, school.schedule.time_zone, school.backup.maximum) == (
+        "Frau Vogt, room 12",
+        "Europe/Berlin",
+        9,
+    )
+    assert stat.S_IMODE(path_of(folder).stat().st_mode) == 0o600
+    # the same once more is no change, and the file stays as it is
+    before = path_of(folder).read_bytes()
+    assert settings.change(folder, dict(wanted)) == []
+    assert path_of(folder).read_bytes() == before
+    assert settings.change(folder, {"contact": None, "external_backup_path": None}) == [
+        "contact",
+        "external_backup_path",
+    ]
+    assert values(folder)["external_backup_path"] is None
+
+
+def test_comments_and_everything_else_stay(folder: Path) -> None:
+    text = path_of(folder).read_text()
+    path_of(folder).write_text(
+        f"# by hand\n{text}\nclms_schedule:\n  tonight: 22:30  # after the cleaners\n  check_on_startup: yes\n"
+        "other: 0123\n"
+    )
+    before = yaml.safe_load(path_of(folder).read_text())
+    settings.change(folder, {"weekend": "sun 11:00"})
+    after = path_of(folder).read_text()
+    assert "# by hand" in after
+    assert "# after the cleaners" in after
+    assert yaml.safe_load(after) == before | {"clms_schedule": before["clms_schedule"] | {"weekend": "sun 11:00"}}
+    assert values(folder)["tonight"] == "22:30"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time_zone", "Mars/Olympus"),
+        ("time_zone", 7),
+        ("school_hours", ["mon-fri 17:00-08:00"]),
+        ("school_hours", "mon-fri 08:00-17:00"),
+        ("quiet_days", ["2026-02-30"]),
+        ("quiet_days", [{}]),
+        ("tonight", "25:00"),
+        ("weekend", "someday"),
+        ("missed", "never"),
+        ("check_interval_days", -1),
+        ("check_interval_days", "7"),
+        ("check_on_startup", "yes"),
+        ("backup_path", "backups"),
+        ("backup_path", None),
+        ("max_backups", 1),
+        ("external_backup_path", "usb"),
+        ("update_server", "http://plain.test"),
+        ("registry", "https://registry.test"),
+        ("contact", "x" * 201),
+        ("contact", "two\nlines"),
+        ("api_key", "there is no file for it"),
+        ("notify", 5),
+        ("registry_login", {"username": "x"}),
+        ("registry_login", "x"),
+        ("title", "Another School"),
+    ],
+)
+def test_what_is_wrong_changes_nothing(folder: Path, name: str, value: Any) -> None:
+    before = path_of(folder).read_bytes()
+    with pytest.raises(ClmsError) as caught:
+        settings.change(folder, {"time_zone": "Europe/Berlin", "notify": "json://x.test", name: value})
+    assert (caught.value.code, caught.value.values["setting"]) == ("SETTING_WRONG", name)
+    assert path_of(folder).read_bytes() == before
+    assert not (folder / "secrets").exists()
+
+
+def test_a_template_is_none_of_our_business(folder: Path) -> None:
+    with pytest.raises(ClmsError):
+        settings.change(folder, {"contact": "{{ lookup('pipe', 'id') }}"})
+    assert values(folder)["contact"] is None
+
+
+def test_secrets_are_kept_in_files_and_never_shown(folder: Path) -> None:
+    login = {"username": "school", "password": "geheim-1"}
+    changed = settings.change(folder, {"registry_login": login, "notify": "json://geheim-2.test\nmailto://x"})
+    assert sorted(changed) == ["notify", "registry_login"]
+    school = config.load(folder).school
+    assert school.registry_credentials_file is not None
+    assert school.notify_file is not None
+    for path in (Path(school.registry_credentials_file), Path(school.notify_file)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(Path(school.registry_credentials_file).read_text()) == login
+    assert Path(school.notify_file).read_text() == "json://geheim-2.test\nmailto://x\n"
+    found = settings.settings(folder)
+    assert (found["registry_user"], found["secrets"]) == (
+        "school", {"api_key": False, "registry_login": True, "notify": True},
+    )  # fmt: skip
+    assert "geheim" not in json.dumps(found) + path_of(folder).read_text()
+    # a file that the description names already is written anew where it is
+    settings.change(folder, {"notify": "json://new.test"})
+    assert config.load(folder).school.notify_file == school.notify_file
+    assert settings.change(folder, {"notify": ""}) == ["notify"]
+    assert config.load(folder).school.notify_file is None
