@@ -24,6 +24,9 @@ schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:
             version, missed: may be left out            ``warnings`` (``code``, ``message``)
 cancel      schedule: number                            ``schedule``
 cancel      run: number                                 ``run``; it stops when it comes to a point where it can
+verify      backup: its name                            see :func:`.backups.verify`
+copy        backup                                      see :func:`.backups.copy_out`
+download    backup                                      ``name`` and ``bytes`` of a tar archive, which follows
 import      file: name of a file in the folder for        ``version``, ``architecture``, ``created``, ``file``,
             uploads; it is gone afterwards                ``size``
 health                                                  see :func:`.doctor.examine`
@@ -59,8 +62,9 @@ from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 MAX_BYTES = 64 * 1024
 RUNS = ("update", "rollback", "restore", "backup", "recover")
+BACKUPS = ("verify", "copy", "download")
 READS = ("status", "check", "list", "events", "school", "release", "health", "settings", "enforcement")
-CHANGES = ("schedule", "cancel", "import", "change", "notify", "postpone")
+CHANGES = ("schedule", "cancel", "import", "change", "notify", "postpone", *BACKUPS)
 ACCOUNTS = ("accounts", "set_up", "sign_in", "password")
 GUARDED = ("rollback", "restore", "change")
 LISTS = ("releases", "backups", "files", "history", "schedule")
@@ -78,7 +82,7 @@ class Request:
     version: str | None = None
     """for ``update``, ``schedule`` and ``release``: one that this school has verified; None is the newest"""
     backup: str | None = None
-    """for ``restore``: the name of a backup"""
+    """for ``restore`` and :data:`BACKUPS`: the name of a backup"""
     confirm: str | None = None
     """for ``rollback`` and ``restore``: the version that a person has typed"""
     what: str = "releases"
@@ -131,7 +135,7 @@ def parse(line: bytes) -> Request:
         request = Request(
             verb,
             version=fields.text("version", pattern=_VERSION, default=None) if versioned else None,
-            backup=fields.text("backup", pattern=ID_PATTERN) if verb == "restore" else None,
+            backup=fields.text("backup", pattern=ID_PATTERN) if verb in ("restore", *BACKUPS) else None,
             confirm=fields.text("confirm", pattern=_VERSION, default=None) if verb in ("rollback", "restore") else None,
             what=fields.text("what", pattern="|".join(LISTS), default="releases") if verb == "list" else "releases",
             after=fields.number("after", default=0) if verb == "events" else 0,

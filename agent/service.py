@@ -27,7 +27,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
-from . import config, doctor, files, notifications, notify, output, protocol, runs, schedule, settings
+from . import backups, config, doctor, files, notifications, notify, output, protocol, runs, schedule, settings
 from .about import about
 from .accounts import Accounts
 from .clockwork import Clockwork
@@ -38,6 +38,8 @@ from .keeper import Keeper
 from .planner import Planner
 
 _REQUEST_SECONDS = 10
+_DOWNLOAD_SECONDS = 600
+"""for which somebody who takes a backup away may take nothing"""
 _UNREAD_BYTES = 64 * protocol.MAX_BYTES
 _CREDENTIALS = struct.Struct("3i")
 """process, user, group; see unix(7), SO_PEERCRED"""
@@ -83,6 +85,10 @@ class Agent:
             return self._change(school.home, request)
         if request.verb == "notify":
             return notifications.send_test(school)
+        if request.verb == "verify":
+            return backups.verify(school, str(request.backup))
+        if request.verb == "copy":
+            return backups.copy_out(school, str(request.backup))
         if request.verb == "school":
             return about(school, self._planner.now())
         if request.verb == "release":
@@ -109,6 +115,13 @@ class Agent:
             if request.what == "history":
                 return {"history": overview.history(journal)}
         return {"releases": overview.releases(school)}
+
+    def parcel(self, request: protocol.Request) -> backups.Parcel:
+        """What is to be downloaded.
+
+        :raises ClmsError: as :class:`.backups.Parcel`
+        """
+        return backups.Parcel(config.load(self._folder).school, str(request.backup))
 
     def begin(self, request: protocol.Request, *, as_root: bool) -> Job:
         """Start a run.
@@ -192,6 +205,9 @@ class Handler(socketserver.StreamRequestHandler):
         if request.follow:
             self._follow(agent, request.after)
             return
+        if request.verb == "download":
+            self._send(agent.parcel(request))
+            return
         if request.verb not in protocol.RUNS:
             self._say(protocol.answer(agent.answer(request, as_root=as_root)))
             return
@@ -199,6 +215,12 @@ class Handler(socketserver.StreamRequestHandler):
         self._say(protocol.answer({"begun": request.verb}))
         job.ended.wait()
         self._say(protocol.answer({"run": job.run, "exit_code": job.exit_code}))
+
+    def _send(self, parcel: backups.Parcel) -> None:
+        self._say(protocol.answer({"name": parcel.name, "bytes": parcel.size}))
+        self.connection.settimeout(_DOWNLOAD_SECONDS)
+        with suppress(OSError):  # whoever wanted it is gone
+            parcel.write(self.wfile)
 
     def _follow(self, agent: Agent, after: int) -> None:
         def say(result: dict[str, Any]) -> None:

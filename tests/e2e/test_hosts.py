@@ -95,7 +95,7 @@ def test_the_page_that_the_role_sets_up(fleet: Fleet) -> None:
     assert "Name and password do not belong together." in text
     # it can put a file into the folder for uploads, and nothing else on this server
     inside = ("runuser", "-u", user, "--")
-    school.host.run(*inside, "touch", "/var/lib/clms-update-uploads/upload-1.zip")
+    school.host.run(*inside, "touch", "/srv/school/uploads/upload-1.zip")
     for secret in ("/srv/school/etc/hosts.yml", "/etc/clms-update-page/tls/ca.key", "/srv/school/state/journal.db"):
         with pytest.raises(BuildError):
             school.host.run(*inside, "cat", secret)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ _NAME = "clms_agent"
 _SECONDS = 30.0
 _LONG_SECONDS = 900.0
 """a check may have to fetch a file from a server of the school's network"""
-_LONG = ("check", "import", "schedule", "update")
+_LONG = ("check", "copy", "import", "notify", "schedule", "update", "verify")
 _KEPT_SECONDS = 5.0
 """for which an answer that changes seldom is kept"""
 
@@ -43,7 +43,28 @@ class Agent:
         request = {"verb": verb, **{name: value for name, value in fields.items() if value is not None}}
         seconds = _LONG_SECONDS if verb in _LONG else _SECONDS
         with closing(Conversation(self._socket, request)) as conversation:
-            answer = conversation.wait(seconds)
+            return self._answer(conversation, seconds)
+
+    def fetch(self, verb: str, **fields: Any) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """The answer to a request, and what the agent hands over after it.
+
+        :raises ClmsError: as :meth:`ask`
+        """
+        conversation = Conversation(self._socket, {"verb": verb, **fields})
+        try:
+            answer = self._answer(conversation, _SECONDS)
+        except ClmsError:
+            conversation.close()
+            raise
+
+        def content() -> Iterator[bytes]:
+            with closing(conversation):
+                yield from conversation.rest()
+
+        return answer, content()
+
+    def _answer(self, conversation: Conversation, seconds: float) -> dict[str, Any]:
+        answer = conversation.wait(seconds)
         if answer is None:
             detail = f"it has not answered within {seconds:.0f} seconds"
             raise ClmsError("AGENT_SILENT", path=self._socket, detail=detail)

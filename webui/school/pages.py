@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -18,11 +20,16 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from . import forms, people
 from .agent import agent
 from .protection import csrf
-from .texts import moment
+from .texts import KINDS, STATUSES, moment
 from .uploads import MOST_BYTES, UploadRequest, check_room
 from .watch import Watch, progress
 
 blueprint = Blueprint("pages", __name__)
+_COLUMNS = (
+    *("id", "kind", "version", "from_version", "status", "outcome", "started_at", "finished_at", "closed_seconds"),
+    *("error_code", "message", "remedy"),
+)
+"""of the table of all runs; see :func:`.status.describe_run`"""
 _WATCH = "clms_watch"
 _STREAM_SECONDS = 600.0
 """after which a browser that watches has to ask anew; it does so by itself"""
@@ -216,8 +223,30 @@ def stop(run: int) -> AnyResponse:
 
 @blueprint.get("/history")
 def history() -> str:
-    """What was done here."""
-    return render_template("history.html", runs=agent().ask("list", what="history")["history"])
+    """What was done here, or some of it."""
+    kind, state = request.args.get("kind", ""), request.args.get("state", "")
+    runs = agent().ask("list", what="history")["history"]
+    shown = [run for run in runs if kind in ("", run["kind"]) and state in ("", run["status"])]
+    kinds = sorted({run["kind"] for run in runs} | ({kind} & KINDS.keys()))
+    return render_template("history.html", runs=shown, kinds=kinds, statuses=STATUSES, kind=kind, state=state)
+
+
+@blueprint.get("/history.csv")
+def history_table() -> Response:
+    """The same as a table, for a spreadsheet."""
+    sink = io.StringIO()
+    table = csv.DictWriter(sink, _COLUMNS, extrasaction="ignore")
+    table.writeheader()
+    for run in agent().ask("list", what="history")["history"]:
+        table.writerow({name: _cell(run[name]) for name in _COLUMNS})
+    headers = {"Content-Disposition": "attachment; filename=clms-history.csv"}
+    return Response(sink.getvalue(), mimetype="text/csv", headers=headers)
+
+
+def _cell(value: object) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 @blueprint.get("/history/<int:number>")
@@ -276,7 +305,8 @@ def upload() -> AnyResponse | tuple[str, int]:
 @blueprint.get("/backups")
 def backups() -> str:
     """The backups on this server."""
-    return render_template("backups.html", backups=agent().ask("list", what="backups")["backups"], now=_now())
+    found = agent().ask("list", what="backups")["backups"]
+    return render_template("backups.html", backups=found, facts=agent().ask("school"), now=_now())
 
 
 @blueprint.post("/backups")
@@ -284,6 +314,36 @@ def back_up() -> AnyResponse:
     """Make a backup now."""
     agent().ask("backup")
     return redirect(url_for("pages.watch", begun=1))
+
+
+@blueprint.post("/backups/<backup>/verify")
+def verify(backup: str) -> AnyResponse:
+    """Look whether a backup is whole."""
+    return _with_backup("verify", backup, "The backup is whole, and opens with the key of this server.")
+
+
+@blueprint.post("/backups/<backup>/copy")
+def copy(backup: str) -> AnyResponse:
+    """Copy a backup to the external drive."""
+    return _with_backup("copy", backup, "The backup was copied to the external drive.")
+
+
+def _with_backup(verb: str, backup: str, done: str) -> AnyResponse:
+    try:
+        agent().ask(verb, backup=backup)
+    except ClmsError as error:
+        flash(f"{error.happened} {error.remedy}", "error")
+    else:
+        flash(done)
+    return redirect(url_for("pages.backups"))
+
+
+@blueprint.get("/backups/<backup>/download")
+def download(backup: str) -> Response:
+    """Take a backup away; it stays encrypted."""
+    answer, content = agent().fetch("download", backup=backup)
+    headers = {"Content-Disposition": f"attachment; filename={answer['name']}", "Content-Length": str(answer["bytes"])}
+    return Response(content, mimetype="application/x-tar", headers=headers)
 
 
 @blueprint.route("/backups/<backup>/restore", methods=["GET", "POST"])

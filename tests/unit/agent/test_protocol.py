@@ -62,6 +62,7 @@ def test_requests(fields: dict[str, Any], request_: Request, variables: dict[str
 
 NEEDED: dict[str, dict[str, Any]] = {
     "restore": {"backup": BACKUP}, "schedule": {"at": "tonight"}, "cancel": {"schedule": 1},
+    "verify": {"backup": BACKUP}, "copy": {"backup": BACKUP}, "download": {"backup": BACKUP},
     "import": {"file": "clms-1.0.1-amd64.zip"}, "change": {"settings": {"contact": "anna"}},
     "set_up": {"code": "0a1b2c3d", "name": "anna", "password": "x"}, "sign_in": {"name": "anna", "password": "x"},
     "password": {"name": "anna", "password": "x", "new": "y"},

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class FakeAgent(Agent):
         self.planned: list[dict[str, Any]] = []
         self.release = release_of()
         self.files: list[dict[str, Any]] = []
+        self.external_backup = False
         self.folder = Path("/nowhere")
         """for uploads"""
         self.taken: list[bytes] = []
@@ -90,6 +91,10 @@ class FakeAgent(Agent):
     def _health(self) -> dict[str, Any]:
         return {"ok": all(check["ok"] for check in self.health), "checks": self.health}
 
+    def fetch(self, verb: str, **fields: Any) -> tuple[dict[str, Any], Iterator[bytes]]:
+        self.ask(verb, **fields)
+        return {"name": f"{fields['backup']}.tar", "bytes": 8}, iter((b"tar ", b"file"))
+
     def _accounts(self) -> dict[str, Any]:
         return {"accounts": dict(self.accounts)}
 
@@ -98,7 +103,7 @@ class FakeAgent(Agent):
             "title": "Linden School", "contact": "Frau Vogt, room 12", "time_zone": "Europe/Berlin",
             "in_school_hours": True,
             "tonight": "2026-11-27T22:00+01:00", "weekend": "2026-11-28T10:00+01:00", "missed": "tonight",
-            "external_backup": False,
+            "external_backup": self.external_backup,
         }  # fmt: skip
 
     def _sign_in(self, name: str, password: str) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from html import unescape
 
 import pytest
@@ -344,3 +347,54 @@ def test_what_breaks_is_told_without_its_inside(signed_in: Browser, agent: FakeA
     assert "SERVER_FAILED" in text
     assert "canary" not in text
     assert "Traceback" not in text
+
+
+# what is done with a backup, and the table of all runs
+
+
+@pytest.mark.parametrize(("verb", "words"), [("verify", "The backup is whole"), ("copy", "was copied to the external")])
+def test_a_backup_is_looked_at_and_copied(signed_in: Browser, agent: FakeAgent, verb: str, words: str) -> None:
+    agent.external_backup = True
+    assert "Copy it to the drive" in signed_in.get("/backups")
+    assert signed_in.send(f"/backups/{BACKUP}/{verb}", page="/backups").location == "/backups"
+    assert agent.did(verb) == [{"backup": BACKUP}]
+    assert words in signed_in.get("/backups")
+    agent.refuses[verb] = ClmsError("BACKUP_TAMPERED", backup=BACKUP, detail="a file has changed")
+    signed_in.send(f"/backups/{BACKUP}/{verb}", page="/backups")
+    assert "a file has changed" in signed_in.get("/backups")
+
+
+def test_without_a_drive_nothing_is_copied(signed_in: Browser) -> None:
+    assert "Copy it to the drive" not in signed_in.get("/backups")
+
+
+def test_a_backup_is_taken_away(signed_in: Browser, agent: FakeAgent) -> None:
+    answer = signed_in.client.get(f"/backups/{BACKUP}/download", base_url=signed_in.base)
+    assert (answer.status_code, answer.data) == (200, b"tar file")
+    assert answer.headers["Content-Disposition"] == f"attachment; filename={BACKUP}.tar"
+    assert answer.headers["Content-Length"] == "8"
+    agent.refuses["download"] = ClmsError("BACKUP_UNKNOWN", backup="x")
+    signed_in.get(f"/backups/{BACKUP}/download", 404)
+
+
+def test_some_of_the_history(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.runs = [run_of(id=9, kind="backup", version=None), run_of(id=8, status="FAILED"), run_of(id=7)]
+    for query, shown in (
+        ("", {"9", "8", "7"}), ("?kind=backup", {"9"}), ("?state=FAILED", {"8"}), ("?kind=update", {"8", "7"}),
+        ("?kind=update&state=COMPLETED", {"7"}), ("?kind=rollback", set()), ("?kind=<script>", set()),
+    ):  # fmt: skip
+        text = signed_in.get(f"/history{query}")
+        assert set(re.findall(r'href="/history/([0-9]+)"', text)) == shown, query
+        assert "<script>" not in text
+    assert "Nothing of that kind was done here" in text
+
+
+def test_the_history_as_a_table(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.runs = [run_of(message="=cmd|' /C calc'!A0"), run_of(id=6, message='it said "no", then\nended')]
+    answer = signed_in.client.get("/history.csv", base_url=signed_in.base)
+    assert answer.mimetype == "text/csv"
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["id"] for row in rows] == ["7", "6"]
+    assert rows[0]["message"].startswith("'="), "a spreadsheet would take it for a formula"
+    assert rows[1]["message"] == 'it said "no", then\nended'
+    assert rows[0]["error_code"] == ""

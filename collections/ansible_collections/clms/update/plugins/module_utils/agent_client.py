@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ class Conversation:
             result: dict[str, Any] = answer["result"]
             return result
         raise ClmsError.from_dict(answer["error"])
+
+    def rest(self) -> Iterator[bytes]:
+        """What follows the answers, where a verb hands something over; until the agent has sent all of it."""
+        chunk, self._rest = self._rest, b""
+        while chunk or (chunk := self._receive()):
+            yield chunk
+            chunk = b""
 
     def _receive(self) -> bytes:
         try:
