@@ -77,7 +77,7 @@ def published(school: School, page: Page, version: str, sequence: int) -> Iterat
     school.stand.publish(version, channel="stable", sequence=sequence, health=health_of(version))
     check(page)
     yield
-    school.stand.release_tool("withdraw", version)
+    school.stand.release_tool("disable", version)
     school.stand.publish()
     check(page)
 

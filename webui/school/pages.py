@@ -255,7 +255,17 @@ def run(number: int) -> str:
     found = [one for one in agent().ask("list", what="history")["history"] if one["id"] == number]
     if not found:
         raise ClmsError("RUN_UNKNOWN", run=number)
-    return render_template("run.html", run=found[0], now=_now())
+    return render_template("run.html", run=found[0], changelog=_changelog(found[0]), now=_now())
+
+
+def _changelog(run: dict[str, Any]) -> str | None:
+    """What an update has brought, as far as that is still known."""
+    if run["outcome"] != "COMPLETED" or run["kind"] not in ("install", "update"):
+        return None
+    try:
+        return str(agent().ask("release", version=run["version"])["info"]["changelog"])
+    except ClmsError:
+        return None
 
 
 @blueprint.get("/events")

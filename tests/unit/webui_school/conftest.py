@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
 from webui.school.agent import Agent
 from webui.school.app import create_app
 from webui.school.config import parse_settings
@@ -199,7 +200,7 @@ def release_of(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "info": info, "blocked": None, "file": None, "fingerprints": ["A" * 40], "root_version": 1,
-        "expected_seconds": 95,
+        "expected_seconds": 95, "rehearsed": False,
     }  # fmt: skip
 
 
@@ -207,7 +208,9 @@ def running(**changes: Any) -> dict[str, Any]:
     """A run that goes on."""
     return {
         "id": 8, "kind": "update", "version": "1.0.1", "phase": "backup", "percent": 30, "seconds_left": 60,
-        "interrupted": False, **changes,
+        "interrupted": False,
+        "phases": [{"name": name, "seconds": 2.0 if number < 3 else None} for number, name in enumerate(PHASES)],
+        **changes,
     }  # fmt: skip
 
 

@@ -398,3 +398,31 @@ def test_the_history_as_a_table(signed_in: Browser, agent: FakeAgent) -> None:
     assert rows[0]["message"].startswith("'="), "a spreadsheet would take it for a formula"
     assert rows[1]["message"] == 'it said "no", then\nended'
     assert rows[0]["error_code"] == ""
+
+
+# how one run went
+
+
+def test_a_completed_update_says_what_is_new(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.runs = [run_of(version="1.0.1")]
+    assert "A faster search" in signed_in.get("/history/7")
+    for changes in ({"kind": "backup"}, {"outcome": "ROLLED_BACK", "status": "ROLLED_BACK"}, {"version": "0.5.0"}):
+        agent.runs = [run_of(**{"version": "1.0.1", **changes})]  # type: ignore[arg-type]
+        assert "A faster search" not in signed_in.get("/history/7"), changes
+
+
+def test_one_that_was_put_back_says_what_runs_again(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.runs = [run_of(outcome="ROLLED_BACK", status="ROLLED_BACK")]
+    assert "Version 0.9.0 runs again" in signed_in.get("/history/7")
+    agent.runs = [run_of(outcome="ABORTED", status="FAILED")]
+    assert "nothing was changed" in signed_in.get("/history/7")
+    agent.runs = [run_of(outcome="NEEDS_OPERATOR", status="FAILED")]
+    assert "nothing was changed" not in signed_in.get("/history/7")
+
+
+def test_each_step_is_shown(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.running = running()
+    text = signed_in.get("/progress")
+    assert text.count('class="done"') == 3
+    assert text.count('aria-current="step"') == 1
+    assert "Making a backup and proving it by restoring it" in text

@@ -20,7 +20,7 @@ from .plan import kind_word
 from .release import Release
 from .school import School, parse_school
 from .slots import Slot
-from .status import describe_run, done_phases, last_durations, progress_of
+from .status import describe_run, done_phases, last_durations, progress_of, rehearsed_durations
 from .trust import TrustStore
 
 UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "reinstall")
@@ -62,13 +62,16 @@ def status(home: Path) -> dict[str, Any]:
 
 
 def running(journal: Journal) -> dict[str, Any] | None:
-    """The open run: ``id``, ``kind``, ``version``, ``phase``, ``percent``, ``seconds_left`` and ``interrupted``, which
-    says that nobody works at it any more; None when there is none.
+    """The open run: ``id``, ``kind``, ``version``, ``phase``, ``percent``, ``seconds_left``, ``phases`` (each with its
+    ``name`` and the ``seconds`` that it took, or None) and ``interrupted``, which says that nobody works at it any
+    more; None when there is none.
     """
     row = journal.open_run()
     if row is None:
         return None
-    phase, progress = progress_of(row, journal.records(row.id), now=time.time(), history=last_durations(journal, row))
+    records = journal.records(row.id)
+    phase, progress = progress_of(row, records, now=time.time(), history=last_durations(journal, row))
+    done = done_phases(records)
     return {
         "id": row.id,
         "kind": kind_word(row.kind),
@@ -76,6 +79,7 @@ def running(journal: Journal) -> dict[str, Any] | None:
         "phase": phase,
         "percent": progress.percent,
         "seconds_left": progress.seconds_left,
+        "phases": [{"name": name, "seconds": done.get(name)} for name in row.phases],
         "interrupted": not lock.is_held(journal.path.parent),
     }
 
@@ -221,7 +225,8 @@ def release(school: School, version: str | None) -> dict[str, Any]:
     :param version: without one, the newest of the school's channel
     :returns: ``info`` (see :func:`update_info`), ``blocked``: why it cannot be installed right now, or None, ``file``:
         the name of the file on this server that holds it, or None, ``fingerprints`` of the keys that may sign its
-        package, ``root_version``, and ``expected_seconds``: how long the last update of its kind took here, or None
+        package, ``root_version``, ``expected_seconds``: how long it takes as far as that was measured here, or None,
+        and ``rehearsed``: whether that was measured for this very release
     :raises ClmsError: RELEASE_UNKNOWN, or a TRUST_ code
     """
     store, here = store_of(school), releases_here(school)
@@ -235,8 +240,7 @@ def release(school: School, version: str | None) -> dict[str, Any]:
     with closing(Journal(school.home)) as journal:
         slot = journal.slot("current")
         kind = "update" if described.migration else "update_images"
-        took = next((row for row in journal.rows(limit=20, kinds=(kind,)) if row.outcome == "COMPLETED"), None)
-        seconds = sum(done_phases(journal.records(took.id)).values()) if took else None
+        expected, rehearsed = _expected(journal, kind, version)
     blocked = None
     try:
         check_release(described, slot, "update" if slot else "install")
@@ -248,8 +252,22 @@ def release(school: School, version: str | None) -> dict[str, Any]:
         "file": found.path.name if found else None,
         "fingerprints": sorted(store.fingerprints()),
         "root_version": store.root_version(),
-        "expected_seconds": round(seconds) if seconds is not None else None,
+        "expected_seconds": round(sum(expected.values())) if expected else None,
+        "rehearsed": rehearsed,
     }
+
+
+def _expected(journal: Journal, kind: str, version: str) -> tuple[dict[str, float], bool]:
+    """Phase -> seconds: of the last update of its kind that was completed, corrected by a rehearsal of this one."""
+    rows = journal.rows(limit=20, kinds=(kind,))
+    completed = next((row for row in rows if row.outcome == "COMPLETED"), None)
+    found = done_phases(journal.records(completed.id)) if completed else {}
+    for row in rows:
+        records = journal.records(row.id)
+        rehearsed = rehearsed_durations(records)
+        if row.version == version and rehearsed:
+            return {**found, **done_phases(records), **(rehearsed if kind == "update" else {})}, True
+    return found, False
 
 
 def files(school: School) -> list[dict[str, Any]]:

@@ -57,6 +57,12 @@ def done_phases(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
+def rehearsed_durations(records: Sequence[Record]) -> dict[str, float]:
+    """Phase -> seconds that it will take, as the rehearsal of the run has measured; empty where there was none."""
+    found = [r.names["migration_seconds"] for r in records if "migration_seconds" in r.names and r.phase == "rehearse"]
+    return {"migrate": float(found[-1])} if found else {}
+
+
 def last_durations(journal: Journal, row: RunRow) -> dict[str, float]:
     """Phase -> seconds of the last run of the same kind that was completed."""
     for other in journal.rows(limit=20, kinds=(row.kind,)):
@@ -153,6 +159,8 @@ def progress_of(
     current = next_phase(row.phases, set(done))
     entered = [record.at for record in records if record.event == "enter" and record.phase == current]
     known = {name: seconds for name, seconds in history.items() if name in PHASES}
+    if "migrate" in row.phases:
+        known |= rehearsed_durations(records)
     return current, progress(
         row.phases,
         durations=done,

@@ -180,6 +180,10 @@ def test_a_run_that_goes_on(begin: Begin) -> None:
     assert descriptor is not None
     seen = overview.running(context.journal)
     os.close(descriptor)
+    assert seen is not None
+    phases = seen.pop("phases")
+    assert [phase["name"] for phase in phases] == list(KINDS["update"])
+    assert [phase["seconds"] is None for phase in phases] == [number > 2 for number in range(len(phases))]
     assert seen == {
         "id": context.run.id,
         "kind": "update",
@@ -287,6 +291,22 @@ def test_what_is_known_of_a_release(
     assert answer["info"]["version"] == expected
     assert (answer["blocked"], answer["file"], answer["root_version"]) == (None, None, 1)
     assert answer["expected_seconds"] is None
+
+
+def test_what_was_rehearsed_is_expected(
+    begin: Begin, journal: Journal, school: School, store: TrustStore, old: Slot
+) -> None:
+    context = begin(phase="rehearse")
+    context.run.enter("rehearse")
+    context.run.leave("rehearse", migration_seconds=300.0)
+    context.run.close("ABORTED", {"phase": "drain", "code": "X", "message": "x", "remedy": "y"})
+    store.refresh()
+    store.release("1.0.1")
+    answer = overview.release(school, "1.0.1")
+    assert (answer["rehearsed"], answer["expected_seconds"]) == (True, 300)
+    store.release("1.0.2")
+    answer = overview.release(school, "1.0.2")
+    assert (answer["rehearsed"], answer["expected_seconds"]) == (False, None)
 
 
 def test_a_release_that_runs_already_is_blocked(journal: Journal, school: School, store: TrustStore, old: Slot) -> None:

@@ -17,6 +17,7 @@ from ansible_collections.clms.update.plugins.module_utils.status import (
     done_phases,
     iso,
     progress_of,
+    rehearsed_durations,
     status_of,
 )
 
@@ -229,3 +230,15 @@ def test_a_phase_of_another_version_in_the_history_is_ignored() -> None:
     history = {**dict.fromkeys(UPDATE, 1.0), "phase_that_was_renamed": 1000.0}
     _, progress = progress_of(row(), did(*UPDATE[:3]), now=130.0, history=history)
     assert (progress.percent, progress.seconds_left) == (23, 10)
+
+
+def test_the_rehearsal_says_how_long_the_migration_takes() -> None:
+    done = [*did(*UPDATE[:4]), Record(140.0, "rehearse", "", "enter", {})]
+    history = dict.fromkeys(UPDATE, 1.0)
+    before = progress_of(row(), done, now=145.0, history=history)[1]
+    done.append(Record(150.0, "rehearse", "", "leave", {"migration_seconds": 60.0}))
+    after = progress_of(row(), done, now=150.0, history=history)[1]
+    assert before.seconds_left is not None
+    assert after.seconds_left is not None
+    assert after.seconds_left - before.seconds_left >= 58
+    assert rehearsed_durations(did(*UPDATE)) == {}
