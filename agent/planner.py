@@ -35,6 +35,9 @@ from .schedule import Entry, Store, tell, when
 
 _KINDS = ("install", "update", "update_images")
 
+_LINK_SECONDS = 1.0
+"""between two looks for the run of an update that was begun"""
+
 log = logging.getLogger("clms-update-agent")
 
 
@@ -224,7 +227,9 @@ class Planner:
         tell(self._home, "UPDATE_FAILED", f"{_name(entry)} could not begin. {error}")
 
     def _watch(self, entry: Entry, job: Job) -> None:
-        job.ended.wait()
+        linked = False
+        while not job.ended.wait(_LINK_SECONDS):
+            linked = linked or self._link(entry)
         run = job.run or {}
         try:
             with closing(Store(self._home)) as store:
@@ -237,6 +242,20 @@ class Planner:
             log.error("%s", error)
         finally:
             self._watchers.pop(entry.id, None)
+
+    def _link(self, entry: Entry) -> bool:
+        """Note which run it is, once it is there, so that people find it; what goes wrong here is no harm."""
+        try:
+            with closing(Store(self._home)) as store, closing(Journal(self._home)) as journal:
+                started = store.entry(entry.id)
+                row = journal.open_run()
+                if started is None or row is None or row.id <= (started.after_run or 0):
+                    return False
+                store.link(started, row.id)
+                return True
+        except ClmsError as error:
+            log.warning("%s", error)
+            return False
 
     def _newest_run(self) -> int:
         with closing(Journal(self._home)) as journal:

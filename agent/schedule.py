@@ -229,6 +229,10 @@ class Store:
         change = "state = 'STARTED', after_run = ? WHERE id = ? AND state = 'SCHEDULED'"
         return self._change(change, after_run, entry.id)
 
+    def link(self, entry: Entry, run: int) -> None:
+        """The update is this run."""
+        self._change("run = ? WHERE id = ? AND state = 'STARTED'", run, entry.id)
+
     def wait(self, entry: Entry, now: float) -> None:
         """The update could not begin, because another run goes on."""
         self._change("state = 'SCHEDULED', tried_at = ? WHERE id = ? AND state = 'STARTED'", now, entry.id)

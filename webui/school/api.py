@@ -109,11 +109,20 @@ def history() -> list[dict[str, Any]]:
 def cancel(update_id: str) -> dict[str, Any]:
     """Do not do a scheduled update after all, or stop one that goes on where that can still be done."""
     kind, number = updates.parse_id(update_id)
-    if kind == "schedule":
+    run = number if kind == "run" else _run_of(number)
+    if run is None:
         agent().ask("cancel", schedule=number)
     else:
-        agent().ask("cancel", run=number)
+        agent().ask("cancel", run=run)
     return {"success": True, "updateId": update_id}
+
+
+def _run_of(schedule: int) -> int | None:
+    """The run of a scheduled update that has begun."""
+    for entry in agent().ask("list", what="schedule")["schedules"]:
+        if entry["id"] == schedule and entry["state"] == "STARTED":
+            return entry["run"]  # type: ignore[no-any-return]
+    return None
 
 
 @blueprint.route("/updates/rollback", methods=["POST"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent import planner as planner_module
 from agent import runs
 from agent.executor import Job
 from agent.planner import Planner
@@ -128,6 +130,50 @@ def test_it_is_begun_when_it_is_due_and_watched_to_its_end(world: World) -> None
     assert world.events() == ["UPDATE_SCHEDULED"]  # the run tells the rest
     world.planner.tick()
     assert len(world.executor.orders) == 1
+
+
+def test_while_it_goes_on_its_run_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner_module, "_LINK_SECONDS", 0.01)
+    earlier = world.journal.begin("backup", phases=KINDS["backup"], school={})
+    earlier.close("COMPLETED")
+    world.planner.schedule("2026-11-24T09:00")
+    world.planner.tick()
+    time.sleep(0.1)
+    assert world.entry().run is None, "a run of before was taken for it"
+    run = world.journal.begin("update", phases=KINDS["update"], school={}, version="1.0.1")
+    deadline = time.monotonic() + 10
+    while world.entry().run is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    entry = world.entry()
+    assert (entry.state, entry.run) == ("STARTED", run.id)
+    run.close("ABORTED", {"code": "RUN_CANCELLED", "message": "x", "remedy": "y", "phase": "z"})
+    world.executor.finish({"id": run.id, "outcome": "ABORTED", "error_code": "RUN_CANCELLED", "message": "x"}, 1)
+    world.planner.join()
+    assert (world.entry().state, world.entry().run) == ("DONE", run.id)
+
+
+def test_forced_it_is_scheduled_once_and_never_later(world: World) -> None:
+    def at(text: str) -> datetime:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+    world.planner.force(at("2026-11-24 22:00"))
+    assert (world.due(), world.entry().version, world.entry().missed) == ("Tue 22:00", None, "run")
+    world.planner.force(at("2026-11-25 22:00"))
+    assert world.due() == "Tue 22:00", "it was put off"
+    world.planner.force(at("2026-11-24 09:30"))
+    assert world.due() == "Tue 09:30"
+    assert world.events() == ["UPDATE_SCHEDULED", "UPDATE_SCHEDULED"]
+    # what a person has scheduled for later is brought forward
+    world.planner.cancel(world.entry().id)
+    world.planner.schedule("weekend", version="1.0.1")
+    world.planner.force(at("2026-11-24 22:00"))
+    assert (world.due(), world.entry().version) == ("Tue 22:00", "1.0.1")
+    # while it goes on, nothing is scheduled beside it
+    world.clock.set("2026-11-24 22:00")
+    world.planner.tick()
+    world.planner.force(at("2026-11-24 22:05"))
+    with closing(Store(world.home)) as store:
+        assert [entry.state for entry in store.entries()] == ["STARTED", "CANCELLED"]
 
 
 def test_the_newest_version_of_that_time(world: World) -> None:

@@ -202,3 +202,16 @@ def test_what_is_forced_and_put_off(signed_in: Browser, agent: FakeAgent) -> Non
     assert put_off == {"blocked": True, "forced": expected | {"postponementsLeft": 2}}
     agent.refuses["postpone"] = ClmsError("FORCED_NONE")
     assert program.ask("POST", "/api/enforcement/postpone", 409)["code"] == "FORCED_NONE"
+
+
+def test_a_scheduled_update_that_goes_on_is_stopped_as_a_run(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.planned = [ENTRY | {"state": "STARTED", "run": 8}]
+    agent.runs = [run_of(id=8, version="1.0.1", status="UPDATING", outcome=None, finished_at=None)]
+    program = Program(signed_in)
+    (shown,) = program.ask("GET", "/api/updates/history")
+    assert (shown["id"], shown["status"]) == ("schedule-3", "UPDATING"), "it is there twice"
+    program.ask("DELETE", "/api/updates/cancel/schedule-3")
+    assert agent.did("cancel") == [{"run": 8}]
+    agent.planned = [ENTRY]
+    program.ask("DELETE", "/api/updates/cancel/schedule-3")
+    assert agent.did("cancel")[1] == {"schedule": 3}
