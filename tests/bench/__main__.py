@@ -22,7 +22,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from tests.base_images.docker_cli import BuildError, only_one
 from tests.stand.stand import ROOT, Stand, StandError
 
-from . import machine, measure, supply
+from . import machine, measure, supply, watching
 from .figures import KINDS, figures_table, in_order
 from .ours import SCHOOL, BenchError, Ours
 
@@ -40,6 +40,7 @@ MEASUREMENTS: dict[Callable[..., measure.Runs], tuple[str, ...]] = {
         "closed_ratio", "closed_seconds", "by_hand_closed_seconds", "bare_ansible_seconds", "update_ratio",
         "update_seconds", "by_hand_seconds", "restore_test_seconds", "rehearse_seconds", "journal_overhead_percent",
     ),
+    watching.page: ("page_and_agent_memory_mb", "watching_percent", "page_seconds"),
     measure.failing: ("rollback_seconds",),
     measure.images_only: ("failed_requests", "longest_wait_seconds"),
 }  # fmt: skip

@@ -59,19 +59,19 @@ def idle(ours: Ours) -> Runs:
             process = ours.stand.agent_process(SCHOOL)
             if process is None:
                 raise BenchError("The agent has ended.")
-            found.append(_memory_mb(process))
+            found.append(memory_mb(process))
         return {"idle_memory_mb": found}
     finally:
         ours.stand.stop_agent(SCHOOL)
 
 
-def _memory_mb(process: int) -> float:
+def memory_mb(process: int) -> float:
     """What a process and its children have in memory, in MB; shared parts are shared out (proc(5), ``Pss``)."""
     folder = Path(f"/proc/{process}")
     lines = (folder / "smaps_rollup").read_text().splitlines()
     kibibytes = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     children = (folder / "task" / str(process) / "children").read_text().split()
-    return kibibytes * 1024 / 1e6 + sum(_memory_mb(int(child)) for child in children)
+    return kibibytes * 1024 / 1e6 + sum(memory_mb(int(child)) for child in children)
 
 
 def with_migration(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
@@ -89,19 +89,19 @@ def with_migration(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
         run, samples = _ours(ours, start, "1.0.1", pulled)
         restore_test = sum(run.result("backup")["seconds"][part] for part in ("start", "restore"))
         rehearse = done_phases(run.records)["rehearse"]
-        _add(found, "closed_seconds", _closed(samples, "the update", say))
-        _add(found, "update_seconds", run.seconds - restore_test - rehearse)
-        _add(found, "restore_test_seconds", restore_test)
-        _add(found, "rehearse_seconds", rehearse)
-        _add(found, "bare_ansible_seconds", breakdown.between_phases(run.records))
-        _add(found, "journal_overhead_percent", 100 * replay_seconds(run.records, ours.home) / run.seconds)
+        add(found, "closed_seconds", _closed(samples, "the update", say))
+        add(found, "update_seconds", run.seconds - restore_test - rehearse)
+        add(found, "restore_test_seconds", restore_test)
+        add(found, "rehearse_seconds", rehearse)
+        add(found, "bare_ansible_seconds", breakdown.between_phases(run.records))
+        add(found, "journal_overhead_percent", 100 * replay_seconds(run.records, ours.home) / run.seconds)
         closed[0].append(breakdown.ours(run.records))
         whole[0].append(breakdown.whole_ours(run))
 
     def by_hand_once() -> None:
         seconds, moments, samples = _by_hand(ours, hand, pulled)
-        _add(found, "by_hand_closed_seconds", _closed(samples, "the script", say))
-        _add(found, "by_hand_seconds", seconds)
+        add(found, "by_hand_closed_seconds", _closed(samples, "the script", say))
+        add(found, "by_hand_seconds", seconds)
         closed[1].append(breakdown.by_hand(moments))
         whole[1].append(breakdown.whole_by_hand(moments))
 
@@ -112,7 +112,7 @@ def with_migration(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
             ("closed_ratio", "closed_seconds", "by_hand_closed_seconds"),
             ("update_ratio", "update_seconds", "by_hand_seconds"),
         ):
-            _add(found, ratio, found[mine][-1] / found[theirs][-1])
+            add(found, ratio, found[mine][-1] / found[theirs][-1])
         say(f"run {number + 1}: closed {_pair(found, 'closed')}, whole {_pair(found, 'update', 'by_hand_seconds')}")
     for title, parts in (("while CLMS is closed", closed), ("without restore test and rehearsal", whole)):
         say("\n" + table(breakdown.rows(title, *parts)) + "\n")
@@ -139,7 +139,7 @@ def failing(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
         served = first_served(probe.samples, cause.at)
         if served is None or cause.phase != "health_check":
             raise BenchError(f"The update to {BROKEN} failed in {cause.phase}; served again: {served is not None}.")
-        _add(found, "rollback_seconds", served - cause.at)
+        add(found, "rollback_seconds", served - cause.at)
         say(f"run {number + 1}: serving {found['rollback_seconds'][-1]:.2f} s after the failed probe")
     ours.reset(start)
     ours.start()
@@ -156,8 +156,8 @@ def images_only(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
     found: Runs = {}
     for number in range(runs):
         _, samples = _ours(ours, start, "1.0.2", pulled, path=_LIST, token=token)
-        _add(found, "failed_requests", failed(samples))
-        _add(found, "longest_wait_seconds", longest_wait(samples))
+        add(found, "failed_requests", failed(samples))
+        add(found, "longest_wait_seconds", longest_wait(samples))
         say(
             f"run {number + 1}: {len(samples)} requests, {found['failed_requests'][-1]:.0f} failed,"
             f" longest wait {found['longest_wait_seconds'][-1]:.2f} s"
@@ -254,7 +254,8 @@ def _token(ours: Ours) -> str:
 # what was found
 
 
-def _add(found: Runs, name: str, value: float) -> None:
+def add(found: Runs, name: str, value: float) -> None:
+    """One more run of a figure."""
     found.setdefault(name, []).append(value)
 
 
