@@ -165,8 +165,11 @@ def answer(result: dict[str, Any]) -> bytes:
 
 def refusal(error: ClmsError) -> bytes:
     """The line that says why a request is refused."""
-    return _line({"ok": False, "error": error.as_dict()})
+    waiting = {name: error.values[name] for name in ("seconds",) if name in error.values}
+    return _line({"ok": False, "error": error.as_dict() | waiting})
 
 
 def _line(data: dict[str, Any]) -> bytes:
     return json.dumps(data, ensure_ascii=False).encode() + b"\n"
+    if text is not None:
+        text.encode()  # JSON can hold half of a character, which is no text

@@ -26,6 +26,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store 
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.plan import kind_word
 
 from . import config, files, notify, output, protocol, runs, schedule
 from .about import about
@@ -85,8 +86,7 @@ class Agent:
             return files.import_upload(school, str(request.file))
         with closing(Journal(school.home)) as journal:
             if request.run is not None:
-                journal.run(request.run).ask_to_cancel()  # the playbook looks for it where it can still go back
-                return {"run": request.run}
+                return cancel_run(journal, request.run)
             if request.verb == "events":
                 return {"events": output.events_for_json(journal.events(after=request.after))}
             if request.what == "history":
@@ -115,6 +115,23 @@ class Agent:
 def check_version(school: Any, version: str | None) -> None:
     """:raises ClmsError: RELEASE_UNKNOWN for a version that is named and not known"""
     if version is not None and version not in known_versions(school):
+def cancel_run(journal: Journal, number: int) -> dict[str, Any]:
+    """Ask a run to stop; its playbook looks for that where it can still go back.
+
+    :raises ClmsError: RUN_UNKNOWN, RUN_CLOSED
+    """
+    try:
+        run = journal.run(number)
+    except ClmsError as error:
+        raise (ClmsError("RUN_UNKNOWN", run=number) if error.code == "RUN_NONE" else error) from None
+    try:
+        run.ask_to_cancel()
+    except ClmsError as error:
+        ended = error.code == "RUN_NONE"
+        raise (ClmsError("RUN_CLOSED", run=number, kind=kind_word(run.row.kind)) if ended else error) from None
+    return {"run": number}
+
+
         raise ClmsError("RELEASE_UNKNOWN", version=version)
 
 

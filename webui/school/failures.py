@@ -9,7 +9,7 @@ import secrets
 from flask import Flask, g, make_response, render_template, request
 from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -34,6 +34,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "RUN_UNKNOWN": (404, "No such run"),
     "SCHEDULE_PAST": (422, "Time not usable"),
     "SCHEDULE_TIME": (422, "Time not usable"),
+    "RUN_CLOSED": (409, "Too late to stop it"),
     "SCHEDULE_TWICE": (409, "Scheduled already"),
     "SCHEDULE_UNKNOWN": (404, "Nothing scheduled"),
     "SESSION_MISSING": (401, "Not signed in"),
@@ -65,7 +66,10 @@ def install(app: Flask) -> None:
     def on_http(error: HTTPException) -> Response:
         if isinstance(error, CSRFError):
             return on_known(ClmsError("FORM_EXPIRED"))
-        return on_known(problems.of_http(error, request.method))
+        response = on_known(problems.of_http(error, request.method))
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return response
 
     def on_unknown(error: Exception) -> Response:
         number = secrets.token_hex(8)

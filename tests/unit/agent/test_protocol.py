@@ -121,6 +121,14 @@ def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
         b'{"verb": "set_up", "name": "anna", "password": "x"}\n',
         b'{"verb": "password", "name": "anna", "password": "x"}\n',
         b'{"verb": "backup", "password": "x"}\n',
+        b'{"verb": "sign_in", "name": "anna", "password": "\\ud800"}\n',
+        b'{"verb": "token"}\n',
+        b'{"verb": "token", "token": "' + b"x" * 1001 + b'"}\n',
+        b'{"verb": "once", "name": "anna", "key": "k"}\n',
+        b'{"verb": "once", "name": "anna", "key": "\\n", "body": "' + b"0" * 64 + b'"}\n',
+        b'{"verb": "once", "name": "anna", "key": "' + b"k" * 129 + b'", "body": "' + b"0" * 64 + b'"}\n',
+        b'{"verb": "once", "name": "anna", "key": "k", "body": "x"}\n',
+        b'{"verb": "once", "name": "anna", "key": "k", "body": "' + b"0" * 64 + b'", "answer": "{"}\n',
         b"\xff\xfe\n",
         b'{"verb": "status", "\\udcff": 1}\n',
         b'{"verb":' * 7000,
@@ -187,3 +195,9 @@ def test_answers_are_one_line_each() -> None:
     assert answer({"message": "zwei\nZeilen"}).count(b"\n") == 1
     said = json.loads(refusal(ClmsError("AGENT_CALLER")))
     assert (said["ok"], said["error"]["code"]) == (False, "AGENT_CALLER")
+
+
+def test_how_long_to_wait_is_told_with_a_refusal() -> None:
+    said = json.loads(refusal(ClmsError("SIGN_IN_WAIT", seconds=7)))["error"]
+    assert ClmsError.from_dict(said).values == {"seconds": 7}
+    assert "seconds" not in json.loads(refusal(ClmsError("AGENT_CALLER")))["error"]

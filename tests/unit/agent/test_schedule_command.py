@@ -212,7 +212,7 @@ def test_a_run_that_cannot_stop_any_more(served: Path, home: Path, begin: Any, m
     for number in (run.id, 99):
         with pytest.raises(ClmsError) as caught:
             ask(home, served, {"verb": "cancel", "run": number})
-        assert caught.value.code == "RUN_NONE"
+        assert caught.value.code == ("RUN_CLOSED" if number == run.id else "RUN_UNKNOWN")
 
 
 def test_what_is_going_on_is_listed(served: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
