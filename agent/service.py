@@ -36,6 +36,7 @@ from .executor import Executor, Job
 from .followers import Followers
 from .keeper import Keeper
 from .notifications import Notifier
+from .once import Once
 from .planner import Planner
 
 _REQUEST_SECONDS = 10
@@ -63,6 +64,8 @@ class Agent:
         if request.verb in protocol.ACCOUNTS:
             return self._accounts.answer(request)
         school = config.load(self._folder).school
+        if request.verb in protocol.KEYS:
+            return Once(school.home).answer(request)
         if request.verb == "status":
             return overview.status(school.home)
         if request.verb == "check":
@@ -112,9 +115,6 @@ class Agent:
         return config.load(self._folder).school.home
 
 
-def check_version(school: Any, version: str | None) -> None:
-    """:raises ClmsError: RELEASE_UNKNOWN for a version that is named and not known"""
-    if version is not None and version not in known_versions(school):
 def cancel_run(journal: Journal, number: int) -> dict[str, Any]:
     """Ask a run to stop; its playbook looks for that where it can still go back.
 
@@ -132,6 +132,9 @@ def cancel_run(journal: Journal, number: int) -> dict[str, Any]:
     return {"run": number}
 
 
+def check_version(school: Any, version: str | None) -> None:
+    """:raises ClmsError: RELEASE_UNKNOWN for a version that is named and not known"""
+    if version is not None and version not in known_versions(school):
         raise ClmsError("RELEASE_UNKNOWN", version=version)
 
 
