@@ -6,19 +6,31 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask_login import current_user, login_required
+from flask import g, request
+from flask_login import current_user
 from flask_smorest import Blueprint
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from webui.common import openapi
 
-from . import updates
+from . import tokens, updates
 from .agent import agent
 from .schemas import Accepted, Backup, CheckAnswer, Event, GoBackBody, ScheduleBody, SystemUpdate, UpdateInfo
 
-SESSION = "session"
-SECURITY_SCHEME = {"type": "apiKey", "in": "cookie", "name": "__Host-clms-update", "description": "of who is signed in"}
-_ALWAYS = (400, 401, 500, 503)
+SECURITY_SCHEMES = {
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-clms-update",
+        "description": "of who is signed in; what changes something needs the header X-CSRFToken too",
+    },
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "made on the server with 'clms-update account --token NAME'; counts before a session",
+    },
+}
+_ALWAYS = (400, 401, 429, 500, 503)
 
 blueprint = Blueprint("updates", __name__, url_prefix="/api", description="Updates of CLMS at this school")
 
@@ -29,9 +41,25 @@ def problems(*statuses: int) -> Any:
 
 
 @blueprint.before_request
-@login_required
 def _signed_in() -> None:
-    """For people who are signed in."""
+    """For programs with a token and people who are signed in; of a request with both, the token counts."""
+    token = tokens.sent()
+    if token is not None:
+        g._login_user = tokens.whose(token)
+    elif not current_user.is_authenticated:
+        raise ClmsError("SESSION_MISSING")
+
+
+@blueprint.before_request
+def _json() -> None:
+    """What comes as content is JSON; what is wrong in it is for the schemas to say."""
+    if request.method == "POST" and (request.content_length or request.mimetype):
+        if not request.is_json:
+            raise ClmsError("REQUEST_TYPE", wanted="application/json")
+        try:
+            request.get_json(silent=True)
+        except RecursionError:
+            raise ClmsError("REQUEST_INVALID", detail="its content is nested too deep") from None
 
 
 @blueprint.route("/updates/check", methods=["GET"])

@@ -43,6 +43,7 @@ STATUSES: dict[str, tuple[int, str]] = {
 }
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
 _UNAVAILABLE = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
+    "TOKEN_REFUSED": (401, "Token refused"),
 """beginnings of codes that say what is wrong beyond this server; a check is answered with them"""
 
 _log = logging.getLogger(__name__)
