@@ -15,6 +15,7 @@ from webui.common import openapi
 
 from . import tokens, updates
 from .agent import agent
+from .once import once
 from .schemas import Accepted, Backup, CheckAnswer, Event, GoBackBody, ScheduleBody, SystemUpdate, UpdateInfo
 
 SECURITY_SCHEMES = {
@@ -83,6 +84,7 @@ def latest() -> dict[str, Any]:
 @blueprint.arguments(ScheduleBody)
 @blueprint.response(202, Accepted)
 @problems(404, 409, 413, 415, 422, 502)
+@once(blueprint)
 def schedule(content: dict[str, Any]) -> dict[str, Any]:
     """Install a release now, or at a time."""
     version, at = content["updateId"], content["scheduledFor"]
@@ -137,7 +139,8 @@ def cancel(update_id: str) -> dict[str, Any]:
 @blueprint.route("/updates/rollback", methods=["POST"])
 @blueprint.arguments(GoBackBody)
 @blueprint.response(202, Accepted)
-@problems(409, 413, 415, 422, 429)
+@problems(409, 413, 415, 422)
+@once(blueprint)
 def rollback(content: dict[str, Any]) -> dict[str, Any]:
     """Go back to the version before the last update."""
     agent().ask("rollback", confirm=content["confirm"], name=current_user.name, password=content["password"])
@@ -172,7 +175,8 @@ def backups() -> list[dict[str, Any]]:
 
 @blueprint.route("/backups", methods=["POST"])
 @blueprint.response(202, Accepted)
-@problems(409)
+@problems(409, 413, 415, 422)
+@once(blueprint)
 def back_up() -> dict[str, Any]:
     """Make a backup now."""
     agent().ask("backup")
@@ -182,7 +186,8 @@ def back_up() -> dict[str, Any]:
 @blueprint.route("/backups/<backup>/restore", methods=["POST"])
 @blueprint.arguments(GoBackBody)
 @blueprint.response(202, Accepted)
-@problems(404, 409, 413, 415, 422, 429)
+@problems(404, 409, 413, 415, 422)
+@once(blueprint)
 def restore(content: dict[str, Any], backup: str) -> dict[str, Any]:
     """Put a backup in place of the current data."""
     if backup not in {one["id"] for one in agent().ask("list", what="backups")["backups"]}:

@@ -28,22 +28,25 @@ STATUSES: dict[str, tuple[int, str]] = {
     "FORM_EXPIRED": (400, "Form out of date"),
     "JOURNAL_UNREADABLE": (503, "Journal not readable"),
     "NOT_INSTALLED": (409, "Not installed"),
+    "KEYS_STORE": (503, "Keys not usable"),
+    "KEY_ACTIVE": (409, "Request goes on"),
+    "KEY_REUSED": (422, "Key of another request"),
     "RELEASE_UNKNOWN": (404, "No such version"),
     "ROLLBACK_UNAVAILABLE": (409, "Nothing to go back to"),
     "RUN_ACTIVE": (409, "Something is going on"),
+    "RUN_CLOSED": (409, "Too late to stop it"),
     "RUN_UNKNOWN": (404, "No such run"),
     "SCHEDULE_PAST": (422, "Time not usable"),
     "SCHEDULE_TIME": (422, "Time not usable"),
-    "RUN_CLOSED": (409, "Too late to stop it"),
     "SCHEDULE_TWICE": (409, "Scheduled already"),
     "SCHEDULE_UNKNOWN": (404, "Nothing scheduled"),
     "SESSION_MISSING": (401, "Not signed in"),
     "SIGN_IN_REFUSED": (401, "Sign-in refused"),
     "SIGN_IN_WAIT": (429, "Too many attempts"),
+    "TOKEN_REFUSED": (401, "Token refused"),
 }
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
 _UNAVAILABLE = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
-    "TOKEN_REFUSED": (401, "Token refused"),
 """beginnings of codes that say what is wrong beyond this server; a check is answered with them"""
 
 _log = logging.getLogger(__name__)
@@ -53,7 +56,7 @@ def install(app: Flask) -> None:
     """Answer every error of ``app``."""
 
     def on_known(error: ClmsError) -> Response:
-        status, title = _status(error)
+        status, title = status_of(error)
         if status >= 500:
             _log.error("%s", error, extra={"code": error.code})
         if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
@@ -82,7 +85,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, on_unknown)
 
 
-def _status(error: ClmsError) -> tuple[int, str]:
+def status_of(error: ClmsError) -> tuple[int, str]:
+    """HTTP status and title."""
     known = {**problems.STATUSES, **STATUSES}
     if error.code in known:
         return known[error.code]
