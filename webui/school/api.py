@@ -31,6 +31,7 @@ SECURITY_SCHEMES = {
         "description": "made on the server with 'clms-update account --token NAME'; counts before a session",
     },
 }
+_BEGIN_SECONDS = 5.0
 _ALWAYS = (400, 401, 429, 500, 503)
 
 blueprint = Blueprint("updates", __name__, url_prefix="/api", description="Updates of CLMS at this school")
@@ -89,22 +90,29 @@ def schedule(content: dict[str, Any]) -> dict[str, Any]:
     """Install a release now, or at a time."""
     version, at = content["updateId"], content["scheduledFor"]
     if at == "now":
+        before = agent().ask("status")["last_update"]
         agent().ask("update", version=version)
-        running = _begun()
-        return {"success": True, "warnings": [], **({"updateId": f"run-{running['id']}"} if running else {})}
+        begun = _begun(before and before["id"])
+        return {"success": True, "warnings": [], **({"updateId": begun} if begun else {})}
     answer = agent().ask("schedule", at=at, version=version)
     warnings = [warning["message"] for warning in answer["warnings"]]
     return {"success": True, "updateId": f"schedule-{answer['schedule']['id']}", "warnings": warnings}
 
 
-def _begun() -> dict[str, Any] | None:
-    """The run that has just been asked for; it is in the journal a moment later."""
-    for _try in range(20):
-        running: dict[str, Any] | None = agent().ask("status")["running"]
-        if running is not None:
-            return running
+def _begun(before: int | None) -> str | None:
+    """The id of the run that has just been asked for: it is in the journal a moment later, and may have ended by then.
+
+    :param before: number of the newest run of before
+    """
+    deadline = time.monotonic() + _BEGIN_SECONDS
+    while True:
+        status = agent().ask("status")
+        for run in (status["running"], status["last_update"]):
+            if run is not None and run["id"] != before:
+                return f"run-{run['id']}"
+        if time.monotonic() >= deadline:
+            return None
         time.sleep(0.25)
-    return None
 
 
 @blueprint.route("/updates/status/<update_id>", methods=["GET"])
