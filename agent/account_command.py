@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``clms-update account``: who may sign in to the school's page; for whoever has forgotten the password too."""
+"""``clms-update account``: who may sign in to the school's page, with which tokens programs use its API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.school import School
 
-REFUSALS = ("ACCOUNTS_BROKEN", "ACCOUNT_EXISTS", "ACCOUNT_NAME", "ACCOUNT_UNKNOWN", "PASSWORD_WEAK")
+REFUSALS = (
+    *("ACCOUNTS_BROKEN", "ACCOUNT_EXISTS", "ACCOUNT_NAME", "ACCOUNT_UNKNOWN", "PASSWORD_WEAK"),
+    "TOKEN_UNKNOWN",
+)
 """with these nothing was touched"""
 
 
@@ -22,8 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "account", nargs="?", metavar="NAME", help="make this account, or give it another password, which is asked for"
     )
     what.add_argument("--remove", metavar="NAME", help="nobody signs in by this name any more")
-    what.add_argument("--list", action="store_true", help="the names of all accounts")
+    what.add_argument("--list", action="store_true", help="the names of all accounts, and their tokens")
     what.add_argument("--code", action="store_true", help="the code with which the page makes the first account")
+    what.add_argument(
+        "--token",
+        metavar="NAME",
+        help="make a token with which a program uses the page's API as this account; it is shown this once",
+    )
+    what.add_argument("--revoke-token", metavar="ID", help="the token with this number counts no more")
 
 
 def answer(options: argparse.Namespace, school: School) -> tuple[dict[str, Any], str]:
@@ -36,7 +45,18 @@ def answer(options: argparse.Namespace, school: School) -> tuple[dict[str, Any],
     accounts = Accounts(school.home)
     if options.list:
         names = sorted(accounts.generations())
-        return {"accounts": names}, "\n".join(names) or "There is no account yet. To make one: clms-update account NAME"
+        made = accounts.made_tokens()
+        return {"accounts": names, "tokens": made}, _list_text(names, made)
+    if options.token is not None:
+        number, token = accounts.make_token(options.token)
+        data = {"account": options.token, "id": number, "token": token}
+        return (
+            data,
+            f"{token}\nThis is token {number} of {options.token}. Keep it like a password; it is shown this once.",
+        )
+    if options.revoke_token is not None:
+        accounts.revoke_token(options.revoke_token)
+        return {"revoked": options.revoke_token}, f"The token {options.revoke_token} counts no more."
     if options.code:
         code = accounts.set_up_code()
         return {"code": code}, f"The set-up code is {code}. The page of this school asks for it once."
@@ -45,6 +65,11 @@ def answer(options: argparse.Namespace, school: School) -> tuple[dict[str, Any],
         return {"removed": options.remove}, f"The account {options.remove} is gone, and whoever used it is signed out."
     accounts.set_password(options.account, _typed())
     return {"account": options.account}, f"{options.account} can sign in now; earlier sessions have ended."
+
+
+def _list_text(names: list[str], made: list[dict[str, str]]) -> str:
+    lines = [*names, *(f"token {one['id']} of {one['account']}, made {one['made']}" for one in made)]
+    return "\n".join(lines) or "There is no account yet. To make one: clms-update account NAME"
 
 
 def _typed() -> str:

@@ -26,6 +26,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from ansible_collections.clms.update.plugins.module_utils.adapters.files import write_atomically
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
+from . import tokens
 from .protocol import Request
 
 SHORTEST, LONGEST = 10, 200
@@ -55,6 +56,7 @@ class Accounts:
         # one guess at a time: many at once would all be counted too late, and use 64 MB of memory each
         self._counting = threading.Lock()
         self._failures: dict[str, tuple[int, float]] = {}
+        self._refusals = tokens.Refusals()
 
     def answer(self, request: Request) -> dict[str, Any]:
         """The answer to one of :data:`.protocol.ACCOUNTS`.
@@ -64,6 +66,8 @@ class Accounts:
         name, password = (request.name or "").strip().lower(), request.password or ""
         if request.verb == "accounts":
             return {"accounts": self.generations()}
+        if request.verb == "token":
+            return self.whose(request.token or "")
         if request.verb == "set_up":
             generation = self.set_up(request.code or "", name, password)
         else:
@@ -82,7 +86,7 @@ class Accounts:
             if not accounts.get(name, {}).get("hash"):
                 raise ClmsError("ACCOUNT_UNKNOWN", name=name)
             # its number stays, so that no session comes back with an account of the same name
-            accounts[name] = {**accounts[name], "hash": ""}
+            accounts[name] = {"hash": "", "generation": accounts[name]["generation"]}
             write_atomically(self._path, json.dumps(accounts, indent=1))
 
     def generations(self) -> dict[str, int]:
@@ -137,6 +141,7 @@ class Accounts:
         accounts = self._read()
         _check_password(name, password)
         generation = int(accounts.get(name, {}).get("generation", 0)) + 1
+        # without the tokens of before: whoever has the password set anew may have lost more than that
         accounts[name] = {"hash": self._hasher.hash(_normal(password)), "generation": generation}
         write_atomically(self._path, json.dumps(accounts, indent=1))
         return generation
@@ -163,6 +168,61 @@ class Accounts:
                 raise ClmsError("SIGN_IN_REFUSED")
             self._failures.pop(counted, None)
         return int(account["generation"])
+
+    # tokens
+
+    def make_token(self, name: str) -> tuple[str, str]:
+        """Make a token for an account; returns its id, and the token, which is kept nowhere.
+
+        :raises ClmsError: ACCOUNT_UNKNOWN, ACCOUNTS_BROKEN
+        """
+        token, kept = tokens.make()
+        with self._alone():
+            accounts = self._read()
+            if not accounts.get(name, {}).get("hash"):
+                raise ClmsError("ACCOUNT_UNKNOWN", name=name)
+            accounts[name] = {**accounts[name], "tokens": [*accounts[name].get("tokens", []), kept]}
+            write_atomically(self._path, json.dumps(accounts, indent=1))
+        return kept["id"], token
+
+    def revoke_token(self, number: str) -> None:
+        """A token counts no more.
+
+        :param number: its id
+        :raises ClmsError: TOKEN_UNKNOWN, ACCOUNTS_BROKEN
+        """
+        with self._alone():
+            accounts = self._read()
+            for name, account in accounts.items():
+                left = [one for one in account.get("tokens", []) if one["id"] != number]
+                if len(left) < len(account.get("tokens", [])):
+                    accounts[name] = {**account, "tokens": left}
+                    write_atomically(self._path, json.dumps(accounts, indent=1))
+                    return
+        raise ClmsError("TOKEN_UNKNOWN", token=number if tokens.ID.fullmatch(number) else "with that number")
+
+    def made_tokens(self) -> list[dict[str, str]]:
+        """``id``, ``account`` and ``made`` of every token that counts.
+
+        :raises ClmsError: ACCOUNTS_BROKEN
+        """
+        return [
+            {"id": one["id"], "account": name, "made": one["made"]}
+            for name, account in sorted(self._read().items())
+            for one in account.get("tokens", [])
+        ]
+
+    def whose(self, token: str) -> dict[str, Any]:
+        """Whose token it is: ``name`` and ``generation`` of the account, and ``id`` of the token.
+
+        :raises ClmsError: TOKEN_REFUSED a moment later, LIMIT_REACHED, ACCOUNTS_BROKEN
+        """
+        accounts = self._read()
+        found = tokens.find(accounts, token)
+        if found is None:
+            raise self._refusals.refuse()
+        name, number = found
+        return {"name": name, "generation": int(accounts[name]["generation"]), "id": number}
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -196,7 +256,8 @@ class Accounts:
         """:raises ClmsError: ACCOUNTS_BROKEN"""
         try:
             accounts = json.loads(self._path.read_text())
-            if all(isinstance(account["hash"], str) and account["generation"] > 0 for account in accounts.values()):
+            kept = all(tokens.are_kept(account.get("tokens", [])) for account in accounts.values())
+            if kept and all(isinstance(one["hash"], str) and one["generation"] > 0 for one in accounts.values()):
                 return dict(accounts)
         except FileNotFoundError:
             return {}

@@ -40,6 +40,10 @@ accounts                                                ``accounts``: name -> ho
 set_up      code, name, password                        ``name``, ``generation``; makes the first account
 sign_in     name, password                              ``name``, ``generation``
 password    name, password, new: another password       ``name``, ``generation``
+token       token                                       ``name``, ``generation``, ``id`` of the token
+once        name, key, body: tells requests apart;      ``answer``: what :class:`.once.Once` was given for this
+              answer: JSON, or free: true, where it       key, or None for the first request with it
+              has come to something or to nothing
 update      version: may be left out                    ``begun``; at the end ``run`` and ``exit_code``, like all below
 rollback    confirm, name, password: may be left out
 restore     backup; the same three
@@ -65,7 +69,8 @@ RUNS = ("update", "rollback", "restore", "backup", "recover")
 BACKUPS = ("verify", "copy", "download")
 READS = ("status", "check", "list", "events", "school", "release", "health", "settings", "enforcement")
 CHANGES = ("schedule", "cancel", "import", "change", "notify", "postpone", *BACKUPS)
-ACCOUNTS = ("accounts", "set_up", "sign_in", "password")
+ACCOUNTS = ("accounts", "set_up", "sign_in", "password", "token")
+KEYS = ("once",)
 GUARDED = ("rollback", "restore", "change")
 LISTS = ("releases", "backups", "files", "history", "schedule")
 
@@ -110,6 +115,13 @@ class Request:
     """for ``password``: the one that counts from then on"""
     code: str | None = field(default=None, repr=False)
     """for ``set_up``: the code that lies on the server"""
+    token: str | None = field(default=None, repr=False)
+    """for ``token``: what a program has shown"""
+    key: str | None = None
+    """for ``once``: what a program has named its request"""
+    body: str | None = None
+    answer: str | None = field(default=None, repr=False)
+    free: bool = False
 
     @property
     def variables(self) -> dict[str, str]:
@@ -128,10 +140,11 @@ def parse(line: bytes) -> Request:
             raise FieldError("it is too large")
         fields = Fields(json.loads(line))
         verb = fields.text("verb", limit=20)
-        if verb not in (*RUNS, *READS, *CHANGES, *ACCOUNTS):
+        if verb not in (*RUNS, *READS, *CHANGES, *ACCOUNTS, *KEYS):
             raise FieldError(f"verb {verb!r} is not known")
         versioned = verb in ("update", "schedule", "release")
         personal = verb in ("set_up", "sign_in", "password")
+        once = verb in KEYS
         request = Request(
             verb,
             version=fields.text("version", pattern=_VERSION, default=None) if versioned else None,
@@ -146,16 +159,23 @@ def parse(line: bytes) -> Request:
             run=fields.number("run", low=1, default=None) if verb == "cancel" else None,
             file=fields.text("file", pattern=_UPLOAD, limit=160) if verb == "import" else None,
             settings=fields.get("settings", dict) if verb == "change" else {},
-            name=_secret(fields, "name", personal, verb in GUARDED),
+            name=_secret(fields, "name", personal or once, verb in GUARDED),
             password=_secret(fields, "password", personal, verb in GUARDED),
             new=_secret(fields, "new", verb == "password"),
             code=_secret(fields, "code", verb == "set_up"),
+            token=_secret(fields, "token", verb == "token"),
+            key=fields.text("key", pattern="[ -~]+", limit=128) if once else None,
+            body=fields.text("body", pattern="[0-9a-f]{64}") if once else None,
+            answer=fields.text("answer", limit=8192, default=None) if once else None,
+            free=fields.get("free", bool, False) if once else False,
         )
         fields.done()
         if verb == "cancel" and (request.schedule is None) == (request.run is None):
             raise FieldError("either schedule or run must say what to cancel")
         if request.version is not None:
             Version(request.version)
+        if request.answer is not None:
+            json.loads(request.answer)
         return request
     except (ValueError, RecursionError) as error:  # JSON, texts, versions and fields alike
         detail = str(error) if isinstance(error, FieldError) else "it is no JSON object as it should be"
@@ -169,6 +189,8 @@ def _secret(fields: Fields, name: str, needed: bool, possible: bool = False) -> 
         text = fields.text(name, limit=_TYPED)
     elif possible:
         text = fields.text(name, limit=_TYPED, default=None)
+    if text is not None:
+        text.encode()  # JSON can hold half of a character, which is no text
     return text
 
 
@@ -179,7 +201,8 @@ def answer(result: dict[str, Any]) -> bytes:
 
 def refusal(error: ClmsError) -> bytes:
     """The line that says why a request is refused."""
-    return _line({"ok": False, "error": error.as_dict()})
+    waiting = {name: error.values[name] for name in ("seconds",) if name in error.values}
+    return _line({"ok": False, "error": error.as_dict() | waiting})
 
 
 def _line(data: dict[str, Any]) -> bytes:

@@ -17,22 +17,18 @@ import socketserver
 import struct
 import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clms.update.plugins.module_utils import overview
-from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import backups_in
-from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
-from . import backups, config, doctor, files, notifications, notify, output, protocol, runs, schedule, settings
-from .about import about
+from . import backups, config, files, notifications, notify, output, protocol, runs
 from .accounts import Accounts
+from .agent import Agent
 from .clockwork import Clockwork
 from .enforcer import Enforcer
-from .executor import Executor, Job
+from .executor import Executor
 from .followers import Followers
 from .keeper import Keeper
 from .planner import Planner
@@ -45,126 +41,6 @@ _CREDENTIALS = struct.Struct("3i")
 """process, user, group; see unix(7), SO_PEERCRED"""
 
 log = logging.getLogger("clms-update-agent")
-
-
-class Agent:
-    """Answers requests; runs go to the executor, and what is to be done later to the planner."""
-
-    def __init__(
-        self, folder: Path, executor: Executor, planner: Planner, accounts: Accounts, enforcer: Enforcer
-    ) -> None:
-        self._folder = folder
-        self._enforcer = enforcer
-        self._executor = executor
-        self._planner = planner
-        self._accounts = accounts
-
-    def answer(self, request: protocol.Request, *, as_root: bool = False) -> dict[str, Any]:
-        """The answer to a request that is no run.
-
-        :param as_root: whether root asks
-        :raises ClmsError: why there is none
-        """
-        self._check_person(request, as_root=as_root)
-        if request.verb in protocol.ACCOUNTS:
-            return self._accounts.answer(request)
-        school = config.load(self._folder).school
-        if request.verb == "status":
-            return overview.status(school.home)
-        if request.verb == "check":
-            return self._planner.ask_vendor()
-        if request.verb == "health":
-            return doctor.examine(school)
-        if request.verb == "enforcement":
-            return self._enforcer.answer()
-        if request.verb == "postpone":
-            return self._enforcer.postpone()
-        if request.verb == "settings":
-            return settings.settings(self._folder)
-        if request.verb == "change":
-            return self._change(school.home, request)
-        if request.verb == "notify":
-            return notifications.send_test(school)
-        if request.verb == "verify":
-            return backups.verify(school, str(request.backup))
-        if request.verb == "copy":
-            return backups.copy_out(school, str(request.backup))
-        if request.verb == "school":
-            return about(school, self._planner.now())
-        if request.verb == "release":
-            return overview.release(school, request.version)
-        if request.verb == "schedule":
-            check_version(school, request.version)
-            return self._planner.schedule(str(request.at), version=request.version, missed=request.missed)
-        if request.verb == "cancel" and request.schedule is not None:
-            return self._planner.cancel(request.schedule)
-        if request.verb == "list" and request.what == "schedule":
-            return schedule.described(*schedule.read(school.home), school.schedule)
-        if request.verb == "list" and request.what == "files":
-            return {"files": overview.files(school), "folder": str(school.upload_folder)}
-        if request.verb == "list" and request.what == "backups":
-            return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
-        if request.verb == "import":
-            return files.import_upload(school, str(request.file))
-        with closing(Journal(school.home)) as journal:
-            if request.run is not None:
-                journal.run(request.run).ask_to_cancel()  # the playbook looks for it where it can still go back
-                return {"run": request.run}
-            if request.verb == "events":
-                return {"events": output.events_for_json(journal.events(after=request.after))}
-            if request.what == "history":
-                return {"history": overview.history(journal)}
-        return {"releases": overview.releases(school)}
-
-    def parcel(self, request: protocol.Request) -> backups.Parcel:
-        """What is to be downloaded.
-
-        :raises ClmsError: as :class:`.backups.Parcel`
-        """
-        return backups.Parcel(config.load(self._folder).school, str(request.backup))
-
-    def begin(self, request: protocol.Request, *, as_root: bool) -> Job:
-        """Start a run.
-
-        :param as_root: whether root asks
-        :raises ClmsError: why it is refused
-        """
-        self._check_person(request, as_root=as_root)
-        check_version(config.load(self._folder).school, request.version)
-        return self._executor.begin(runs.Order(request.verb, request.version, request.variables))
-
-    def _check_person(self, request: protocol.Request, *, as_root: bool) -> None:
-        """:raises ClmsError: SIGN_IN_REFUSED or SIGN_IN_WAIT unless whoever asks may ask for what is guarded"""
-        if request.verb in protocol.GUARDED and not as_root:
-            self._accounts.sign_in(request.name or "", request.password or "")
-
-    def _change(self, home: Path, request: protocol.Request) -> dict[str, Any]:
-        changed = settings.change(self._folder, dict(request.settings))
-        if changed:
-            by = f" by {request.name}" if request.name else ""
-            schedule.tell(home, "SETTINGS_CHANGED", f"These settings were changed{by}: {', '.join(changed)}.")
-            self._planner.rules_changed()
-        return {"changed": changed}
-
-    def home(self) -> Path:
-        """Where the journal lies.
-
-        :raises ClmsError: SCHOOL_INCOMPLETE
-        """
-        return config.load(self._folder).school.home
-
-
-def check_version(school: Any, version: str | None) -> None:
-    """:raises ClmsError: RELEASE_UNKNOWN for a version that is named and not known"""
-    if version is not None and version not in known_versions(school):
-        raise ClmsError("RELEASE_UNKNOWN", version=version)
-
-
-def known_versions(school: Any) -> set[str]:
-    """The versions whose descriptions this school has verified; it asks the vendor for news first, where it can."""
-    with suppress(ClmsError):  # offline: what is known has to do, and a run would say why it cannot be had
-        store_of(school).refresh()
-    return {release["version"] for release in overview.releases(school)}
 
 
 class Handler(socketserver.StreamRequestHandler):

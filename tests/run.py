@@ -127,6 +127,11 @@ def browser() -> Count:
     return pytest("browser", "tests/browser")
 
 
+def fuzz() -> Count:
+    """The API of the school's page against its own description."""
+    return pytest("fuzz", "tests/fuzz")
+
+
 def e2e() -> Count:
     """A vendor and a school, from the outside."""
     return pytest("e2e", "tests/e2e") if (ROOT / "tests/e2e").is_dir() else Count()
@@ -155,7 +160,8 @@ def faults() -> Count:
 
 
 LAYERS: dict[str, Callable[[], Count]] = {
-    layer.__name__: layer for layer in (lint, types, unit, sanity, browser, integration, molecule, e2e, attacks, faults)
+    layer.__name__: layer
+    for layer in (lint, types, unit, sanity, browser, fuzz, integration, molecule, e2e, attacks, faults)
 }
 
 

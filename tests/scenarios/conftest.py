@@ -53,9 +53,8 @@ def open_page(chromium: Browser, school: School) -> Iterator[Callable[..., Page]
     contexts = []
 
     def start(**options: Any) -> Page:
-        context = chromium.new_context(
-            base_url=school.stand.page(NAME).url, ignore_https_errors=True, viewport=DESK, **options
-        )
+        address = school.stand.page(NAME).url
+        context = chromium.new_context(base_url=address, ignore_https_errors=True, **{"viewport": DESK, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)

@@ -208,7 +208,7 @@ def test_without_the_internet_a_file_is_brought(school: School, page: Page) -> N
     bundle = school.stand.bundle("1.0.3")
     with away(school, "registry", "releases"):
         page.goto("/files")
-        page.get_by_label("File").set_input_files(bundle)
+        page.get_by_role("button", name="File", exact=True).set_input_files(bundle)
         page.get_by_role("button", name="Bring it to this server").click()
         expect(page.get_by_text("Version 1.0.3 is on this server now")).to_be_visible(timeout=60_000)
         picture(page, "files")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,20 @@ class Agent:
                 answer = self.ask(verb)
                 self._kept[verb] = (time.monotonic(), answer)
             return answer
+
+    def ask_token(self, token: str) -> dict[str, Any]:
+        """Whose token it is, see ``token`` in ``agent/protocol.py``; the answer may be some seconds old.
+
+        :raises ClmsError: TOKEN_REFUSED, LIMIT_REACHED, AGENT_SILENT
+        """
+        kept = f"token {hashlib.sha256(token.encode()).hexdigest()}"  # not the token itself
+        with self._lock:
+            at, answer = self._kept.get(kept, (0.0, {}))
+        if not answer or time.monotonic() - at > _KEPT_SECONDS:
+            answer = self.ask("token", token=token)  # others need not wait: a wrong one is refused late
+            with self._lock:
+                self._kept[kept] = (time.monotonic(), answer)
+        return answer
 
     def forget(self) -> None:
         """Nothing that is kept counts any more: somebody has changed it."""

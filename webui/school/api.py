@@ -6,14 +6,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask_login import current_user, login_required
+from flask import g, request
+from flask_login import current_user
 from flask_smorest import Blueprint
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from webui.common import openapi
 
-from . import updates
+from . import tokens, updates
 from .agent import agent
+from .once import once
 from .schemas import (
     Accepted,
     Backup,
@@ -26,9 +28,21 @@ from .schemas import (
     UpdateInfo,
 )
 
-SESSION = "session"
-SECURITY_SCHEME = {"type": "apiKey", "in": "cookie", "name": "__Host-clms-update", "description": "of who is signed in"}
-_ALWAYS = (400, 401, 500, 503)
+SECURITY_SCHEMES = {
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-clms-update",
+        "description": "of who is signed in; what changes something needs the header X-CSRFToken too",
+    },
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "made on the server with 'clms-update account --token NAME'; counts before a session",
+    },
+}
+_BEGIN_SECONDS = 5.0
+_ALWAYS = (400, 401, 429, 500, 503)
 
 blueprint = Blueprint("updates", __name__, url_prefix="/api", description="Updates of CLMS at this school")
 
@@ -39,9 +53,25 @@ def problems(*statuses: int) -> Any:
 
 
 @blueprint.before_request
-@login_required
 def _signed_in() -> None:
-    """For people who are signed in."""
+    """For programs with a token and people who are signed in; of a request with both, the token counts."""
+    token = tokens.sent()
+    if token is not None:
+        g._login_user = tokens.whose(token)
+    elif not current_user.is_authenticated:
+        raise ClmsError("SESSION_MISSING")
+
+
+@blueprint.before_request
+def _json() -> None:
+    """What comes as content is JSON; what is wrong in it is for the schemas to say."""
+    if request.method == "POST" and (request.content_length or request.mimetype):
+        if not request.is_json:
+            raise ClmsError("REQUEST_TYPE", wanted="application/json")
+        try:
+            request.get_json(silent=True)
+        except RecursionError:
+            raise ClmsError("REQUEST_INVALID", detail="its content is nested too deep") from None
 
 
 @blueprint.route("/updates/check", methods=["GET"])
@@ -65,26 +95,34 @@ def latest() -> dict[str, Any]:
 @blueprint.arguments(ScheduleBody)
 @blueprint.response(202, Accepted)
 @problems(404, 409, 413, 415, 422, 502)
+@once(blueprint)
 def schedule(content: dict[str, Any]) -> dict[str, Any]:
     """Install a release now, or at a time."""
     version, at = content["updateId"], content["scheduledFor"]
     if at == "now":
+        before = agent().ask("status")["last_update"]
         agent().ask("update", version=version)
-        running = _begun()
-        return {"success": True, "warnings": [], **({"updateId": f"run-{running['id']}"} if running else {})}
+        begun = _begun(before and before["id"])
+        return {"success": True, "warnings": [], **({"updateId": begun} if begun else {})}
     answer = agent().ask("schedule", at=at, version=version)
     warnings = [warning["message"] for warning in answer["warnings"]]
     return {"success": True, "updateId": f"schedule-{answer['schedule']['id']}", "warnings": warnings}
 
 
-def _begun() -> dict[str, Any] | None:
-    """The run that has just been asked for; it is in the journal a moment later."""
-    for _try in range(20):
-        running: dict[str, Any] | None = agent().ask("status")["running"]
-        if running is not None:
-            return running
+def _begun(before: int | None) -> str | None:
+    """The id of the run that has just been asked for: it is in the journal a moment later, and may have ended by then.
+
+    :param before: number of the newest run of before
+    """
+    deadline = time.monotonic() + _BEGIN_SECONDS
+    while True:
+        status = agent().ask("status")
+        for run in (status["running"], status["last_update"]):
+            if run is not None and run["id"] != before:
+                return f"run-{run['id']}"
+        if time.monotonic() >= deadline:
+            return None
         time.sleep(0.25)
-    return None
 
 
 @blueprint.route("/updates/status/<update_id>", methods=["GET"])
@@ -128,7 +166,8 @@ def _run_of(schedule: int) -> int | None:
 @blueprint.route("/updates/rollback", methods=["POST"])
 @blueprint.arguments(GoBackBody)
 @blueprint.response(202, Accepted)
-@problems(409, 413, 415, 422, 429)
+@problems(409, 413, 415, 422)
+@once(blueprint)
 def rollback(content: dict[str, Any]) -> dict[str, Any]:
     """Go back to the version before the last update."""
     agent().ask("rollback", confirm=content["confirm"], name=current_user.name, password=content["password"])
@@ -145,7 +184,8 @@ def enforcement() -> dict[str, Any]:
 
 @blueprint.route("/enforcement/postpone", methods=["POST"])
 @blueprint.response(200, Enforcement)
-@problems(409)
+@problems(409, 413, 415, 422)
+@once(blueprint)
 def postpone() -> dict[str, Any]:
     """Put the forced update off by a day; that can be done three times."""
     return _enforcement(agent().ask("postpone"))
@@ -191,7 +231,8 @@ def backups() -> list[dict[str, Any]]:
 
 @blueprint.route("/backups", methods=["POST"])
 @blueprint.response(202, Accepted)
-@problems(409)
+@problems(409, 413, 415, 422)
+@once(blueprint)
 def back_up() -> dict[str, Any]:
     """Make a backup now."""
     agent().ask("backup")
@@ -201,7 +242,8 @@ def back_up() -> dict[str, Any]:
 @blueprint.route("/backups/<backup>/restore", methods=["POST"])
 @blueprint.arguments(GoBackBody)
 @blueprint.response(202, Accepted)
-@problems(404, 409, 413, 415, 422, 429)
+@problems(404, 409, 413, 415, 422)
+@once(blueprint)
 def restore(content: dict[str, Any], backup: str) -> dict[str, Any]:
     """Put a backup in place of the current data."""
     if backup not in {one["id"] for one in agent().ask("list", what="backups")["backups"]}:

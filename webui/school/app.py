@@ -69,6 +69,7 @@ def _document(app: Flask) -> None:
         OPENAPI_URL_PREFIX="/api",
         OPENAPI_JSON_PATH="openapi.json",
     )
-    found = OpenApi(app, spec_kwargs={"security": [{api.SESSION: []}]})
-    found.spec.components.security_scheme(api.SESSION, api.SECURITY_SCHEME)
+    found = OpenApi(app, spec_kwargs={"security": [{name: []} for name in api.SECURITY_SCHEMES]})
+    for name, scheme in api.SECURITY_SCHEMES.items():
+        found.spec.components.security_scheme(name, scheme)
     found.register_blueprint(api.blueprint)

@@ -9,7 +9,7 @@ import secrets
 from flask import Flask, g, make_response, render_template, request
 from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -30,9 +30,13 @@ STATUSES: dict[str, tuple[int, str]] = {
     "FORM_EXPIRED": (400, "Form out of date"),
     "JOURNAL_UNREADABLE": (503, "Journal not readable"),
     "NOT_INSTALLED": (409, "Not installed"),
+    "KEYS_STORE": (503, "Keys not usable"),
+    "KEY_ACTIVE": (409, "Request goes on"),
+    "KEY_REUSED": (422, "Key of another request"),
     "RELEASE_UNKNOWN": (404, "No such version"),
     "ROLLBACK_UNAVAILABLE": (409, "Nothing to go back to"),
     "RUN_ACTIVE": (409, "Something is going on"),
+    "RUN_CLOSED": (409, "Too late to stop it"),
     "RUN_UNKNOWN": (404, "No such run"),
     "SCHEDULE_PAST": (422, "Time not usable"),
     "SCHEDULE_TIME": (422, "Time not usable"),
@@ -42,6 +46,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "SETTING_WRONG": (422, "Setting not usable"),
     "SIGN_IN_REFUSED": (401, "Sign-in refused"),
     "SIGN_IN_WAIT": (429, "Too many attempts"),
+    "TOKEN_REFUSED": (401, "Token refused"),
 }
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
 _UNAVAILABLE = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
@@ -54,7 +59,7 @@ def install(app: Flask) -> None:
     """Answer every error of ``app``."""
 
     def on_known(error: ClmsError) -> Response:
-        status, title = _status(error)
+        status, title = status_of(error)
         if status >= 500:
             _log.error("%s", error, extra={"code": error.code})
         if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
@@ -68,7 +73,10 @@ def install(app: Flask) -> None:
     def on_http(error: HTTPException) -> Response:
         if isinstance(error, CSRFError):
             return on_known(ClmsError("FORM_EXPIRED"))
-        return on_known(problems.of_http(error, request.method))
+        response = on_known(problems.of_http(error, request.method))
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return response
 
     def on_unknown(error: Exception) -> Response:
         number = secrets.token_hex(8)
@@ -80,7 +88,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, on_unknown)
 
 
-def _status(error: ClmsError) -> tuple[int, str]:
+def status_of(error: ClmsError) -> tuple[int, str]:
+    """HTTP status and title."""
     known = {**problems.STATUSES, **STATUSES}
     if error.code in known:
         return known[error.code]

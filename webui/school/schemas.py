@@ -3,45 +3,57 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
+from ansible_collections.clms.update.plugins.module_utils.version import LONGEST, PATTERN
 from webui.common.schemas import Strict, Whole
 
 from .texts import STATUSES
 
 WORDS = ("now", "tonight", "weekend")
 """times that have a word"""
-_VERSION = r"[0-9A-Za-z.+-]{1,64}"
+_TIME = (
+    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+    r"(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?"
+)
+_VERSION = (Whole(PATTERN, error="Not a version like 1.0.2."), validate.Length(max=LONGEST))
 _MOMENT = {"format": "date-time", "example": "2026-11-23T14:05:09Z"}
 
 
-class When(fields.String):
-    """One of :data:`WORDS`, or a time: with its offset, or in the school's own zone."""
+class Truth(fields.Boolean):
+    """true or false, and no word or number for it."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text: str = super()._deserialize(value, attr, data, **kwargs)
-        if text in WORDS:
-            return text
-        try:
-            datetime.fromisoformat(text)
-        except ValueError:
-            raise ValidationError(f"Not a time like 2026-11-23T22:00, and none of {', '.join(WORDS)}.") from None
-        if not text.isascii() or len(text) > 40:
-            raise ValidationError("Not a time like 2026-11-23T22:00.")
-        return text
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Not true or false.")
+        return value
+
+
+def _typed(text: str) -> None:
+    """What can be typed; JSON can hold half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("Not a text.") from None
 
 
 class ScheduleBody(Strict):
     """What to install, and when."""
 
-    updateId = fields.String(required=True, validate=Whole(_VERSION), metadata={"description": "its version"})
-    scheduledFor = When(
-        required=True, metadata={"description": "now, tonight, weekend, or a time", "example": "tonight"}
+    updateId = fields.String(required=True, validate=_VERSION, metadata={"description": "its version"})
+    scheduledFor = fields.String(
+        required=True,
+        validate=Whole(
+            f"^({'|'.join(WORDS)}|{_TIME})$", error=f"Not a time like 2026-11-23T22:00, and none of {', '.join(WORDS)}."
+        ),
+        metadata={
+            "description": "a word, or a time within a year: with its offset, or in the school's own zone",
+            "example": "tonight",
+        },
     )
-    createBackup = fields.Boolean(
+    createBackup = Truth(
         load_default=True,
         validate=validate.Equal(True, error="Nothing begins without a backup."),
         metadata={"description": "always true: nothing begins without a backup"},
@@ -51,11 +63,11 @@ class ScheduleBody(Strict):
 class GoBackBody(Strict):
     """What a person has typed to go back."""
 
-    confirm = fields.String(
-        required=True, validate=Whole(_VERSION), metadata={"description": "the version to go back to"}
-    )
+    confirm = fields.String(required=True, validate=_VERSION, metadata={"description": "the version to go back to"})
     password = fields.String(
-        required=True, validate=validate.Length(max=200), metadata={"description": "of who is signed in"}
+        required=True,
+        validate=(validate.Length(min=1, max=200), _typed),
+        metadata={"description": "of the account that asks"},
     )
 
 

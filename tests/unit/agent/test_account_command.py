@@ -42,9 +42,33 @@ def test_an_account_is_made_and_gets_another_password(
         types(monkeypatch, f"{password}\nmore\n")
         assert run(folder, capsys, "anna") == (0, {"account": "anna"})
         assert accounts.sign_in("anna", password) == generation
-    assert run(folder, capsys, "--list") == (0, {"accounts": ["anna"]})
+    assert run(folder, capsys, "--list") == (0, {"accounts": ["anna"], "tokens": []})
     assert run(folder, capsys, "--remove", "anna") == (0, {"removed": "anna"})
-    assert run(folder, capsys, "--list") == (0, {"accounts": []})
+    assert run(folder, capsys, "--list") == (0, {"accounts": [], "tokens": []})
+
+
+def test_a_token_is_made_listed_and_revoked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    accounts = Accounts(load(folder).school.home)
+    accounts.set_password("anna", PASSWORD)
+    code, made = run(folder, capsys, "--token", "anna")
+    assert (code, made["account"]) == (0, "anna")
+    assert accounts.whose(made["token"])["id"] == made["id"]
+    _, listed = run(folder, capsys, "--list")
+    assert [(one["id"], one["account"]) for one in listed["tokens"]] == [(made["id"], "anna")]
+    assert made["token"] not in json.dumps(listed)
+    assert main(["--config", str(folder), "account", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert f"token {made['id']} of anna, made 20" in said
+    assert run(folder, capsys, "--revoke-token", made["id"]) == (0, {"revoked": made["id"]})
+    assert run(folder, capsys, "--list")[1]["tokens"] == []
+
+
+def test_a_person_can_take_the_token_from_the_first_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    accounts = Accounts(load(folder).school.home)
+    accounts.set_password("anna", PASSWORD)
+    assert main(["--config", str(folder), "account", "--token", "anna"]) == 0
+    token, words = capsys.readouterr().out.splitlines()
+    assert accounts.whose(token)["id"] in words
 
 
 @pytest.mark.parametrize("second", [PASSWORD, "something else"])
@@ -80,6 +104,8 @@ def test_the_code_is_shown_until_there_is_an_account(
         (("anna",), "short", "PASSWORD_WEAK"),
         (("anna",), "", "PASSWORD_WEAK"),
         (("--remove", "nobody"), "", "ACCOUNT_UNKNOWN"),
+        (("--token", "nobody"), "", "ACCOUNT_UNKNOWN"),
+        (("--revoke-token", "0a1b2c3d"), "", "TOKEN_UNKNOWN"),
     ],
 )
 def test_what_is_refused(

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from agent import followers
+from agent.agent import Agent
 from agent.followers import Followers
-from agent.service import Agent, Server
+from agent.service import Server
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal

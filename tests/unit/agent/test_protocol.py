@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.protocol import ACCOUNTS, CHANGES, MAX_BYTES, READS, RUNS, Request, answer, parse, refusal
+from agent.protocol import ACCOUNTS, CHANGES, KEYS, MAX_BYTES, READS, RUNS, Request, answer, parse, refusal
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 BACKUP = "20261124T020000Z-1.0.0-r3"
@@ -65,11 +65,12 @@ NEEDED: dict[str, dict[str, Any]] = {
     "verify": {"backup": BACKUP}, "copy": {"backup": BACKUP}, "download": {"backup": BACKUP},
     "import": {"file": "clms-1.0.1-amd64.zip"}, "change": {"settings": {"contact": "anna"}},
     "set_up": {"code": "0a1b2c3d", "name": "anna", "password": "x"}, "sign_in": {"name": "anna", "password": "x"},
-    "password": {"name": "anna", "password": "x", "new": "y"},
+    "password": {"name": "anna", "password": "x", "new": "y"}, "token": {"token": "clms_x"},
+    "once": {"name": "anna", "key": "k", "body": "0" * 64},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", [*RUNS, *READS, *CHANGES, *ACCOUNTS])
+@pytest.mark.parametrize("verb", [*RUNS, *READS, *CHANGES, *ACCOUNTS, *KEYS])
 def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
     fields = {"verb": verb, **NEEDED.get(verb, {})}
     assert parse(line(**fields)).verb == verb
@@ -126,6 +127,14 @@ def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
         b'{"verb": "sign_in", "name": "anna", "password": "' + b"x" * 1001 + b'"}\n',
         b'{"verb": "set_up", "name": "anna", "password": "x"}\n',
         b'{"verb": "password", "name": "anna", "password": "x"}\n',
+        b'{"verb": "sign_in", "name": "anna", "password": "\\ud800"}\n',
+        b'{"verb": "token"}\n',
+        b'{"verb": "token", "token": "' + b"x" * 1001 + b'"}\n',
+        b'{"verb": "once", "name": "anna", "key": "k"}\n',
+        b'{"verb": "once", "name": "anna", "key": "\\n", "body": "' + b"0" * 64 + b'"}\n',
+        b'{"verb": "once", "name": "anna", "key": "' + b"k" * 129 + b'", "body": "' + b"0" * 64 + b'"}\n',
+        b'{"verb": "once", "name": "anna", "key": "k", "body": "x"}\n',
+        b'{"verb": "once", "name": "anna", "key": "k", "body": "' + b"0" * 64 + b'", "answer": "{"}\n',
         b'{"verb": "backup", "password": "x"}\n',
         b"\xff\xfe\n",
         b'{"verb": "status", "\\udcff": 1}\n',
@@ -145,6 +154,7 @@ def test_what_a_person_has_typed_is_not_shown() -> None:
     request = parse(line(verb="password", name="anna", password="canary ü", new="canary\n2"))
     assert (request.name, request.password, request.new) == ("anna", "canary ü", "canary\n2")
     assert "canary" not in repr(request)
+    assert "canary" not in repr(parse(line(verb="token", token="canary")))
     with pytest.raises(ClmsError) as caught:
         parse(line(verb="password", name="anna", password="canary", new=["canary"]))
     assert "canary" not in str(caught.value)
@@ -179,7 +189,7 @@ def test_almost_right(fields: dict[str, Any]) -> None:
         assert {name: getattr(request, name) for name in given_} == given_
 
 
-@given(st.sampled_from([*RUNS, *READS, *CHANGES, *ACCOUNTS]), st.sampled_from(FIELDS), st.recursive(
+@given(st.sampled_from([*RUNS, *READS, *CHANGES, *ACCOUNTS, *KEYS]), st.sampled_from(FIELDS), st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
     lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
     max_leaves=8,
@@ -193,3 +203,9 @@ def test_answers_are_one_line_each() -> None:
     assert answer({"message": "zwei\nZeilen"}).count(b"\n") == 1
     said = json.loads(refusal(ClmsError("AGENT_CALLER")))
     assert (said["ok"], said["error"]["code"]) == (False, "AGENT_CALLER")
+
+
+def test_how_long_to_wait_is_told_with_a_refusal() -> None:
+    said = json.loads(refusal(ClmsError("SIGN_IN_WAIT", seconds=7)))["error"]
+    assert ClmsError.from_dict(said).values == {"seconds": 7}
+    assert "seconds" not in json.loads(refusal(ClmsError("AGENT_CALLER")))["error"]

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from agent import cli, service
+from agent import agent as agent_module
+from agent import cli
+from agent.agent import Agent
 from agent.planner import Planner
 from agent.schedule import Store
-from agent.service import Agent, Server
+from agent.service import Server
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
@@ -33,7 +35,7 @@ ENTRY_KEYS = {
 @pytest.fixture
 def served(tmp_path: Path, home: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A school in Berlin with an agent; gives its configuration folder."""
-    monkeypatch.setattr(service, "known_versions", lambda school: {"1.0.1"})
+    monkeypatch.setattr(agent_module, "_known_versions", lambda school: {"1.0.1"})
     with tempfile.TemporaryDirectory() as short:
         described = {
             **description(home),
@@ -212,7 +214,7 @@ def test_a_run_that_cannot_stop_any_more(served: Path, home: Path, begin: Any, m
     for number in (run.id, 99):
         with pytest.raises(ClmsError) as caught:
             ask(home, served, {"verb": "cancel", "run": number})
-        assert caught.value.code == "RUN_NONE"
+        assert caught.value.code == ("RUN_CLOSED" if number == run.id else "RUN_UNKNOWN")
 
 
 def test_what_is_going_on_is_listed(served: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:

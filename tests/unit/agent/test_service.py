@@ -22,13 +22,15 @@ from argon2.profiles import CHEAPEST
 from agent import accounts as accounts_module
 from agent import config, protocol, runs
 from agent.accounts import Accounts
+from agent.agent import Agent
 from agent.executor import Job
 from agent.planner import Planner
 from agent.protocol import Request
-from agent.service import Agent, Server
+from agent.service import Server
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation, is_installed
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 
 CLIENT = """
 import socket, sys
@@ -248,3 +250,28 @@ def test_an_agent_that_does_not_run(tmp_path: Path) -> None:
     assert caught.value.code == "AGENT_SILENT"
     assert "systemctl start clms-update-agent" in caught.value.remedy
     assert os.path.exists(path)  # noqa: PTH110 - a socket
+
+
+def test_what_cannot_be_cancelled(folder: Path, tmp_path: Path, begin: Callable[..., Run]) -> None:
+    """Nobody is told of steps and playbooks: there is no such run, or it is too late."""
+    run = begin()
+    asked = Agent(folder, NoExecutor(), None, Accounts(tmp_path), None)  # type: ignore[arg-type]
+    assert asked.answer(Request("cancel", run=run.id)) == {"run": run.id}
+    assert run.cancelled()
+    run.close("ABORTED")
+    codes = []
+    for number in (run.id, 99):
+        with pytest.raises(ClmsError) as caught:
+            asked.answer(Request("cancel", run=number))
+        codes.append(caught.value.code)
+    assert codes == ["RUN_CLOSED", "RUN_UNKNOWN"]
+
+
+def test_keys_of_requests_are_kept_at_home(folder: Path, tmp_path: Path, home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    asked = Agent(folder, NoExecutor(), None, Accounts(tmp_path), None)  # type: ignore[arg-type]
+    request = {"name": "anna", "key": "k", "body": "0" * 64}
+    assert asked.answer(Request("once", **request)) == {"answer": None}
+    asked.answer(Request("once", answer='{"success": true}', **request))
+    assert asked.answer(Request("once", **request)) == {"answer": {"success": True}}
+    assert (home / "once.db").exists()

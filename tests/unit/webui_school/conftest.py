@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agent.once import Once
+from agent.protocol import parse
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
 from webui.school.agent import Agent
@@ -59,6 +62,10 @@ class FakeAgent(Agent):
             check_of("news"),
         ]
         self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
+        self.tokens: dict[str, str] = {}
+        """token -> account"""
+        self.once: Once | None = None
+        """keeps idempotency keys, where a test has some"""
         self.refuses: dict[str, ClmsError] = {}
         """verb -> what it is refused with"""
 
@@ -122,6 +129,16 @@ class FakeAgent(Agent):
         self._sign_in(name, password)
         self.accounts[name] += 1
         return {"name": name, "generation": self.accounts[name]}
+
+    def _token(self, token: str) -> dict[str, Any]:
+        if token not in self.tokens:
+            raise ClmsError("TOKEN_REFUSED")
+        name = self.tokens[token]
+        return {"name": name, "generation": self.accounts[name], "id": token.split("_")[1]}
+
+    def _once(self, **fields: Any) -> dict[str, Any]:
+        assert self.once is not None
+        return self.once.answer(parse(json.dumps({"verb": "once", **fields}).encode()))
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -196,7 +213,8 @@ def release_of(**changes: Any) -> dict[str, Any]:
     info = {
         "version": "1.0.1", "releaseDate": "2026-11-20T08:00:00Z", "changelog": "A faster search\nand more",
         "critical": False, "forceAfterDate": None, "breakingChanges": ["The menu is on the left"],
-        "estimatedMinutes": 5, "migrationNotes": "0001 → 0002", "size": 1_000_000, **changes,
+        "estimatedMinutes": 5, "migrationNotes": "0001 → 0002", "size": 1_000_000, "minVersion": None,
+        "backupRequired": True, "dockerTags": {"backend": f"registry.test/backend@sha256:{'a' * 64}"}, **changes,
     }  # fmt: skip
     return {
         "info": info, "blocked": None, "file": None, "fingerprints": ["A" * 40], "root_version": 1,

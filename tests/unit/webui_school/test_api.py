@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils.calendar_rules import chosen_time, parse_schedule
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fields import Fields
+from webui.school import api
 
 from .conftest import PASSWORD, Browser, FakeAgent, forced, run_of, running
 
@@ -27,9 +32,20 @@ class Program:
         text = browser.get("/backups")
         self.token = text.split('name="csrf_token" value="')[1].split('"')[0]
 
-    def ask(self, method: str, path: str, code: int = 200, json: Any = None, **headers: str) -> Any:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        code: int = 200,
+        json: Any = None,
+        *,
+        data: bytes | str | None = None,
+        content_type: str | None = None,
+        **headers: str,
+    ) -> Any:
         headers = {"X-CSRFToken": self.token, "Referer": f"{self.browser.base}/", **headers}
-        answer = self.browser.client.open(path, method=method, base_url=self.browser.base, json=json, headers=headers)
+        content: dict[str, Any] = {"json": json} if data is None else {"data": data, "content_type": content_type}
+        answer = self.browser.client.open(path, method=method, base_url=self.browser.base, headers=headers, **content)
         assert answer.status_code == code, answer.text
         assert answer.mimetype == ("application/json" if code < 400 else "application/problem+json")
         if code >= 400:
@@ -77,23 +93,161 @@ def test_an_update_begins_now(program: Program, agent: FakeAgent) -> None:
     assert agent.did("update") == [{"version": "1.0.1"}]
 
 
+def test_an_update_that_begins_has_ended_by_then(
+    program: Program, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update(version: str) -> dict[str, Any]:
+        agent.last = run_of(id=8, version=version)
+        return {"begun": "update"}
+
+    body = {"updateId": "1.0.1", "scheduledFor": "now"}
+    monkeypatch.setattr(agent, "_update", update, raising=False)
+    assert program.ask("POST", "/api/updates/schedule", 202, body)["updateId"] == "run-8"
+    monkeypatch.undo()
+    monkeypatch.setattr(api, "_BEGIN_SECONDS", 0.1)
+    agent.running = None
+    assert "updateId" not in program.ask("POST", "/api/updates/schedule", 202, body), "it was refused before it began"
+
+
+SCHEDULE = {"updateId": "1.0.1", "scheduledFor": "tonight"}
+BACK = {"confirm": "0.9.0", "password": PASSWORD}
+RESTORE = "/api/backups/20261124T101112Z-1.0.0-r1/restore"
+NO_TEXT = [None, 1, 1.5, True, [], {}, ["1.0.1"]]
+NO_VERSION = [
+    *NO_TEXT,
+    "",
+    "1",
+    "1.0",
+    "v1.0.1",
+    "01.0.1",
+    "1.0.1\n",
+    " 1.0.1",
+    "1.0.1+b",
+    "{{ 7 }}",
+    "1.0.1-" + "x" * 60,
+    "\uff11.0.1",
+]
+NO_TIME = [
+    *NO_TEXT, "", "soon", "Tonight", "tonight\n", "22:00", "2026-12-01", "2026-13-01T22:00", "2026-12-32T22:00",
+    "2026-12-01T25:00", "2026-12-01T22:00:61", "2026-W49-2T22:00", "20261201T2200", "2026-12-01T22:00+25:00",
+    "\uff12026-12-01T22:00", "2026-12-01T22:00" + "0" * 100,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [None, 1, "tonight", [], [SCHEDULE], {}])
+@pytest.mark.parametrize("path", ["/api/updates/schedule", "/api/updates/rollback", RESTORE])
+def test_content_of_another_kind(program: Program, agent: FakeAgent, path: str, content: Any) -> None:
+    before = len(agent.asked)
+    raw = json.dumps(content)
+    assert program.ask("POST", path, 422, data=raw, content_type="application/json")["code"] == "REQUEST_CONTENT"
+    assert {request["verb"] for request in agent.asked[before:]} <= {"accounts"}
+
+
 @pytest.mark.parametrize(
-    ("body", "code"),
+    ("field", "value"),
     [
-        ({}, "REQUEST_CONTENT"),
-        ({"updateId": "1.0.1"}, "REQUEST_CONTENT"),
-        ({"updateId": 1, "scheduledFor": "tonight"}, "REQUEST_CONTENT"),
-        ({"updateId": "1.0.1\n", "scheduledFor": "tonight"}, "REQUEST_CONTENT"),
-        ({"updateId": "{{ 7 }}", "scheduledFor": "tonight"}, "REQUEST_CONTENT"),
-        ({"updateId": "1.0.1", "scheduledFor": "soon"}, "REQUEST_CONTENT"),
-        ({"updateId": "1.0.1", "scheduledFor": "tonight", "createBackup": False}, "REQUEST_CONTENT"),
-        ({"updateId": "1.0.1", "scheduledFor": "tonight", "inventory": "x"}, "REQUEST_CONTENT"),
-        ([], "REQUEST_CONTENT"),
+        *(("updateId", value) for value in NO_VERSION),
+        *(("scheduledFor", value) for value in NO_TIME),
+        *(("createBackup", value) for value in (False, None, 1, "true", "yes", [], {})),
+        *((name, "x") for name in ("inventory", "", "UpdateId", "\ud800", "x" * 5000)),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_schedule_that_is_not_understood(program: Program, agent: FakeAgent, field: str, value: Any) -> None:
+    answer = program.ask("POST", "/api/updates/schedule", 422, {**SCHEDULE, field: value})
+    assert answer["code"] == "REQUEST_CONTENT"
+    assert agent.did("schedule") == []
+
+
+@pytest.mark.parametrize("path", ["/api/updates/rollback", RESTORE])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("confirm", value) for value in NO_VERSION),
+        *(("password", value) for value in (*NO_TEXT, "", "x" * 201, "\ud800")),
+        *((name, "x") for name in ("name", "force")),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_going_back_that_is_not_understood(
+    program: Program, agent: FakeAgent, path: str, field: str, value: Any
+) -> None:
+    answer = program.ask("POST", path, 422, {**BACK, field: value})
+    assert answer["code"] == "REQUEST_CONTENT"
+    assert PASSWORD not in str(answer)
+    assert agent.did("rollback") == agent.did("restore") == []
+
+
+@pytest.mark.parametrize("name", ["updateId", "scheduledFor"])
+def test_a_schedule_without_a_field(program: Program, name: str) -> None:
+    body = {key: value for key, value in SCHEDULE.items() if key != name}
+    answer = program.ask("POST", "/api/updates/schedule", 422, body)
+    assert (answer["code"], name in answer["detail"]) == ("REQUEST_CONTENT", True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "code", "status"),
+    [
+        (b"", "application/json", "REQUEST_CONTENT", 422),
+        (b"{", "application/json", "REQUEST_INVALID", 400),
+        (b"\xff\xfe", "application/json", "REQUEST_INVALID", 400),
+        (b"[" * 60_000, "application/json", "REQUEST_INVALID", 400),
+        (b'{"updateId":' * 4000, "application/json", "REQUEST_INVALID", 400),
+        (b'{"updateId": NaN, "scheduledFor": 1e999}', "application/json", "REQUEST_CONTENT", 422),
+        (json.dumps(SCHEDULE).encode(), "text/plain", "REQUEST_TYPE", 415),
+        (json.dumps(SCHEDULE).encode(), "", "REQUEST_TYPE", 415),
+        (b"updateId=1.0.1&scheduledFor=tonight", "application/x-www-form-urlencoded", "REQUEST_TYPE", 415),
+        (b" " * 70_000, "application/json", "REQUEST_TOO_LARGE", 413),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+@pytest.mark.parametrize("path", ["/api/updates/schedule", "/api/updates/rollback", RESTORE])
+def test_what_is_no_json(
+    program: Program, agent: FakeAgent, path: str, raw: bytes, kind: str, code: str, status: int
+) -> None:
+    assert program.ask("POST", path, status, data=raw, content_type=kind)["code"] == code
+    assert agent.did("schedule") == agent.did("rollback") == agent.did("restore") == []
+
+
+@pytest.mark.parametrize(
+    ("at", "code"),
+    [
+        ("2020-01-01T22:00", "SCHEDULE_PAST"),
+        ("2026-11-27T11:59", "SCHEDULE_PAST"),
+        ("2026-11-27T11:30+01:00", "SCHEDULE_PAST"),
+        ("2027-03-28T02:30", "SCHEDULE_TIME"),
+        ("2026-02-30T22:00", "SCHEDULE_TIME"),
+        ("2028-01-01T22:00", "SCHEDULE_TIME"),
+        ("0000-01-01T22:00", "SCHEDULE_TIME"),
+        ("0001-01-01T00:00+23:59", "SCHEDULE_TIME"),
+        ("9999-12-31T23:59:59-23:59", "SCHEDULE_TIME"),
     ],
 )
-def test_what_is_not_understood(program: Program, agent: FakeAgent, body: Any, code: str) -> None:
-    assert program.ask("POST", "/api/updates/schedule", 422, body)["code"] == code
-    assert agent.did("schedule") == []
+def test_times_that_cannot_be(real_times: Program, at: str, code: str) -> None:
+    answer = real_times.ask("POST", "/api/updates/schedule", 422, {**SCHEDULE, "scheduledFor": at})
+    assert answer["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("at", "warned"),
+    [("2026-11-27T22:00Z", 0), ("2027-03-28T03:30", 0), ("2027-10-31T02:30", 1), ("2027-10-31T02:30+01:00", 0)],
+)
+def test_times_around_a_change_of_the_clocks(real_times: Program, at: str, warned: int) -> None:
+    answer = real_times.ask("POST", "/api/updates/schedule", 202, {**SCHEDULE, "scheduledFor": at})
+    assert len(answer["warnings"]) == warned
+
+
+@pytest.fixture
+def real_times(program: Program, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """A school in Berlin, at noon of 27 November 2026, whose agent reckons with times as it does."""
+    rules = parse_schedule(Fields({"time_zone": "Europe/Berlin"}))
+
+    def schedule(at: str, version: str) -> dict[str, Any]:
+        _, cautions = chosen_time(rules, at, datetime(2026, 11, 27, 11, 0, tzinfo=UTC))
+        return {"schedule": {"id": 3}, "warnings": [caution.as_dict() for caution in cautions]}
+
+    monkeypatch.setattr(agent, "_schedule", schedule)
+    return program
 
 
 @pytest.mark.parametrize(
@@ -132,9 +286,46 @@ def test_one_list_of_updates(program: Program, agent: FakeAgent) -> None:
     assert found[3]["errorCode"] == "SCHEDULE_MISSED"
 
 
-@pytest.mark.parametrize("wanted", ["run-99", "schedule-99", "7", "run-0", "run-007", "x" * 200, "run-1e5"])
+UNKNOWN = [
+    "7",
+    "run-0",
+    "run-007",
+    "x" * 200,
+    "run-1e5",
+    "run--1",
+    "run-" + "9" * 16,
+    "%00",
+    "%F0%9F%98%80",
+    "run-%D9%A3",
+]
+
+
+@pytest.mark.parametrize("wanted", ["run-99", "schedule-99", *UNKNOWN])
 def test_an_update_that_nobody_knows(program: Program, wanted: str) -> None:
     assert program.ask("GET", f"/api/updates/status/{wanted}", 404)["code"] == "RUN_UNKNOWN"
+
+
+@pytest.mark.parametrize("wanted", UNKNOWN)
+def test_what_cannot_be_cancelled(program: Program, agent: FakeAgent, wanted: str) -> None:
+    assert program.ask("DELETE", f"/api/updates/cancel/{wanted}", 404)["code"] == "RUN_UNKNOWN"
+    assert agent.did("cancel") == []
+
+
+@pytest.mark.parametrize("backup", ["x", "20261124T101112Z-1.0.0-r2", "..%5C..", "%00", "x" * 1000])
+def test_a_backup_that_nobody_knows(program: Program, agent: FakeAgent, backup: str) -> None:
+    assert program.ask("POST", f"/api/backups/{backup}/restore", 404, BACK)["code"] == "BACKUP_UNKNOWN"
+    assert agent.did("restore") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/api/backups", {"GET", "HEAD", "OPTIONS", "POST"}), ("/api/updates/rollback", {"OPTIONS", "POST"})],
+)
+def test_another_method(program: Program, path: str, allowed: set[str]) -> None:
+    headers = {"X-CSRFToken": program.token, "Referer": f"{program.browser.base}/"}
+    answer = program.browser.client.put(path, base_url=program.browser.base, headers=headers)
+    assert (answer.status_code, answer.json["code"]) == (405, "REQUEST_METHOD")
+    assert set(answer.headers["Allow"].split(", ")) == allowed
 
 
 def test_an_update_is_cancelled(program: Program, agent: FakeAgent) -> None:
@@ -143,6 +334,8 @@ def test_an_update_is_cancelled(program: Program, agent: FakeAgent) -> None:
     assert agent.did("cancel") == [{"schedule": 3}, {"run": 8}]
     agent.refuses["cancel"] = ClmsError("SCHEDULE_UNKNOWN", schedule=3)
     assert program.ask("DELETE", "/api/updates/cancel/schedule-3", 404)["code"] == "SCHEDULE_UNKNOWN"
+    agent.refuses["cancel"] = ClmsError("RUN_CLOSED", run=8, kind="update")
+    assert program.ask("DELETE", "/api/updates/cancel/run-8", 409)["code"] == "RUN_CLOSED"
 
 
 def test_going_back(program: Program, agent: FakeAgent) -> None:
@@ -186,7 +379,12 @@ def test_it_describes_itself(browser: Browser) -> None:
     }  # fmt: skip
     for path in document["paths"].values():
         for operation in (one for name, one in path.items() if name in ("get", "post", "delete")):
-            assert set(operation["responses"]) >= {"400", "401", "500", "503"}
+            assert set(operation["responses"]) >= {"400", "401", "429", "500", "503"}
+            headers = [one["name"] for one in operation.get("parameters", []) if one["in"] == "header"]
+            assert headers == (["Idempotency-Key"] if operation is path.get("post") else [])
+    assert document["security"] == [{"session": []}, {"token": []}]
+    schemes = document["components"]["securitySchemes"]
+    assert (schemes["session"]["in"], schemes["token"]["scheme"]) == ("cookie", "bearer")
 
 
 def test_what_is_forced_and_put_off(signed_in: Browser, agent: FakeAgent) -> None:

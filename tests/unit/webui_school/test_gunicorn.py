@@ -4,13 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -21,17 +15,16 @@ import pytest
 import requests
 
 from agent.accounts import Accounts
+from agent.agent import Agent
+from agent.enforcer import Enforcer
 from agent.planner import Planner
-from agent.service import Agent, Server
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
-from tests.stand.certificate import make_certificate
-from tests.stand.page import free_port
 from tests.unit.agent.conftest import description, write_config
 
 from .conftest import PASSWORD
+from .served import serve
 
-ROOT = Path(__file__).parents[3]
 WATCHERS = 8
 
 
@@ -73,44 +66,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     accounts.set_password("anna", PASSWORD)
     planner = Planner(etc, None)  # type: ignore[arg-type]
     with ExitStack() as stack:
-        short = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        agent = Agent(etc, None, planner, accounts, None)  # type: ignore[arg-type]
-        server = stack.enter_context(Server(short / "agent.sock", agent, None))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(server.shutdown)
-        certificate, key = make_certificate(folder, "127.0.0.1")
-        secret = folder / "secret"
-        secret.touch(mode=0o600)
-        secret.write_bytes(os.urandom(32))
-        port = free_port("127.0.0.1")
-        settings = folder / "settings.json"
-        described = {
-            "hosts": ["127.0.0.1"], "agent_socket": str(short / "agent.sock"), "secret_key_file": str(secret),
-            "listen": f"127.0.0.1:{port}", "tls": {"certificate": str(certificate), "key": str(key)}, "threads": 32,
-        }  # fmt: skip
-        settings.write_text(json.dumps(described))
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "python:webui.school.gunicorn_conf", "webui.school.wsgi:app"],
-                cwd=ROOT, env={**os.environ, "CLMS_UPDATE_PAGE_CONFIG": str(settings)}, stdout=log, stderr=log,
-            )  # fmt: skip
-        stack.callback(process.wait)
-        stack.callback(process.terminate)
-        wait_for(port, process, folder / "log")
-        yield Page(f"https://127.0.0.1:{port}", certificate, home)
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+        served = serve(stack, folder, Agent(etc, None, planner, accounts, Enforcer(etc, planner)))  # type: ignore[arg-type]
+        yield Page(served.url, served.certificate, home)
 
 
 def test_somebody_signs_in(page: Page) -> None:
@@ -167,6 +124,30 @@ def sent(answer: requests.Response) -> Iterator[dict[str, Any]]:
     for line in answer.iter_lines(chunk_size=1):
         if line.startswith(b"data: "):
             yield json.loads(line.removeprefix(b"data: "))
+
+
+def test_a_program_has_a_token_and_asks_twice(page: Page) -> None:
+    """Through gunicorn, the agent's socket and its files; the second request is answered without another run."""
+    accounts = Accounts(page.home)
+    number, token = accounts.make_token("anna")
+    program = page.session()
+    program.headers.update({"Authorization": f"Bearer {token}", "Idempotency-Key": '"8e03978e"'})
+    assert program.get(f"{page.url}/api/updates/history", timeout=10).json()[0]["id"] == "run-1"
+    body = {"updateId": "1.0.1", "scheduledFor": "tonight"}
+    # there is no such release here: a refusal, which frees the key
+    for _ in range(2):
+        answer = program.post(f"{page.url}/api/updates/schedule", json=body, timeout=30)
+        assert (answer.status_code, answer.json()["code"]) == (404, "RELEASE_UNKNOWN")
+    assert (page.home / "once.db").exists()
+    accounts.revoke_token(number)
+    deadline = time.monotonic() + 10
+    while (answer := program.get(f"{page.url}/api/backups", timeout=10)).status_code != 401:
+        assert time.monotonic() < deadline, "what is kept of a token counts for some seconds only"
+        time.sleep(0.5)
+    assert answer.json()["code"] == "TOKEN_REFUSED"
+    log = (page.home.parent / "log").read_text()
+    assert f'"key": "{number}"' in log
+    assert token not in log
 
 
 def test_no_password_is_in_the_log(page: Page) -> None:

@@ -322,9 +322,30 @@ SCHOOL: dict[str, ErrorText] = {
         "There were too many wrong passwords.",
         "Wait {seconds} seconds, then try again.",
     ),
+    "TOKEN_REFUSED": ErrorText(
+        "This token does not count: it was revoked, its account is gone, or has another password since.",
+        "Make another one on the server with 'clms-update account --token NAME'.",
+    ),
+    "TOKEN_UNKNOWN": ErrorText(
+        "There is no token {token}.",
+        "Choose one of those that 'clms-update account --list' shows.",
+    ),
     "RUN_UNKNOWN": ErrorText(
         "There is no run with the number {run} in the history.",
         "Choose one of those that the history shows.",
+    ),
+    # requests with an idempotency key
+    "KEY_REUSED": ErrorText(
+        "This idempotency key was sent with another request in the last 24 hours.",
+        "Nothing was done; use a new key for each new request.",
+    ),
+    "KEY_ACTIVE": ErrorText(
+        "A request with this idempotency key goes on, or was cut off so that nobody knows what became of it.",
+        "Nothing was done; ask again in a moment, or look into the history before you send it with another key.",
+    ),
+    "KEYS_STORE": ErrorText(
+        "The file {path} with the idempotency keys cannot be read or written: {detail}.",
+        "Check that the disk is neither full nor broken, then try again.",
     ),
     "UPLOAD_FOLDER": ErrorText(
         "The file cannot be put into the folder {path}: {detail}.",

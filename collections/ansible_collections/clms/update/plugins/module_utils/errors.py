@@ -8,6 +8,7 @@ what to do. Texts are `str.format` templates over the keyword arguments of :clas
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from .error_texts import SCHOOL, ErrorText
 from .vendor_error_texts import VENDOR
@@ -43,11 +44,11 @@ class ClmsError(Exception):
         super().__init__(f"{self.happened} {self.remedy}")
 
     @classmethod
-    def from_dict(cls, data: dict[str, str]) -> ClmsError:
+    def from_dict(cls, data: dict[str, Any]) -> ClmsError:
         """The opposite of :meth:`as_dict`, for an error that another process met."""
         error = cls.__new__(cls)
         Exception.__init__(error, f"{data['message']} {data['remedy']}")
-        error.code, error.values = data["code"], {}
+        error.code, error.values = data["code"], {name: data[name] for name in ("seconds",) if name in data}
         error.happened, error.remedy = data["message"], data["remedy"]
         return error
 

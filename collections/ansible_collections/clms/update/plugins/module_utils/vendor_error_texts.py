@@ -150,7 +150,7 @@ VENDOR: dict[str, ErrorText] = {
         "Nothing was stored; the report that came first stands.",
     ),
     "REQUEST_INVALID": ErrorText(
-        "The release server does not understand the request: {detail}.",
+        "The server does not understand the request: {detail}.",
         "Look it up in the description of the interface at /api/openapi.json.",
     ),
     "REQUEST_CONTENT": ErrorText(
@@ -167,7 +167,7 @@ VENDOR: dict[str, ErrorText] = {
     ),
     "REQUEST_HOST": ErrorText(
         "The request is for a server that this one is not.",
-        "Use the address of the release server that the vendor gave you.",
+        "Use the address of this server as it was given to you.",
     ),
     "REQUEST_PATH": ErrorText(
         "There is nothing at this address.",

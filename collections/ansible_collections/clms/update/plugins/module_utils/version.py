@@ -11,6 +11,9 @@ from .errors import ClmsError
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _IDENTIFIER = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _PATTERN = re.compile(rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?")
+PATTERN = rf"^{_PATTERN.pattern}$"
+"""for descriptions of interfaces; LONGEST counts beside it"""
+LONGEST = 64
 
 
 @total_ordering
@@ -19,7 +22,7 @@ class Version:
 
     def __init__(self, text: str) -> None:
         """:raises ValueError: when ``text`` is not a semantic version."""
-        match = _PATTERN.fullmatch(text) if len(text) <= 64 else None
+        match = _PATTERN.fullmatch(text) if len(text) <= LONGEST else None
         if not match:
             raise ValueError(f"{text[:64]!r} is not a version like 1.0.2")
         self.text = text
