@@ -299,8 +299,9 @@ def cases() -> Iterator[Case]:
         ("a bomb as a file", "A file is said to be packed, and becomes 2 GB when it is unpacked.",
          lambda _: {FOLDER: page("a.zip"), FILE: packed(200)}, (_REFUSED,), "no file of the vendor", False),
     ):  # fmt: skip
-        yield Case(f"file server: {name}", injected, partial(lies, answers, begins, says), slow=slow)
-    for name, act, slow in (
+        act = partial(lies, answers, begins, says, again=name.startswith("a file"))
+        yield Case(f"file server: {name}", injected, act, slow=slow)
+    for name, attack, slow in (
         ("a tampered file beside a good one", beside, False),
         ("another file at the second request", another_later, False),
         ("a file longer than said", longer, False),
@@ -311,4 +312,4 @@ def cases() -> Iterator[Case]:
         ("mute", mute, False),
         ("silent about each file", silent_files, True),
     ):
-        yield Case(f"file server: {name}", act.__doc__ or "", act, slow=slow)
+        yield Case(f"file server: {name}", attack.__doc__ or "", attack, slow=slow)
