@@ -190,10 +190,8 @@ def without_token(token: str, bench: Bench, _: Result) -> str:
     return REFUSED
 
 
-def cut(part: float, more: int, bench: Bench, _: Result) -> str:
-    """A good file comes in part, or is said to be longer than it is; the page is there for others until the connection
-    is cut.
-    """
+def cut(bench: Bench, _: Result) -> str:
+    """Half of a good file comes; the page is there for others until the connection is cut."""
     with at_the_page(bench) as visitor, bench.unchanged(moves="signed"):
         body = visitor.form(copy_of(bench).read_bytes(), visitor.token("/files"))
         with visitor.sending(body[: len(body) // 2], len(body)):
@@ -205,7 +203,8 @@ def cut(part: float, more: int, bench: Bench, _: Result) -> str:
 
 def too_short(bench: Bench, _: Result) -> str:
     """A good file is all there, but its request has said that more comes; the page is there for others until the
-    connection is cut. The file is taken in whole, if at all."""
+    connection is cut. The file is taken in whole, if at all.
+    """
     good = copy_of(bench).read_bytes()
     with at_the_page(bench) as visitor:
         body = visitor.form(good, visitor.token("/files"))
