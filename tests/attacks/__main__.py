@@ -20,7 +20,19 @@ from pathlib import Path
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from tests.stand.stand import ROOT, Stand
 
-from . import bundles, fuzz, packages, registry, reports, rotation, secrets_left, transport, trust
+from . import (
+    bundles,
+    file_servers,
+    fuzz,
+    packages,
+    registry,
+    reports,
+    rotation,
+    secrets_left,
+    transport,
+    trust,
+    uploads,
+)
 from .bench import CHAIN, SCHOOL, Bench
 from .cases import Case, Result, attempt
 
@@ -30,7 +42,19 @@ _SMALL = ("--students", "50", "--books", "100", "--loans", "200")
 
 def catalogue() -> list[Case]:
     """All cases, in the order in which they are tried."""
-    groups = (trust, rotation, transport, reports, packages, bundles, registry, fuzz, secrets_left)
+    groups = (
+        trust,
+        rotation,
+        transport,
+        reports,
+        packages,
+        bundles,
+        file_servers,
+        uploads,
+        registry,
+        fuzz,
+        secrets_left,
+    )
     cases = [case for group in groups for case in group.cases()]
     assert len({case.name for case in cases}) == len(cases), "two cases have the same name"
     return sorted(cases, key=lambda case: case.last)

@@ -99,6 +99,11 @@ class Bench:
         """The release server's address."""
         return f"https://{self.stand.settings['vendor']['releases']}"
 
+    @property
+    def uploads(self) -> Path:
+        """Where the page puts what people bring."""
+        return Path(self.school.description()["clms_upload_folder"])
+
     def described(self) -> Described:
         """The description of the school, as the product reads it."""
         return parse_school({name.removeprefix("clms_"): value for name, value in self.school.description().items()})
@@ -260,6 +265,7 @@ class Bench:
             for path in (home / name).rglob("*")
             if path.name.endswith((".part", ".partial", ".new")) or (path.name.startswith(".") and path.name != ".lock")
         ]
+        left += [str(path) for folder in (home / "bundles/fetched", self.uploads) for path in folder.glob("*")]
         assert not left, f"left over: {left}"
         assert self.school.page() == 200
         assert self.school.stray() == frozenset()
@@ -280,8 +286,9 @@ class Bench:
                 if (kept / name).exists():
                     shutil.copytree(kept / name, self.school.home / name, symlinks=True)
                     (self.school.home / name).chmod(0o700)
-            for path in (self.school.folder / "updates").iterdir():
-                path.unlink()
+            for folder in (self.school.folder / "updates", self.uploads):
+                for path in folder.glob("*"):
+                    path.unlink()
 
     # the vendor's server
 

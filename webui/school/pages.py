@@ -21,7 +21,7 @@ from . import forms, people
 from .agent import agent
 from .protection import csrf
 from .texts import KINDS, STATUSES, moment
-from .uploads import MOST_BYTES, UploadRequest, check_room
+from .uploads import MOST_BYTES, UploadRequest, check_room, let_come
 from .watch import Watch, progress
 
 blueprint = Blueprint("pages", __name__)
@@ -289,9 +289,10 @@ def upload() -> AnyResponse | tuple[str, int]:
     found = agent().ask("list", what="files")
     folder = Path(found["folder"])
     sent = cast(UploadRequest, request._get_current_object())  # type: ignore[attr-defined]
+    sent.max_content_length = MOST_BYTES
     try:
         check_room(folder, sent.content_length)
-        sent.max_content_length, sent.upload_folder = MOST_BYTES, folder
+        sent.upload_folder = folder
         csrf.protect()  # not before: to look at the form is to read the file
         file = sent.files.get("file")
         if file is None or sent.uploaded is None:
@@ -299,8 +300,10 @@ def upload() -> AnyResponse | tuple[str, int]:
         file.close()
         taken = agent().ask("import", file=sent.uploaded.name)
     except ClmsError as error:
+        let_come(sent)
         return render_template("files.html", files=found["files"], error=error), 422
     except OSError as error:
+        let_come(sent)
         refusal = ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror or error)
         return render_template("files.html", files=found["files"], error=refusal), 507
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from flask import Request
+from werkzeug.exceptions import HTTPException
 
 from ansible_collections.clms.update.plugins.module_utils.disk import human
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -18,6 +19,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 MOST_BYTES = 20_000_000_000
 RESERVE_BYTES = 1_000_000_000
 """stay free on the disk, whatever is uploaded: CLMS may be on it too"""
+_PIECE = 1 << 20
 
 
 class UploadRequest(Request):
@@ -51,6 +53,15 @@ class UploadRequest(Request):
         if self.uploaded is not None:
             with suppress(OSError):
                 self.uploaded.unlink()
+
+
+def let_come(sent: Request) -> None:
+    """Read what is still coming, and forget it: a browser reads no answer before all was sent, and would say that the
+    connection broke.
+    """
+    with suppress(OSError, HTTPException):
+        while sent.stream.read(_PIECE):
+            pass
 
 
 def check_room(folder: Path, size: int | None) -> None:

@@ -289,13 +289,13 @@ def test_looked_for_twice_at_once(desk: Desk, school: Any, file_server: FileServ
 
 
 @pytest.fixture
-def liar(tmp_path: Path, school: Any) -> Iterator[Callable[[bytes], None]]:
+def liar(tmp_path: Path, school: Any) -> Iterator[Callable[..., None]]:
     """A file server whose only file is answered with these very bytes."""
     certificate, key = make_ssl_devcert(str(tmp_path / "liar"), host="localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    page = b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\nConnection: close\r\n\r\n<a href="clms.zip">'
     answers: list[bytes] = []
+    names = ["clms"]
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -303,7 +303,9 @@ def liar(tmp_path: Path, school: Any) -> Iterator[Callable[[bytes], None]]:
             while self.rfile.readline().strip():
                 pass
             with contextlib.suppress(OSError):  # the school has hung up
-                self.wfile.write(page if b" / " in asked else answers[0])
+                page = f'<a href="{names[-1]}.zip">'.encode()
+                listed = HEAD + f"Content-Length: {len(page)}\r\n\r\n".encode() + page
+                self.wfile.write(listed if b" / " in asked else answers[0])
 
     class Threads(socketserver.ThreadingTCPServer):
         daemon_threads = True
@@ -316,7 +318,12 @@ def liar(tmp_path: Path, school: Any) -> Iterator[Callable[[bytes], None]]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         school.bundle_servers, school.bundle_ca_file = (f"https://localhost:{server.server_address[1]}",), certificate
-        yield answers.append
+
+        def begin(answer: bytes, name: str = "clms") -> None:
+            answers.append(answer)
+            names.append(name)
+
+        yield begin
         server.shutdown()
         thread.join()
 
@@ -339,11 +346,44 @@ PIECE = b"fff\r\n" + b"x" * 0xFFF + b"\r\n"
         pytest.param(HEAD + b"Content-Length: 100\r\n\r\nx", "broke", id="less than it says"),
         pytest.param(b"HTTP/1.1 302 Found\r\nLocation: https://elsewhere.test/\r\n\r\n", "redirects", id="redirect"),
         pytest.param(b"nonsense", "", id="no HTTP"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000, "headers", id="answers before the answer"),
     ],
 )  # fmt: skip
-def test_a_file_server_that_lies(school: Any, liar: Callable[[bytes], None], answer: bytes, words: str) -> None:
+def test_a_file_server_that_lies(school: Any, liar: Callable[..., None], answer: bytes, words: str) -> None:
     liar(answer)
     (problem,) = bundle_finder.look_for_files(school).problems
     assert (problem.code, words in problem.happened) == ("FILE_SERVER", True), problem
     assert left_in(school) == []
     assert bundle_finder.look_for_files(school).problems == []
+
+
+def test_headers_after_the_end(school: Any, liar: Callable[..., None]) -> None:
+    liar(HEAD + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + b"X: x\r\n" * 500_000)
+    (problem,) = bundle_finder.look_for_files(school).problems
+    assert (problem.code, "headers without end" in problem.happened) == ("FILE_SERVER", True), problem
+    assert left_in(school) == []
+
+
+@pytest.mark.parametrize("name", ["€" * 150, "x" * 300], ids=["bytes", "characters"])
+def test_a_name_that_is_too_long_for_a_disk(desk: Desk, school: Any, liar: Callable[..., None], name: str) -> None:
+    content = desk.bundle("1.0.1").read_bytes()
+    liar(HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content, name)
+    assert bundle_finder.look_for_files(school).problems == []
+    assert versions(school) == ["1.0.1"]
+    assert left_in(school) == ["clms-1.0.1-amd64.zip"]
+
+
+def test_a_name_on_a_drive_that_is_as_long_as_it_can_be(desk: Desk, school: Any, tmp_path: Path) -> None:
+    desk.bundle("1.0.1").rename(tmp_path / f"usb/{'€' * 83}.zip")
+    assert bundle_finder.look_for_files(school).problems == []
+    assert versions(school) == ["1.0.1"]
+
+
+def test_a_server_that_takes_long_for_each_file(
+    school: Any, file_server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at for a while only."""
+    (file_server.folder / "index.html").write_text('<a href="a.zip">a</a> <a href="b.zip">b</a>')
+    monkeypatch.setattr(bundle_finder, "_SERVER_SECONDS", 0)
+    assert bundle_finder.look_for_files(school).problems == []
+    assert file_server.asked == ["/"]

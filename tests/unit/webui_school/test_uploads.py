@@ -85,6 +85,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     answer = bring(signed_in)
     assert (answer.status_code, "not enough free space" in answer.text) == (422, True)
     assert agent.did("import") == []
+    assert answer.request.environ["wsgi.input"].read() == b"", "a browser that is sending still reads no answer"
 
 
 def test_a_disk_that_fills_up_meanwhile(
@@ -97,6 +98,7 @@ def test_a_disk_that_fills_up_meanwhile(
     monkeypatch.setattr(uploads.os, "fdopen", lambda descriptor, mode: Full(descriptor, "w+"))
     answer = bring(signed_in)
     assert (answer.status_code, "No space left" in answer.text) == (507, True)
+    assert answer.request.environ["wsgi.input"].read() == b""
     assert (list(folder.iterdir()), agent.did("import")) == ([], [])
 
 

@@ -25,7 +25,7 @@ function attach(form) {
     };
     request.onerror = () => {
       bar.hidden = true;
-      state.textContent = "The connection broke. Nothing was taken in; try again.";
+      state.textContent = "The connection broke. Nothing was taken in; open this page anew and try again.";
     };
     bar.hidden = false;
     request.send(new FormData(form));

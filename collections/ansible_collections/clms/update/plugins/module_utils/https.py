@@ -27,6 +27,8 @@ with suppress(ImportError):  # modules say so: module_end.require_libraries
 CHUNK = 64 * 1024
 RATE_GRACE = 20.0
 """Seconds after the first byte from which on the average rate is looked at."""
+MOST_AROUND = 1_000_000
+"""Bytes that may come around the body of an answer, besides as many as the body has: headers, the lengths of chunks."""
 _ABOUT_TIME = (9, 10)
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
@@ -49,7 +51,7 @@ class Answer:
 
 
 class Meter:
-    """Watches one answer: it has to be complete within a deadline and may not trickle in."""
+    """Watches one answer: it has to be complete within a deadline, may not trickle in, and not consist of headers."""
 
     def __init__(self, *, deadline: float, minimum_rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         """:param deadline: seconds from now  :param minimum_rate: bytes per second, on average"""
@@ -60,9 +62,13 @@ class Meter:
         self._bytes = 0
         self.exceeded = False
         """whether an answer was begun that came too late or too slowly"""
+        self.swamped = False
+        """whether that was because of what is no part of its body"""
+        self.body = 0
+        """bytes of the body, as far as somebody has got them"""
 
     def count(self, size: int) -> None:
-        """:raises TimeoutError: when ``size`` more bytes leave the answer late or too slow"""
+        """:raises TimeoutError: when ``size`` more bytes leave the answer late or too slow, or are too many for it"""
         now = self._clock()
         if self._first is None:
             self._first = now
@@ -70,6 +76,9 @@ class Meter:
         elapsed = now - self._first
         if now > self._end or (elapsed > RATE_GRACE and self._bytes / elapsed < self._minimum_rate):
             self.exceeded = True
+            raise TimeoutError
+        if self._bytes > 2 * self.body + MOST_AROUND:  # else headers without end are read until the deadline
+            self.exceeded = self.swamped = True
             raise TimeoutError
 
 
@@ -167,7 +176,7 @@ class HttpsClient:
         :param post: what to send, in place of asking only
         :raises ClmsError: SERVER_ADDRESS for anything but https
         :raises HttpsError: no connection, no answer in time, or a body cut short
-        :raises HttpsRefusal: another certificate or key, a redirect, or an answer that drips
+        :raises HttpsRefusal: another certificate or key, a redirect, or an answer that drips or has headers without end
         """
         check_address(url)
         self._meter = Meter(deadline=self._deadline, minimum_rate=self._minimum_rate)
@@ -180,18 +189,23 @@ class HttpsClient:
             )  # fmt: skip
             if 300 <= response.status < 400:
                 raise HttpsRefusal("it redirects to another address, which is not allowed")
-            yield response, response.stream(CHUNK, decode_content=False)
+            yield response, self._counted(response.stream(CHUNK, decode_content=False))
         except urllib3.exceptions.NewConnectionError as error:  # a timeout too, by its class
             raise _explained(error) from None
         except (urllib3.exceptions.TimeoutError, TimeoutError):
             refused = HttpsRefusal if self._meter.exceeded else HttpsError
-            raise refused("it answers too slowly") from None
+            raise refused("it sends headers without end" if self._meter.swamped else "it answers too slowly") from None
         except urllib3.exceptions.HTTPError as error:
             raise _explained(error) from None
         finally:
             if response is not None:
                 # an answer that was not read to its end leaves a connection that cannot be used again
                 response.close()
+
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._meter.body += len(chunk)
+            yield chunk
 
     def get(self, url: str, headers: Mapping[str, str], limit: int) -> Answer:
         """A whole answer with at most ``limit`` bytes of body.

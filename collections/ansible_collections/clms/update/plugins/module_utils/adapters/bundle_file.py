@@ -32,6 +32,8 @@ from .files import sync_folder
 
 _CHUNK = 1 << 20
 _PARTIAL = ".partial"
+_COPY = f".copy{_PARTIAL}"
+"""the file's own name may be as long as a disk takes"""
 ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, NotImplementedError),
     *(OverflowError, RuntimeError, ValueError),
@@ -129,7 +131,7 @@ def taken_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in folder.glob(f".*{_PARTIAL}"):  # by a process that was killed
         left.unlink()
-    partial = folder / f".{source.name[:100]}{_PARTIAL}"
+    partial = folder / _COPY
     try:
         # a link, a pipe or a folder is no file that somebody has put down
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

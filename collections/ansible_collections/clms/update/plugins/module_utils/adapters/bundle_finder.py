@@ -28,8 +28,12 @@ _FETCH_SECONDS, _FETCH_RATE = 900.0, 100_000.0
 """for one file, in total, and bytes per second: the server is near, and somebody may be waiting"""
 _CONNECT_SECONDS = 3.0
 """a server of the school's own network answers at once, or is off; the vendor is asked after it"""
-_FETCHED = "fetched"
-"""folder below the one for bundles in which a file lies while it is fetched; only root writes there"""
+_SERVER_SECONDS = 60.0
+"""after which no further file of a server is begun; the next look goes on there"""
+_FETCHED = "fetched/file.zip"
+"""where a file lies below the folder for bundles while it is fetched; only root writes there. What the server calls it
+may be too long for a disk
+"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,10 @@ def _look_at_server(school: School, looked: _Looked, address: str, found: Found)
         ca_file=ca_file, connect_timeout=_CONNECT_SECONDS, deadline=_FETCH_SECONDS, minimum_rate=_FETCH_RATE
     )
     server = BundleServer(address, client)
+    end = time.monotonic() + _SERVER_SECONDS
     for file in server.addresses():
+        if time.monotonic() > end:  # each of them may take long, and somebody may be waiting
+            return
         with _told_once(looked, file, found.problems), server.open(file) as served:
             if not looked.at(file, served.mark):
                 found.taken.append(_fetch(school, looked, served))
@@ -113,11 +120,10 @@ def _fetch(school: School, looked: _Looked, served: Served) -> Offline:
 
     :raises ClmsError: FILE_SERVER, DISK_TOO_SMALL, and as :func:`.offline.import_file`
     """
-    folder = folder_of(school) / _FETCHED
-    path = folder / served.address.rpartition("/")[2][-100:]
+    path = folder_of(school) / _FETCHED
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        empty_folder(folder)  # what a process that was killed has left
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        empty_folder(path.parent)  # what a process that was killed has left
         check_room(school, "the file, twice for a moment", 2 * served.size)
         served.save(path)
         return _take(school, looked, served.address, served.mark, path)
