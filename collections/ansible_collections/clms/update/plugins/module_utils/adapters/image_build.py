@@ -138,12 +138,26 @@ def remove_left(engine: Engine, record: Path) -> None:
         return
     found = [line.split(" ", 1) for line in record.read_text().splitlines() if " " in line]
     with suppress(docker.errors.DockerException, requests.exceptions.RequestException):
-        for container in (name for kind, name in found if kind == "container"):
+        images = _and_made_on(engine, [name for kind, name in found if kind == "image"])
+        heard = [name for kind, name in found if kind == "container"]
+        for container in [*heard, *_containers_of(engine, images)]:
             _remove_container(engine, container)
-        for image in _and_made_on(engine, [name for kind, name in found if kind == "image"]):
-            with suppress(docker.errors.APIError):
-                engine.api.remove_image(image, noprune=True)
-        record.unlink()
+        if all(_remove_step(engine, image) for image in images):
+            record.unlink()
+
+
+def _containers_of(engine: Engine, images: list[str]) -> list[str]:
+    """Ids of the containers of images: a process that was killed has not heard of the last one."""
+    return [found["Id"] for found in engine.api.containers(all=True) if found["ImageID"] in images]
+
+
+def _remove_step(engine: Engine, image: str) -> bool:
+    """Remove the image of a step; returns whether that is done, or will never be."""
+    try:
+        engine.api.remove_image(image, noprune=True)
+    except docker.errors.APIError as error:
+        return "container" not in str(error.explanation)  # it has one: it is just being ended
+    return True
 
 
 def _remove_container(engine: Engine, name: str) -> None:

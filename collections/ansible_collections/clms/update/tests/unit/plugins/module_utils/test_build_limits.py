@@ -37,6 +37,8 @@ class Engine:
         self.api = self
         self.listed = [image(BASE), image(ONE, BASE), image(TWO, ONE), image(OTHER, BASE)]
         self.removed: list[str] = []
+        self.in_use: dict[str, str] = {}
+        """container -> image"""
         self.timeout = 0.0
 
     def build(self, *, timeout: float, **options: Any) -> Iterator[dict[str, str]]:
@@ -50,11 +52,17 @@ class Engine:
     def inspect_image(self, name: str) -> dict[str, str]:
         return {"Id": LAST}
 
+    def containers(self, *, all: bool) -> list[dict[str, str]]:
+        return [{"Id": container, "ImageID": image} for container, image in self.in_use.items()]
+
     def remove_image(self, name: str, *, noprune: bool) -> None:
+        if name in self.in_use.values():
+            raise docker.errors.APIError("409", explanation="image is being used by running container")
         self.removed.append(name)
 
     def remove(self, name: str) -> None:
         self.removed.append(name)
+        self.in_use.pop(name, None)
 
     def state(self, name: str) -> None:
         return None
@@ -125,6 +133,23 @@ def test_an_image_with_a_name_stays(record: Path) -> None:
     record.write_text(f"image {'a' * 12}\nimage {'2' * 12}\nhalf")
     remove_left(engine, record)  # type: ignore[arg-type]
     assert (engine.removed, record.exists()) == ([], False)
+
+
+def test_a_container_that_was_not_heard_of(record: Path) -> None:
+    engine = Engine(lambda: iter(()))
+    engine.in_use = {RUNNING: TWO, "of somebody else": OTHER}
+    record.write_text(f"image {'1' * 12}\n")
+    remove_left(engine, record)  # type: ignore[arg-type]
+    assert engine.removed == [RUNNING, TWO, ONE]
+
+
+def test_a_container_that_is_just_being_ended(record: Path) -> None:
+    engine = Engine(lambda: iter(()))
+    engine.in_use = {RUNNING: TWO}
+    engine.remove = lambda name: None  # type: ignore[method-assign]
+    record.write_text(f"image {'1' * 12}\n")
+    remove_left(engine, record)  # type: ignore[arg-type]
+    assert record.exists()  # the next one tries again
 
 
 def test_an_engine_that_does_not_answer_is_asked_again_later(record: Path) -> None:
