@@ -271,16 +271,20 @@ class Stand:
             source = definitions / f"{version}-source"
             with_source = ("--source", source) if sample.write_source(version, source) else ()
             self.release_tool("build", "--definition", definition, *with_source)
-            self.release_tool(
-                "sign",
-                version,
-                "--registry",
-                self.settings["vendor"]["registry"],
-                "--registry-credentials",
-                self.vendor / "registry-credentials.json",
-                "--registry-ca",
-                self.vendor / "tls/ca.crt",
-            )
+            self.sign(version)
+        self.publish_signed()
+
+    def sign(self, version: str) -> None:
+        """Sign a release that was built."""
+        self.release_tool(
+            "sign", version,
+            "--registry", self.settings["vendor"]["registry"],
+            "--registry-credentials", self.vendor / "registry-credentials.json",
+            "--registry-ca", self.vendor / "tls/ca.crt",
+        )  # fmt: skip
+
+    def publish_signed(self) -> None:
+        """Give the release server all releases that were signed."""
         self.release_tool("publish", "--to", self.vendor / "releases/repository")
 
     def bundle(self, version: str) -> Path:
