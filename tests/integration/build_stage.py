@@ -136,8 +136,14 @@ class SmallEngine:
             self._process.kill()
             self._process.wait()
         self.client.close()
+        assert wait_until(self._is_gone, seconds=60)
+        # as after a power cut: what lies in /run elsewhere
         for name in ("socket", "pid"):
             (self._folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / "exec", ignore_errors=True)
+
+    def _is_gone(self) -> bool:
+        return bool(subprocess.run(["pgrep", "-f", self._folder], stdout=subprocess.DEVNULL, check=False).returncode)
 
 
 @contextmanager
