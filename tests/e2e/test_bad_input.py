@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.observe import School
+from tests.integration.conftest import archive
+from tests.sample_clms import build as sample
 from tests.stand.stand import Stand
 
 
@@ -109,6 +112,42 @@ def test_digest_that_the_registry_does_not_have(school: School, stand: Stand, tm
     with moved_away(revisions / image["digest"].removeprefix("sha256:"), tmp_path / "manifest"):
         message = school.assert_refused("REGISTRY_DIGEST_MISSING", "update", "--version", "1.0.9-dies")
     assert image["digest"] in message
+
+
+@pytest.fixture
+def arm_image(school: School, stand: Stand) -> Iterator[str]:
+    """An image for another processor than this server's; without a single file."""
+    name, layer = f"{stand.prefix}-arm:1", bytes(10_240)
+    config = {
+        "architecture": "arm64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        "history": [{"created": "2026-01-02T03:04:05Z"}],
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    members = {"manifest.json": json.dumps(manifest).encode(), "config.json": json.dumps(config).encode()}
+    school.engine.client.images.load(archive({**members, "layer.tar": layer}))
+    yield name
+    school.engine.client.images.remove(name)
+
+
+def test_source_that_is_built_on_images_for_another_processor(
+    school: School, stand: Stand, arm_image: str, tmp_path: Path
+) -> None:
+    described = sample.release_definition("1.0.3")
+    for build in described["builds"].values():
+        build["bases"] = dict.fromkeys(build["bases"], arm_image)
+    definition, source = tmp_path / "definition.json", tmp_path / "source"
+    definition.write_text(json.dumps({**described, "version": "1.0.9-arm", "sequence": 151, "channel": "test"}))
+    sample.write_source("1.0.3", source)
+    stand.release_tool("build", "--definition", definition, "--source", source)
+    stand.sign("1.0.9-arm")
+    stand.publish_signed()
+    with school.described(clms_build_arguments={"api_url": "https://library.birch.test"}):
+        message = school.assert_refused("RELEASE_ARCHITECTURE", "update", "--version", "1.0.9-arm")
+    assert "1.0.9-arm" in message
+    assert "amd64" in message
 
 
 def test_engine_that_does_not_run(school: School, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_of
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine, wait_until
+from ansible_collections.clms.update.plugins.module_utils.build_plan import LABEL
 from ansible_collections.clms.update.plugins.module_utils.containers import parse_env_file
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
@@ -271,16 +274,20 @@ class Stand:
             source = definitions / f"{version}-source"
             with_source = ("--source", source) if sample.write_source(version, source) else ()
             self.release_tool("build", "--definition", definition, *with_source)
-            self.release_tool(
-                "sign",
-                version,
-                "--registry",
-                self.settings["vendor"]["registry"],
-                "--registry-credentials",
-                self.vendor / "registry-credentials.json",
-                "--registry-ca",
-                self.vendor / "tls/ca.crt",
-            )
+            self.sign(version)
+        self.publish_signed()
+
+    def sign(self, version: str) -> None:
+        """Sign a release that was built."""
+        self.release_tool(
+            "sign", version,
+            "--registry", self.settings["vendor"]["registry"],
+            "--registry-credentials", self.vendor / "registry-credentials.json",
+            "--registry-ca", self.vendor / "tls/ca.crt",
+        )  # fmt: skip
+
+    def publish_signed(self) -> None:
+        """Give the release server all releases that were signed."""
         self.release_tool("publish", "--to", self.vendor / "releases/repository")
 
     def bundle(self, version: str) -> Path:
@@ -431,5 +438,17 @@ class Stand:
             for image in docker("image", "ls", "--format", "{{.Repository}}@{{.Digest}}").split():
                 if image.startswith(f"{registry}/"):
                     engine.remove_image(image)
+            for school in filter(Journal.exists, map(self.home, self.settings["schools"])):
+                _remove_built_images(engine, school)
             shutil.rmtree(Path("/etc/docker/certs.d") / registry, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_built_images(engine: Engine, home: Path) -> None:
+    slots: list[Slot] = []
+    with suppress(ClmsError), closing(Journal(home)) as journal:  # a test may have spoilt it
+        slots = journal.slots("current", "previous", "candidate", "kept", "freed")
+    for config in {service.config for slot in slots for service in slot.services.values() if service.config}:
+        found = engine.image(config)
+        if found is not None and LABEL in (found["Config"]["Labels"] or {}):
+            engine.remove_image(config, force=True)

@@ -7,15 +7,13 @@ errors.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 try:
     import docker
@@ -31,12 +29,6 @@ from ..errors import ClmsError
 
 _OUTPUT_LINES = 10_000
 """of a container that runs once"""
-_BUILD_SECONDS = 3600
-"""after which a build counts as hanging"""
-_BUILD_WORDS = 5
-"""of what a build has said last that go with a complaint"""
-_STEP = re.compile(r"^ *---> ([0-9a-f]{12,64})$", re.MULTILINE)
-"""what a build says of an image that a step has made, or of the one that it begins with"""
 _LAST_WORDS_SECONDS = 10
 """for which what a stopped container has written may be on its way"""
 _LOG_LIMIT = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
@@ -343,55 +335,6 @@ class Engine:
         for line in self.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login):
             if "error" in line:
                 raise docker.errors.APIError(line["error"])
-
-    def build(self, context: IO[bytes], *, name: str, arguments: dict[str, str], label: tuple[str, str]) -> str:
-        """Build an image without any network, on images that are here.
-
-        :param context: a tar archive with a ``Dockerfile``
-        :param name: of the image, with its tag
-        :returns: the id of the image
-        :raises docker.errors.APIError: when the engine refuses, or a step of the Dockerfile fails
-        :raises TimeoutError: when it is not done after an hour
-        """
-        steps: list[str] = []
-        try:
-            self._build(context, name, arguments, label, steps)
-        except BaseException:
-            self._remove_steps(steps)
-            raise
-        return str(self.api.inspect_image(name)["Id"])
-
-    def _build(
-        self, context: IO[bytes], name: str, arguments: dict[str, str], label: tuple[str, str], steps: list[str]
-    ) -> None:
-        """:param steps: gets the ids of the images that the steps of the Dockerfile have made, oldest first"""
-        deadline = time.monotonic() + _BUILD_SECONDS
-        said: deque[str] = deque(maxlen=_BUILD_WORDS)
-        for line in self.api.build(
-            fileobj=context,
-            custom_context=True,
-            tag=name,
-            buildargs=arguments,
-            labels=dict([label]),
-            network_mode="none",
-            nocache=True,  # what an earlier build has left may be damaged
-            rm=True,
-            forcerm=True,
-            decode=True,
-        ):
-            said.append(line.get("stream", "").strip())
-            steps += _STEP.findall(said[-1])
-            if "error" in line:
-                raise docker.errors.APIError(f"{line['error']} ({' '.join(filter(None, said))[-200:]})")
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"it is not done after {_BUILD_SECONDS // 60} minutes")
-
-    def _remove_steps(self, steps: list[str]) -> None:
-        """Remove what a build that failed has made; the image that it was made on has no parent, and stays."""
-        for image in reversed(steps):
-            with suppress(docker.errors.DockerException):
-                if self.api.inspect_image(image)["Parent"]:
-                    self.api.remove_image(image, noprune=True)
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Remove an image that no container uses; returns whether it was there and is gone.

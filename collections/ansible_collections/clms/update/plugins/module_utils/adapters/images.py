@@ -21,6 +21,7 @@ from ..slots import Slot
 from .bundle_file import Bundle
 from .engine import Engine
 from .image_archive import load_stream
+from .image_build import build_image, remove_left
 from .pipes import ArchiveError
 from .source import SourceError, write_context
 
@@ -122,11 +123,13 @@ def build(
         with tempfile.TemporaryFile(dir=scratch) as context:
             write_context(package, release.builds[service].source, context)
             context.seek(0)
-            return engine.build(
+            return build_image(
+                engine,
                 context,
                 name=build_plan.name_of(service, made_of),
                 arguments={**arguments, **bases},
                 label=(build_plan.LABEL, made_of),
+                record=_record(school),
             )
     except (SourceError, OSError, docker.errors.DockerException) as error:
         answered = isinstance(error, docker.errors.DockerException)
@@ -136,3 +139,12 @@ def build(
         if "no space left" in text.lower():
             raise ClmsError("DISK_TOO_SMALL", detail=text[:200]) from None
         raise ClmsError("BUILD_FAILED", version=release.version, service=service, detail=text[:400]) from None
+
+
+def tidy_builds(engine: Engine, school: School) -> None:
+    """Remove what is left of a build whose process was killed."""
+    remove_left(engine, _record(school))
+
+
+def _record(school: School) -> Path:
+    return school.home / "build"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..adapters.bundle_file import bundles_in
 from ..adapters.files import write_atomically
-from ..adapters.images import reference_of
+from ..adapters.images import reference_of, tidy_builds
 from ..adapters.offline import folder_of, remove_old
 from ..adapters.slot_files import forget_slot
 from ..errors import ClmsError
@@ -37,7 +37,7 @@ def work(context: Context) -> dict[str, Any]:
 
 def tidy(context: Context) -> tuple[list[str], list[str]]:
     """What every run does at its end, also one that failed: old backups and files of the vendor, its package, the
-    folders of old runs.
+    folders of old runs, what a build has left that was killed.
 
     :returns: the backups that are gone, and what could not be removed
     """
@@ -45,6 +45,7 @@ def tidy(context: Context) -> tuple[list[str], list[str]]:
     with context.step("retention"):
         backups, problems = remove_old_backups(context)
         _remove_downloads(context.school.home / "downloads")
+        tidy_builds(context.engine, context.school)
         problems += _remove_bundles(context)
         folders = {int(path.name): path for path in runs.iterdir() if path.name.isdecimal()}
         for number in sorted(folders)[:-_KEPT_RUNS]:

@@ -123,24 +123,36 @@ class _Images:
         if found is not None:
             self.present.append(reference)
             return found
-        bases = {
-            argument: self._signed(reference_of(context.school, image), image)
-            for argument, image in release.bases(service, self._architecture).items()
-        }
-        with context.step("build", image=reference, service=service):
-            found = build(
-                context.engine,
-                context.school,
-                release,
-                service,
-                package=Path(str(self._package)),
-                bases=bases,
-                architecture=self._architecture,
-                scratch=context.folder,
-            )
+        for last in (False, True):
+            bases = {
+                argument: self._signed(reference_of(context.school, image), image)
+                for argument, image in release.bases(service, self._architecture).items()
+            }
+            try:
+                with context.step("build", image=reference, service=service):
+                    made = build(
+                        context.engine,
+                        context.school,
+                        release,
+                        service,
+                        package=Path(str(self._package)),
+                        bases=bases,
+                        architecture=self._architecture,
+                        scratch=context.folder,
+                    )
+                break
+            except ClmsError as error:
+                gone = error.code == "BUILD_FAILED" and [b for b in bases.values() if context.engine.image(b) is None]
+                if not gone:
+                    raise
+                # somebody tidies this server up (`docker image prune --all`)
+                context.note("base_gone", images=gone)
+                if last:
+                    detail = f"{gone[0]} was removed, on which it is built"
+                    raise ClmsError("BUILD_FAILED", version=release.version, service=service, detail=detail) from None
         self.built.append(reference)
         self.durable += bases.values()
-        return found
+        return made
 
     def _whole(self, found: str | None) -> str | None:
         """None in place of an image that a power cut has damaged, which is removed."""

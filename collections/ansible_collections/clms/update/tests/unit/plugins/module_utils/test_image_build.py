@@ -14,6 +14,7 @@ import docker.errors
 import pytest
 import requests.exceptions
 
+from ansible_collections.clms.update.plugins.module_utils.adapters import images
 from ansible_collections.clms.update.plugins.module_utils.adapters.images import reference_of, to_get
 from ansible_collections.clms.update.plugins.module_utils.build_plan import LABEL
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -45,7 +46,10 @@ class Builder:
         layers = (DIGEST,) if digest == DIGEST else self.context.release.image("backend", "amd64").layers
         self.engine.images[f"{repository}@{digest}"] = {"RootFS": {"Layers": list(layers)}}
 
-    def build(self, context: io.BytesIO, *, name: str, arguments: dict[str, str], label: tuple[str, str]) -> str:
+    def build(
+        self, engine: Any, context: io.BytesIO, *, name: str, arguments: dict[str, str], label: tuple[str, str],
+        record: Path,
+    ) -> str:  # fmt: skip
         if self.fails:
             raise self.fails
         with tarfile.open(fileobj=context) as archive:
@@ -91,9 +95,10 @@ def context(
 
 
 @pytest.fixture
-def builder(context: Context, engine: Any) -> Builder:
+def builder(context: Context, engine: Any, monkeypatch: pytest.MonkeyPatch) -> Builder:
     builder = Builder(context)
-    engine.pull, engine.build = builder.pull, builder.build
+    engine.pull = builder.pull
+    monkeypatch.setattr(images, "build_image", builder.build)
     return builder
 
 
@@ -167,6 +172,25 @@ def test_what_goes_wrong(context: Context, builder: Builder, error: Exception, c
         image_pull.work(context)
     assert caught.value.code == code
     assert str(getattr(error, "explanation", None) or error)[:20] in caught.value.happened
+
+
+def test_a_base_that_somebody_removes_is_got_again(
+    context: Context, builder: Builder, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = reference_of(context.school, context.release.bases("frontend", "amd64")["BASE_IMAGE"])
+    build, times = builder.build, [1]
+
+    def tidied(*arguments: Any, **others: Any) -> str:
+        if times.pop() == 1:
+            times.append(others["arguments"]["BASE_IMAGE"] != base)
+            del engine.images[base]
+            raise docker.errors.APIError("no such image")
+        return build(*arguments, **others)
+
+    monkeypatch.setattr(images, "build_image", tidied)
+    answer = image_pull.work(context)
+    assert answer["pulled"].count(base) == 2
+    assert len(answer["built"]) == 1
 
 
 def test_a_package_that_was_changed_meanwhile(context: Context, builder: Builder, tmp_path: Path) -> None:
