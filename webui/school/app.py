@@ -9,7 +9,7 @@ from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 from webui.common import headers, logs
 from webui.common.openapi import OpenApi
 
-from . import api, failures, health, metrics, pages, people, signing_in, texts
+from . import api, backups, failures, health, history, metrics, pages, people, signing_in, texts
 from . import settings as settings_page
 from .agent import Agent, attach
 from .config import Settings, as_flask
@@ -53,6 +53,8 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     texts.install(app)
     app.register_blueprint(signing_in.blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(history.blueprint)
+    app.register_blueprint(backups.blueprint)
     app.register_blueprint(settings_page.blueprint)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(metrics.blueprint)

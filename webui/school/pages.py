@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pages: what runs, what is new, when it comes, how it goes, and what was."""
+"""The pages of updates: what runs, what is new, when it comes, how it goes, and files that people bring."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -20,16 +18,11 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from . import forms, people
 from .agent import agent
 from .protection import csrf
-from .texts import KINDS, STATUSES, moment
+from .texts import moment
 from .uploads import MOST_BYTES, UploadRequest, check_room, let_come
-from .watch import Watch, progress
+from .watch import Watch, current, progress
 
 blueprint = Blueprint("pages", __name__)
-_COLUMNS = (
-    *("id", "kind", "version", "from_version", "status", "outcome", "started_at", "finished_at", "closed_seconds"),
-    *("error_code", "message", "remedy"),
-)
-"""of the table of all runs; see :func:`.status.describe_run`"""
 _WATCH = "clms_watch"
 _STREAM_SECONDS = 600.0
 """after which a browser that watches has to ask anew; it does so by itself"""
@@ -109,7 +102,7 @@ def hide(version: str) -> AnyResponse:
 @blueprint.get("/release/<version>")
 def release(version: str) -> str:
     """All that is known of a release."""
-    return render_template("release.html", release=agent().ask("release", version=version), now=_now())
+    return render_template("release.html", release=agent().ask("release", version=version), now=current())
 
 
 # when
@@ -141,7 +134,7 @@ def schedule(version: str) -> AnyResponse | str:
             for warning in answer["warnings"]:
                 flash(warning["message"], "warning")
             return redirect(url_for("pages.overview"))
-    return render_template("schedule.html", form=form, release=found, facts=facts, planned=_planned(), now=_now())
+    return render_template("schedule.html", form=form, release=found, facts=facts, planned=_planned(), now=current())
 
 
 @blueprint.post("/schedule/<int:number>/cancel")
@@ -175,7 +168,7 @@ def watch() -> str:
     """What goes on; it is kept up to date while somebody looks at it. What was asked for just now is in the journal
     a moment later.
     """
-    now = _now()
+    now = current()
     return render_template("progress.html", now=now, begun="begun" in request.args and not now["running"])
 
 
@@ -218,62 +211,6 @@ def stop(run: int) -> AnyResponse:
     return redirect(url_for("pages.watch"))
 
 
-# what was
-
-
-@blueprint.get("/history")
-def history() -> str:
-    """What was done here, or some of it."""
-    kind, state = request.args.get("kind", ""), request.args.get("state", "")
-    runs = agent().ask("list", what="history")["history"]
-    shown = [run for run in runs if kind in ("", run["kind"]) and state in ("", run["status"])]
-    kinds = sorted({run["kind"] for run in runs} | ({kind} & KINDS.keys()))
-    return render_template("history.html", runs=shown, kinds=kinds, statuses=STATUSES, kind=kind, state=state)
-
-
-@blueprint.get("/history.csv")
-def history_table() -> Response:
-    """The same as a table, for a spreadsheet."""
-    sink = io.StringIO()
-    table = csv.DictWriter(sink, _COLUMNS, extrasaction="ignore")
-    table.writeheader()
-    for run in agent().ask("list", what="history")["history"]:
-        table.writerow({name: _cell(run[name]) for name in _COLUMNS})
-    headers = {"Content-Disposition": "attachment; filename=clms-history.csv"}
-    return Response(sink.getvalue(), mimetype="text/csv", headers=headers)
-
-
-def _cell(value: object) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-@blueprint.get("/history/<int:number>")
-def run(number: int) -> str:
-    """How one run went."""
-    found = [one for one in agent().ask("list", what="history")["history"] if one["id"] == number]
-    if not found:
-        raise ClmsError("RUN_UNKNOWN", run=number)
-    return render_template("run.html", run=found[0], changelog=_changelog(found[0]), now=_now())
-
-
-def _changelog(run: dict[str, Any]) -> str | None:
-    """What an update has brought, as far as that is still known."""
-    if run["outcome"] != "COMPLETED" or run["kind"] not in ("install", "update"):
-        return None
-    try:
-        return str(agent().ask("release", version=run["version"])["info"]["changelog"])
-    except ClmsError:
-        return None
-
-
-@blueprint.get("/events")
-def events() -> str:
-    """Everything that happened."""
-    return render_template("events.html", events=agent().ask("events")["events"])
-
-
 # files of the vendor
 
 
@@ -310,92 +247,3 @@ def upload() -> AnyResponse | tuple[str, int]:
         sent.remove_upload()
     flash(f"Version {taken['version']} is on this server now; the vendor's signature was verified.")
     return redirect(url_for("pages.files"))
-
-
-# backups, and going back
-
-
-@blueprint.get("/backups")
-def backups() -> str:
-    """The backups on this server."""
-    found = agent().ask("list", what="backups")["backups"]
-    return render_template("backups.html", backups=found, facts=agent().ask("school"), now=_now())
-
-
-@blueprint.post("/backups")
-def back_up() -> AnyResponse:
-    """Make a backup now."""
-    agent().ask("backup")
-    return redirect(url_for("pages.watch", begun=1))
-
-
-@blueprint.post("/backups/<backup>/verify")
-def verify(backup: str) -> AnyResponse:
-    """Look whether a backup is whole."""
-    return _with_backup("verify", backup, "The backup is whole, and opens with the key of this server.")
-
-
-@blueprint.post("/backups/<backup>/copy")
-def copy(backup: str) -> AnyResponse:
-    """Copy a backup to the external drive."""
-    return _with_backup("copy", backup, "The backup was copied to the external drive.")
-
-
-def _with_backup(verb: str, backup: str, done: str) -> AnyResponse:
-    try:
-        agent().ask(verb, backup=backup)
-    except ClmsError as error:
-        flash(f"{error.happened} {error.remedy}", "error")
-    else:
-        flash(done)
-    return redirect(url_for("pages.backups"))
-
-
-@blueprint.get("/backups/<backup>/download")
-def download(backup: str) -> Response:
-    """Take a backup away; it stays encrypted."""
-    answer, content = agent().fetch("download", backup=backup)
-    headers = {"Content-Disposition": f"attachment; filename={answer['name']}", "Content-Length": str(answer["bytes"])}
-    return Response(content, mimetype="application/x-tar", headers=headers)
-
-
-@blueprint.route("/backups/<backup>/restore", methods=["GET", "POST"])
-def restore(backup: str) -> AnyResponse | str:
-    """Put a backup in place of the current data."""
-    found = [one for one in agent().ask("list", what="backups")["backups"] if one["id"] == backup]
-    if not found:
-        raise ClmsError("BACKUP_UNKNOWN", backup=backup)
-    form = forms.GoBack()
-    if form.validate_on_submit() and _goes_back(form, found[0]["version"], "restore", backup=backup):
-        return redirect(url_for("pages.watch", begun=1))
-    return render_template("restore.html", form=form, backup=found[0])
-
-
-@blueprint.route("/rollback", methods=["GET", "POST"])
-def rollback() -> AnyResponse | str:
-    """Go back to the version before."""
-    last = agent().ask("status")["last_update"]
-    version = last["from_version"] if last and last["outcome"] == "COMPLETED" else None
-    if version is None:
-        raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier version is kept on this server")
-    form = forms.GoBack()
-    if form.validate_on_submit() and _goes_back(form, version, "rollback"):
-        return redirect(url_for("pages.watch", begun=1))
-    return render_template("rollback.html", form=form, last=last, version=version)
-
-
-def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> bool:
-    """Ask for it, with what was typed; whether it has begun."""
-    if form.confirm.data.strip() != version:
-        form.confirm.errors = [*form.confirm.errors, f"Type {version} to go on."]
-        return False
-    try:
-        agent().ask(verb, confirm=version, name=current_user.name, password=form.password.data, **fields)
-    except ClmsError as error:
-        form.refuse(error)
-        return False
-    return True
-
-
-def _now() -> dict[str, Any]:
-    return progress(agent().ask("status"))

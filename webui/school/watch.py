@@ -13,6 +13,8 @@ from typing import Any
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
 
+from .agent import agent
+
 PAUSE = 1.0
 """seconds between two questions to the agent"""
 _log = logging.getLogger(__name__)
@@ -34,6 +36,11 @@ def progress(status: dict[str, Any]) -> dict[str, Any]:
         closed = bool(phase and phase.closed)
         running = {**running, "closed": closed, "safe": not closed, "interrupted": running["interrupted"]}
     return {"running": running, "last": status["last_update"], "version": status["current_version"]}
+
+
+def current() -> dict[str, Any]:
+    """What a page shows right now; see :func:`progress`."""
+    return progress(agent().ask("status"))
 
 
 class Watch:

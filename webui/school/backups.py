@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages of backups, and of going back."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, flash, redirect, render_template, url_for
+from flask_login import current_user, login_required
+from werkzeug.wrappers import Response as AnyResponse
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from . import forms
+from .agent import agent
+from .watch import current
+
+blueprint = Blueprint("backups", __name__)
+
+
+@blueprint.before_request
+@login_required
+def _signed_in() -> None:
+    """For people who are signed in."""
+
+
+@blueprint.get("/backups")
+def backups() -> str:
+    """The backups on this server."""
+    found = agent().ask("list", what="backups")["backups"]
+    return render_template("backups.html", backups=found, facts=agent().ask("school"), now=current())
+
+
+@blueprint.post("/backups")
+def back_up() -> AnyResponse:
+    """Make a backup now."""
+    agent().ask("backup")
+    return redirect(url_for("pages.watch", begun=1))
+
+
+@blueprint.post("/backups/<backup>/verify")
+def verify(backup: str) -> AnyResponse:
+    """Look whether a backup is whole."""
+    return _with_backup("verify", backup, "The backup is whole, and opens with the key of this server.")
+
+
+@blueprint.post("/backups/<backup>/copy")
+def copy(backup: str) -> AnyResponse:
+    """Copy a backup to the external drive."""
+    return _with_backup("copy", backup, "The backup was copied to the external drive.")
+
+
+def _with_backup(verb: str, backup: str, done: str) -> AnyResponse:
+    try:
+        agent().ask(verb, backup=backup)
+    except ClmsError as error:
+        flash(f"{error.happened} {error.remedy}", "error")
+    else:
+        flash(done)
+    return redirect(url_for("backups.backups"))
+
+
+@blueprint.get("/backups/<backup>/download")
+def download(backup: str) -> Response:
+    """Take a backup away; it stays encrypted."""
+    answer, content = agent().fetch("download", backup=backup)
+    headers = {"Content-Disposition": f"attachment; filename={answer['name']}", "Content-Length": str(answer["bytes"])}
+    return Response(content, mimetype="application/x-tar", headers=headers)
+
+
+@blueprint.route("/backups/<backup>/restore", methods=["GET", "POST"])
+def restore(backup: str) -> AnyResponse | str:
+    """Put a backup in place of the current data."""
+    found = [one for one in agent().ask("list", what="backups")["backups"] if one["id"] == backup]
+    if not found:
+        raise ClmsError("BACKUP_UNKNOWN", backup=backup)
+    form = forms.GoBack()
+    if form.validate_on_submit() and _goes_back(form, found[0]["version"], "restore", backup=backup):
+        return redirect(url_for("pages.watch", begun=1))
+    return render_template("restore.html", form=form, backup=found[0])
+
+
+@blueprint.route("/rollback", methods=["GET", "POST"])
+def rollback() -> AnyResponse | str:
+    """Go back to the version before."""
+    last = agent().ask("status")["last_update"]
+    version = last["from_version"] if last and last["outcome"] == "COMPLETED" else None
+    if version is None:
+        raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier version is kept on this server")
+    form = forms.GoBack()
+    if form.validate_on_submit() and _goes_back(form, version, "rollback"):
+        return redirect(url_for("pages.watch", begun=1))
+    return render_template("rollback.html", form=form, last=last, version=version)
+
+
+def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> bool:
+    """Ask for it, with what was typed; whether it has begun."""
+    if form.confirm.data.strip() != version:
+        form.confirm.errors = [*form.confirm.errors, f"Type {version} to go on."]
+        return False
+    try:
+        agent().ask(verb, confirm=version, name=current_user.name, password=form.password.data, **fields)
+    except ClmsError as error:
+        form.refuse(error)
+        return False
+    return True

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages of what was: runs, as a list, one by one and as a table, and everything else that happened."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+from flask_login import login_required
+
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from .agent import agent
+from .texts import KINDS, STATUSES
+from .watch import current
+
+blueprint = Blueprint("history", __name__)
+_COLUMNS = (
+    *("id", "kind", "version", "from_version", "status", "outcome", "started_at", "finished_at", "closed_seconds"),
+    *("error_code", "message", "remedy"),
+)
+"""of the table of all runs; see :func:`.status.describe_run`"""
+
+
+@blueprint.before_request
+@login_required
+def _signed_in() -> None:
+    """For people who are signed in."""
+
+
+@blueprint.get("/history")
+def history() -> str:
+    """What was done here, or some of it."""
+    kind, state = request.args.get("kind", ""), request.args.get("state", "")
+    runs = agent().ask("list", what="history")["history"]
+    shown = [run for run in runs if kind in ("", run["kind"]) and state in ("", run["status"])]
+    kinds = sorted({run["kind"] for run in runs} | ({kind} & KINDS.keys()))
+    return render_template("history.html", runs=shown, kinds=kinds, statuses=STATUSES, kind=kind, state=state)
+
+
+@blueprint.get("/history.csv")
+def table() -> Response:
+    """The same as a table, for a spreadsheet."""
+    sink = io.StringIO()
+    rows = csv.DictWriter(sink, _COLUMNS, extrasaction="ignore")
+    rows.writeheader()
+    for run in agent().ask("list", what="history")["history"]:
+        rows.writerow({name: _cell(run[name]) for name in _COLUMNS})
+    headers = {"Content-Disposition": "attachment; filename=clms-history.csv"}
+    return Response(sink.getvalue(), mimetype="text/csv", headers=headers)
+
+
+def _cell(value: object) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+@blueprint.get("/history/<int:number>")
+def run(number: int) -> str:
+    """How one run went."""
+    found = [one for one in agent().ask("list", what="history")["history"] if one["id"] == number]
+    if not found:
+        raise ClmsError("RUN_UNKNOWN", run=number)
+    return render_template("run.html", run=found[0], changelog=_changelog(found[0]), now=current())
+
+
+def _changelog(run: dict[str, Any]) -> str | None:
+    """What an update has brought, as far as that is still known."""
+    if run["outcome"] != "COMPLETED" or run["kind"] not in ("install", "update"):
+        return None
+    try:
+        return str(agent().ask("release", version=run["version"])["info"]["changelog"])
+    except ClmsError:
+        return None
+
+
+@blueprint.get("/events")
+def events() -> str:
+    """Everything that happened."""
+    return render_template("events.html", events=agent().ask("events")["events"])
