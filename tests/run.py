@@ -2,26 +2,33 @@
 """Run layers of checks: `python tests/run.py [LAYER…]`, all of them when none is named.
 
 Every layer runs, also after a failure. The last line is `N passed, N failed`; a tool such as a linter and a molecule
-scenario count as one case each, pytest's cases one by one.
+scenario count as one case each, pytest's cases one by one. Where nothing is named, two layers run at a time: those on
+real schools wait a lot. What a layer has said is then shown when it has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree  # reads what pytest has just written, nothing from outside
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "tests"
 BIN = Path(sys.executable).parent
 NO_TESTS = 5  # pytest's exit code
+
+
+_told: contextvars.ContextVar[IO[str] | None] = contextvars.ContextVar("_told", default=None)
+"""where a layer that runs beside another one says what it says"""
 
 
 class Count(NamedTuple):
@@ -35,12 +42,17 @@ class Count(NamedTuple):
         return Count(self.passed + other.passed, self.failed + other.failed)
 
 
+def say(text: str) -> None:
+    """Say something, of the layer that runs."""
+    print(text, file=_told.get() or sys.stdout, flush=True)
+
+
 def command(*arguments: str, log: Path | None = None) -> int:
     """Run a tool of the virtual environment from the repository's root and return its exit code."""
     # Tools start each other: ansible-lint looks for ansible, molecule for ansible-playbook.
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
     with contextlib.ExitStack() as stack:
-        output = stack.enter_context(log.open("wb")) if log else None
+        output = stack.enter_context(log.open("w")) if log else _told.get()
         return subprocess.run(
             [BIN / arguments[0], *arguments[1:]],
             cwd=ROOT,
@@ -59,7 +71,7 @@ def tools(*lines: str) -> Count:
         code = command(*line.split())
         count = count.plus(Count(failed=1) if code else Count(passed=1))
         if code:
-            print(f"FAILED: {line}", flush=True)
+            say(f"FAILED: {line}")
     return count
 
 
@@ -115,10 +127,10 @@ def molecule() -> Count:
         log = OUT / f"molecule-{scenario}.log"
         code = command("molecule", "test", "--no-command-borders", "--scenario-name", scenario, log=log)
         count = count.plus(Count(failed=1) if code else Count(passed=1))
-        print(f"{scenario}: {'FAILED' if code else 'passed'}", flush=True)
+        say(f"{scenario}: {'FAILED' if code else 'passed'}")
         if code:
-            print("\n".join(log.read_text(errors="replace").splitlines()[-60:]))
-            print(f"The whole log: {log.relative_to(ROOT)}", flush=True)
+            say("\n".join(log.read_text(errors="replace").splitlines()[-60:]))
+            say(f"The whole log: {log.relative_to(ROOT)}")
     return count
 
 
@@ -130,6 +142,11 @@ def browser() -> Count:
 def fuzz() -> Count:
     """The API of the school's page against its own description."""
     return pytest("fuzz", "tests/fuzz")
+
+
+def scenarios() -> Count:
+    """What people do on the page of a real school; not a part of `make test`."""
+    return pytest("scenarios", "tests/scenarios")
 
 
 def e2e() -> Count:
@@ -161,8 +178,49 @@ def faults() -> Count:
 
 LAYERS: dict[str, Callable[[], Count]] = {
     layer.__name__: layer
-    for layer in (lint, types, unit, sanity, browser, fuzz, integration, molecule, e2e, attacks, faults)
+    for layer in (lint, types, unit, sanity, browser, fuzz, integration, molecule, e2e, attacks, faults, scenarios)
 }
+
+
+LANES = (
+    ("lint", "types", "unit", "sanity", "browser", "fuzz", "integration", "attacks"),
+    ("e2e", "molecule", "faults"),
+)
+"""what runs one after the other, beside the other lane"""
+
+
+def layer(name: str) -> Count:
+    """Run a layer, and say how it ended."""
+    say(f"== {name}: {(LAYERS[name].__doc__ or '').strip()}")
+    start = time.monotonic()
+    count = LAYERS[name]()
+    result = f"{count.passed} passed, {count.failed} failed" if any(count) else "nothing there yet"
+    say(f"== {name} took {time.monotonic() - start:.0f} s: {result}")
+    return count
+
+
+def side_by_side() -> Count:
+    """Run all lanes at the same time."""
+    counts: list[Count] = []
+    showing = threading.Lock()
+
+    def lane(names: tuple[str, ...]) -> None:
+        for name in names:
+            path = OUT / f"{name}.log"
+            with path.open("w") as file:
+                _told.set(file)
+                counts.append(layer(name))
+            with showing:
+                sys.stdout.write(path.read_text(errors="replace"))
+                sys.stdout.flush()
+
+    threads = [threading.Thread(target=lane, args=(names,)) for names in LANES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    missing = sum(map(len, LANES)) - len(counts)  # of a lane that has broken off
+    return Count(sum(count.passed for count in counts), sum(count.failed for count in counts) + missing)
 
 
 def main(names: list[str]) -> int:
@@ -172,15 +230,12 @@ def main(names: list[str]) -> int:
         print(f"No such layer: {', '.join(unknown)}. There are: {', '.join(LAYERS)}.", file=sys.stderr)
         return 2
     OUT.mkdir(parents=True, exist_ok=True)
-    everything = Count()
-    for name in names or LAYERS:
-        print(f"== {name}: {(LAYERS[name].__doc__ or '').strip()}", flush=True)
-        start = time.monotonic()
-        count = LAYERS[name]()
-        everything = everything.plus(count)
-        result = f"{count.passed} passed, {count.failed} failed" if any(count) else "nothing there yet"
-        print(f"== {name} took {time.monotonic() - start:.0f} s: {result}", flush=True)
-    print(f"{everything.passed} passed, {everything.failed} failed", flush=True)
+    if names:
+        counts = [layer(name) for name in names]
+        everything = Count(sum(count.passed for count in counts), sum(count.failed for count in counts))
+    else:
+        everything = side_by_side()
+    say(f"{everything.passed} passed, {everything.failed} failed")
     return 1 if everything.failed else 0
 
 
