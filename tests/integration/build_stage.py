@@ -75,6 +75,10 @@ class Bench:
         listed = _steadily(lambda: self.client.api.containers(all=True))
         return {found["Id"]: found["Command"] for found in listed if found["ImageID"] in images}
 
+    def runs(self, words: str) -> bool:
+        """Whether a container runs right now whose command has these words, of nobody else's builds."""
+        return any(words in found["Command"] for found in _steadily(lambda: self.client.api.containers()))
+
     def assert_nothing_left(self) -> None:
         """No image without a name, no container, and nothing to remember."""
         parts = {image: self.client.api.history(image) for image in self.images() - {self.base}}
@@ -127,8 +131,12 @@ class SmallEngine:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         process = self._process
         if not wait_until(lambda: (folder / "socket").exists() or process.poll() is not None, seconds=60):
-            raise AssertionError((folder / "log").read_text()[-2000:])
+            raise AssertionError(self.log())
         self.client = docker.DockerClient.from_env(timeout=120, version="auto")
+
+    def log(self) -> str:
+        """What it has said last."""
+        return (self._folder / "log").read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
         """It ends at this instant, with its containers; it can be started again."""

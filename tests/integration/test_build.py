@@ -110,9 +110,10 @@ def tidy_up(bench: Bench) -> None:
 
 @pytest.mark.parametrize("tidied", ["by the next build", "by the next clean up"])
 def test_a_build_whose_process_was_killed(shell: Bench, tidied: str) -> None:
-    steps = ("RUN echo 1 > /one", "RUN echo 2 > /two", "RUN sleep 4", "RUN echo 4 > /four")
+    long = f"sleep 6; : {shell.name}"
+    steps = ("RUN echo 1 > /one", "RUN echo 2 > /two", f"RUN {long}", "RUN echo 4 > /four")
     with subprocess.Popen(another(shell, *steps), cwd=ROOT) as process:
-        assert wait_until(lambda: "sleep 4" in str(shell.containers()), seconds=60)
+        assert wait_until(lambda: shell.runs(long), seconds=120)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     # what this is about: the engine does not tidy up by itself
@@ -153,9 +154,11 @@ def test_an_engine_that_dies_during_a_build(tmp_path: Path, engine: docker.Docke
     with small_engine(300) as small:
         small.client.images.load(engine.images.get(SHELL_IMAGE).save(named=True))
         bench = Bench(small.client, str(small.client.images.get(SHELL_IMAGE).id), tmp_path / "build")
-        command = another(bench, "RUN echo 1 > /one", "RUN sleep 100000")
+        command = another(bench, "RUN echo 1 > /one", "RUN exec sleep 100000")
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-            assert wait_until(lambda: "sleep 100000" in str(bench.containers()), seconds=60)
+            runs = wait_until(lambda: bench.runs("exec sleep 100000") or process.poll() is not None, seconds=120)
+            assert runs, small.log()
+            assert process.poll() is None, process.communicate()[1]
             small.stop()
             _, said = process.communicate()
         assert said.splitlines()[-1].startswith("requests.exceptions.ConnectionError")

@@ -178,8 +178,12 @@ def test_the_happy_path_with_two_people_and_a_killed_agent(
         expect_end(other, "failed", "What to do")
         # once more, and this time nobody is in the way
         begin(page, "1.0.1")
-        other.goto("/release/1.0.1")
-        expect(other.get_by_text("Something goes on already")).to_be_visible(timeout=LONG)
+
+        def told() -> bool:
+            other.goto("/release/1.0.1")
+            return other.get_by_text("Something goes on already").count() == 1
+
+        wait_for(told, seconds=60, what="the second person to be told of it")
         expect_end(page, "completed", "CLMS was updated to version 1.0.1.")
         written.wait_acknowledged()
     written.assert_nothing_lost()
