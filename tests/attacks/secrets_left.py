@@ -12,20 +12,25 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+import requests
+
+from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from tests.base_images.docker_cli import docker
 
 from .bench import Bench
 from .cases import Case, Result
+from .uploads import Visitor
 
 PUPIL = ("Zyxwana", "Quibblethorpe")
 """a name that is nowhere else"""
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
+_PAGES = ("/", "/settings", "/events", "/history", "/health", "/backups", "/files", "/progress", "/api/openapi.json")
 _SHORTEST = 9
 """characters of a secret that would not be found everywhere"""
 _NAMES = re.compile(rb"(?i)^[\w.-]*(?:pass|secret|key|token|canary|salt)[\w.-]*\s*=\s*\"?(.+?)\"?$", re.MULTILINE)
@@ -178,12 +183,13 @@ def canaries(bench: Bench, result: Result) -> str:
             text = (folder / name).read_text()
             stack.callback((folder / name).write_text, text)
             (folder / name).write_text(f"{text.rstrip()}\nEXTRA_TOKEN=canary-{secrets.token_hex(12)}\n")
-        known = secrets_of(folder)
+        stand.start_agent(school.name)
+        stack.callback(stand.stop_agent, school.name)
+        visitor, token = _visitor(bench, stack)
+        known = {**secrets_of(folder), token: "a token"}
         needles = {form: place for secret, place in known.items() for form in forms(secret)}
         watched, over = Watched(needles, str(stand.file).encode()), threading.Event()
         watcher = threading.Thread(target=watched.until, args=(over,))
-        stand.start_agent(school.name)
-        stack.callback(stand.stop_agent, school.name)
         watcher.start()
         try:
             done = school.clms_update("update", "--version", "9.0.0", "--json")
@@ -198,9 +204,12 @@ def canaries(bench: Bench, result: Result) -> str:
         people = [
             school.clms_update(*command) for command in (("status",), ("list", "--events"), ("list", "--history"))
         ]
+        pages = [visitor.session.get(visitor.url + path, timeout=60).content for path in _PAGES]
+        pages.append(_asked(visitor, token))
     said = "".join(text.output + text.errors for text in (done, doctor, *people)).encode()
     hits = [f"{place} on the terminal" for needle, place in needles.items() if needle in said]
     hits += sorted(watched.hits)
+    hits += [f"{place} on a page" for needle, place in needles.items() if any(needle in page for page in pages)]
     with zipfile.ZipFile(archive) as support:
         for name in support.namelist():
             data = support.read(name)
@@ -215,8 +224,34 @@ def canaries(bench: Bench, result: Result) -> str:
     for path in files_below(folder):  # the counterpart: where they have to be, they are found
         assert found_in(path, needles), f"the search finds nothing in {path.name}"
     assert log.stat().st_size > 0
+    assert b"NOTIFY_FAILED" in b"".join(pages), "nobody was to be told"
     assert list(school.home.glob("runner/artifacts/*/stdout")), "there are no artifacts"
     return f"{len(known)} secrets; 0 hits in {len(searched)} files and {watched.looks} process lists"
+
+
+def _visitor(bench: Bench, stack: ExitStack) -> tuple[Visitor, str]:
+    """Somebody who has signed in to the page and has set who is told; and the token of a program."""
+    school, stand = bench.school, bench.stand
+    page = stand.page(school.name)
+    page.start()
+    stack.callback(page.stop)
+    login = page.login()
+    visitor = Visitor(page.url, page.certificate)
+    visitor.sign_in(login)
+    address = f"json://127.0.0.1:9/canary-{secrets.token_hex(12)}"
+    request = {"verb": "change", "settings": {"notify": address}}
+    with closing(Conversation(stand.agent_socket(school.name), request)) as conversation:
+        assert conversation.wait(30) == {"changed": ["notify"]}
+    made = school.clms_update("account", "--token", login["username"], "--json")
+    return visitor, str(made.json()["token"])
+
+
+def _asked(visitor: Visitor, token: str) -> bytes:
+    """What a program is told."""
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = requests.get(f"{visitor.url}/api/events", headers=headers, verify=visitor.session.verify, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.content
 
 
 def _wait_told(bench: Bench) -> None:

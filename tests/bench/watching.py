@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +24,8 @@ _LEAST_NEWS = 10
 """as many phases as an update has, at least"""
 _LOOKS = 10
 _CALM = 1.0
+_GONE = 8.0
+"""seconds after which the page has noticed that browsers are gone"""
 _PAUSE = 0.5
 """seconds between two requests for the overview"""
 
@@ -100,10 +102,17 @@ def _watchers(url: str, cookie: str) -> Iterator[list[int]]:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is about what the server does
 
+    over = threading.Event()
+    early: list[str] = []
+
     def listen(number: int, connection: ssl.SSLSocket) -> None:
-        with connection:
+        last = b""
+        with suppress(OSError):
             while chunk := connection.recv(65536):
                 heard[number] += chunk.count(b"data: ")
+                last = chunk
+        if not over.is_set():
+            early.append(last[-200:].decode(errors="replace"))
 
     with ExitStack() as stack:
         for number in range(BROWSERS):
@@ -116,11 +125,20 @@ def _watchers(url: str, cookie: str) -> Iterator[list[int]]:
             )
             thread = threading.Thread(target=listen, args=(number, connection), daemon=True)
             thread.start()
-            stack.callback(connection.shutdown, socket.SHUT_RDWR)
+            stack.callback(_end, connection)
         deadline = time.monotonic() + 30
         while min(heard) == 0 and time.monotonic() < deadline:
             time.sleep(0.1)
         yield heard
+        over.set()
+    time.sleep(_GONE)
+    if early:
+        raise BenchError(f"{len(early)} browsers that watched were sent away; one after: {early[0]}")
+
+
+def _end(connection: ssl.SSLSocket) -> None:
+    with connection, suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -19,13 +19,17 @@ from .once import once
 from .schemas import (
     Accepted,
     Backup,
+    Changed,
     CheckAnswer,
     Enforcement,
     Event,
     GoBackBody,
     ScheduleBody,
+    SettingsAnswer,
+    SettingsBody,
     SystemUpdate,
     UpdateInfo,
+    VendorFile,
 )
 
 SECURITY_SCHEMES = {
@@ -65,7 +69,7 @@ def _signed_in() -> None:
 @blueprint.before_request
 def _json() -> None:
     """What comes as content is JSON; what is wrong in it is for the schemas to say."""
-    if request.method == "POST" and (request.content_length or request.mimetype):
+    if request.method in ("POST", "PATCH") and (request.content_length or request.mimetype):
         if not request.is_json:
             raise ClmsError("REQUEST_TYPE", wanted="application/json")
         try:
@@ -201,6 +205,35 @@ def _enforcement(found: dict[str, Any]) -> dict[str, Any]:
         "liftedUntil": forced["lifted_until"],
     } if forced else None  # fmt: skip
     return {"blocked": found["blocked"], "forced": named}
+
+
+@blueprint.route("/settings", methods=["GET"])
+@blueprint.response(200, SettingsAnswer)
+@problems()
+def settings() -> dict[str, Any]:
+    """What is set, and which secrets there are."""
+    return agent().ask("settings")
+
+
+@blueprint.route("/settings", methods=["PATCH"])
+@blueprint.arguments(SettingsBody)
+@blueprint.response(200, Changed)
+@problems(409, 413, 415, 422)
+def change_settings(content: dict[str, Any]) -> dict[str, Any]:
+    """Change settings, all of them or none."""
+    password = content["password"]
+    answer = agent().ask("change", settings=content["settings"], name=current_user.name, password=password)
+    agent().forget()
+    return answer
+
+
+@blueprint.route("/files", methods=["GET"])
+@blueprint.response(200, VendorFile(many=True))
+@problems()
+def files() -> list[dict[str, Any]]:
+    """The files of the vendor on this server, with which one can update without the network."""
+    found: list[dict[str, Any]] = agent().ask("list", what="files")["files"]
+    return found
 
 
 @blueprint.route("/events", methods=["GET"])

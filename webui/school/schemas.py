@@ -71,6 +71,80 @@ class GoBackBody(Strict):
     )
 
 
+def _text(**more: Any) -> fields.String:
+    """A setting that is a text."""
+    return fields.String(validate=(validate.Length(max=4000), _typed), **more)
+
+
+class RegistryLogin(Strict):
+    """A login for the registry."""
+
+    username = fields.String(required=True, validate=(validate.Length(min=1, max=200), _typed))
+    password = fields.String(required=True, validate=(validate.Length(min=1, max=200), _typed))
+
+
+class SettingsPart(Strict):
+    """Settings by their names; those that are left out stay as they are."""
+
+    contact = _text(allow_none=True)
+    time_zone = _text(metadata={"example": "Europe/Berlin"})
+    school_hours = fields.List(_text(), metadata={"example": ["mon-fri 07:30-17:00"]})
+    quiet_days = fields.List(_text(), metadata={"example": ["2026-12-21..2027-01-06"]})
+    tonight = _text(metadata={"example": "22:00"})
+    weekend = _text(metadata={"example": "sat 10:00"})
+    missed = fields.String(validate=validate.OneOf(["run", "tonight", "skip"]))
+    check_interval_days = fields.Integer(strict=True, validate=validate.Range(0, 366))
+    check_on_startup = Truth()
+    backup_path = _text()
+    max_backups = fields.Integer(strict=True, validate=validate.Range(2, 1000))
+    external_backup_path = _text(allow_none=True)
+    update_server = _text(metadata={"example": "https://updates.example.com"})
+    registry = _text(metadata={"example": "registry.example.com"})
+
+
+class SettingsChange(SettingsPart):
+    """The same, with secrets, which are never shown."""
+
+    api_key = _text()
+    registry_login = fields.Nested(RegistryLogin)
+    notify = _text(metadata={"description": "addresses as Apprise writes them, one in a line; none tells nobody"})
+
+
+class SettingsBody(Strict):
+    """What is to be another."""
+
+    settings = fields.Nested(SettingsChange, required=True)
+    password = fields.String(
+        required=True,
+        validate=(validate.Length(min=1, max=200), _typed),
+        metadata={"description": "of the account that asks"},
+    )
+
+
+class SettingsAnswer(Schema):
+    """What is set."""
+
+    settings = fields.Nested(SettingsPart, required=True)
+    secrets = fields.Dict(
+        keys=fields.String(), values=fields.Boolean(), required=True, metadata={"description": "which are there"}
+    )
+
+
+class Changed(Schema):
+    """What is another now."""
+
+    changed = fields.List(fields.String(), required=True, metadata={"description": "names of settings"})
+
+
+class VendorFile(Schema):
+    """A file of the vendor with a release that was taken in."""
+
+    version = fields.String(required=True)
+    file = fields.String(required=True)
+    created = fields.String(required=True, metadata=_MOMENT)
+    size = fields.Integer(required=True)
+
+
 class UpdateInfo(Schema):
     """A release; ``UpdateInfo`` of the original design."""
 

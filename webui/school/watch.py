@@ -19,7 +19,7 @@ PAUSE = 1.0
 """seconds between two questions to the agent"""
 _log = logging.getLogger(__name__)
 
-_ALIVE = 15.0
+_ALIVE = 5.0
 """seconds after which something is sent, so that who is gone is noticed"""
 
 

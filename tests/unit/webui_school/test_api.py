@@ -14,14 +14,14 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.fields import Fields
 from webui.school import api
 
-from .conftest import PASSWORD, Browser, FakeAgent, forced, run_of, running
+from .conftest import PASSWORD, SETTINGS, Browser, FakeAgent, forced, run_of, running
 
 ENTRY = {
     "id": 3, "version": "1.0.1", "state": "SCHEDULED", "due_at": "2026-11-27T21:00:00Z",
     "created_at": "2026-11-25T08:00:00Z", "run": None, "outcome": None, "code": None,
 }  # fmt: skip
 GETS = ["/api/updates/check", "/api/updates/latest", "/api/updates/status/run-7", "/api/updates/history", "/api/events",
-        "/api/backups", "/api/enforcement"]  # fmt: skip
+        "/api/backups", "/api/enforcement", "/api/settings", "/api/files"]  # fmt: skip
 
 
 class Program:
@@ -376,6 +376,7 @@ def test_it_describes_itself(browser: Browser) -> None:
         "/api/updates/check", "/api/updates/latest", "/api/updates/schedule", "/api/updates/status/{update_id}",
         "/api/updates/history", "/api/updates/cancel/{update_id}", "/api/updates/rollback", "/api/events",
         "/api/backups", "/api/backups/{backup}/restore", "/api/enforcement", "/api/enforcement/postpone",
+        "/api/settings", "/api/files",
     }  # fmt: skip
     for path in document["paths"].values():
         for operation in (one for name, one in path.items() if name in ("get", "post", "delete")):
@@ -413,3 +414,30 @@ def test_a_scheduled_update_that_goes_on_is_stopped_as_a_run(signed_in: Browser,
     agent.planned = [ENTRY]
     program.ask("DELETE", "/api/updates/cancel/schedule-3")
     assert agent.did("cancel")[1] == {"schedule": 3}
+
+
+def test_settings(program: Program, agent: FakeAgent) -> None:
+    assert program.ask("GET", "/api/settings") == {
+        "settings": SETTINGS, "secrets": {"api_key": True, "registry_login": True, "notify": False},
+    }  # fmt: skip
+    body = {"settings": {"tonight": "23:00", "notify": "json://chat.test"}, "password": PASSWORD}
+    assert program.ask("PATCH", "/api/settings", json=body) == {"changed": ["tonight", "notify"]}
+    assert agent.did("change") == [{**body, "name": "anna"}]
+    agent.refuses["change"] = ClmsError("SETTING_WRONG", setting="tonight", detail="it must be written as '22:00'")
+    assert program.ask("PATCH", "/api/settings", 422, json=body)["code"] == "SETTING_WRONG"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"title": "x"}, {"tonight": 22}, {"school_hours": "mon"}, {"max_backups": "5"}, {"max_backups": 1},
+     {"missed": "x"},
+     {"check_on_startup": "yes"}, {"registry_login": {"username": "x"}}, {"contact": "x" * 4001}, [], None],
+)  # fmt: skip
+def test_settings_that_are_none(program: Program, agent: FakeAgent, settings: Any) -> None:
+    assert program.ask("PATCH", "/api/settings", 422, {"settings": settings, "password": PASSWORD})["code"]
+    assert agent.did("change") == []
+
+
+def test_files_of_the_vendor(program: Program, agent: FakeAgent) -> None:
+    agent.files = [{"version": "1.0.1", "size": 5, "file": "clms-1.0.1-amd64.zip", "created": "2026-11-24T10:11:12Z"}]
+    assert program.ask("GET", "/api/files") == agent.files
