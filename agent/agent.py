@@ -55,7 +55,7 @@ class Agent:
             "postpone": lambda *_: enforcer.postpone(),
             "verify": lambda request, school: backups.verify(school, str(request.backup)),
             "copy": lambda request, school: backups.copy_out(school, str(request.backup)),
-            "once": lambda request, school: Once(school.home).answer(request),
+            "once": self._once,
         }
 
     def answer(self, request: protocol.Request, *, as_root: bool = False) -> dict[str, Any]:
@@ -97,6 +97,11 @@ class Agent:
         """:raises ClmsError: SIGN_IN_REFUSED or SIGN_IN_WAIT unless whoever asks may ask for what is guarded"""
         if request.verb in protocol.GUARDED and not as_root:
             self._accounts.sign_in(request.name or "", request.password or "")
+
+    def _once(self, request: protocol.Request, school: School) -> dict[str, Any]:
+        if request.name not in self._accounts.generations():  # of others, there would be no end of keys
+            raise ClmsError("ACCOUNT_UNKNOWN", name=str(request.name)[:40])
+        return Once(school.home).answer(request)
 
     def _schedule(self, request: protocol.Request, school: School) -> dict[str, Any]:
         _check_version(school, request.version)

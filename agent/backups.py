@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.adapters.archive import decrypted
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import (
     backup_here,
@@ -27,25 +26,28 @@ from ansible_collections.clms.update.plugins.module_utils.backup_manifest import
     Manifest,
 )
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
 
 from .schedule import tell
+
+_busy = threading.Lock()
 
 
 def verify(school: School, backup: str) -> dict[str, Any]:
     """Compare every file of a backup with its signed manifest, and open what is encrypted with this server's key.
 
     :returns: ``backup``, ``files`` (their number) and ``bytes``
-    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED, SECRET_FILE or RUN_ACTIVE
+    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED, SECRET_FILE or BACKUP_BUSY
     """
-    with _alone(school):
+    with _one_at_a_time():
         try:
             folder, manifest = backup_here(school, backup)
             check_files(folder, manifest)
             for file in manifest.files:
                 _open(folder / file.name, Path(school.backup.host_key_file))
         except ClmsError as error:
+            if not (Path(school.backup.path) / backup).is_dir():  # a run has removed it meanwhile: it was too old
+                raise ClmsError("BACKUP_UNKNOWN", backup=backup) from None
             if error.code == "BACKUP_TAMPERED":
                 tell(school.home, error.code, str(error))
             raise
@@ -67,12 +69,12 @@ def copy_out(school: School, backup: str) -> dict[str, Any]:
     """Copy a backup, and the images that it names, to the external drive.
 
     :returns: ``path`` of the copy
-    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED, BACKUP_PLACE, DISK_TOO_SMALL, SECRET_FILE or RUN_ACTIVE
+    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED, BACKUP_PLACE, DISK_TOO_SMALL, SECRET_FILE or BACKUP_BUSY
     """
     place = school.backup.external_path
     if place is None:
         raise ClmsError("BACKUP_PLACE", path="?", detail="the settings name no external drive")
-    with _alone(school):
+    with _one_at_a_time():
         folder, manifest = backup_here(school, backup)
         try:
             check_other_disk(folder, Path(place))
@@ -118,17 +120,14 @@ def _kept_images(folder: Path, manifest: Manifest) -> list[str]:
 
 
 @contextmanager
-def _alone(school: School) -> Iterator[None]:
-    """No run goes on meanwhile: it could remove the backup.
+def _one_at_a_time() -> Iterator[None]:
+    """They read much, and whoever asks again and again gets no more for it; runs go on meanwhile.
 
-    :raises ClmsError: RUN_ACTIVE
+    :raises ClmsError: BACKUP_BUSY
     """
-    held = lock.acquire(school.home)
-    if held is None:
-        with closing(Journal(school.home)) as journal:
-            raise journal.in_the_way()
+    if not _busy.acquire(blocking=False):
+        raise ClmsError("BACKUP_BUSY")
     try:
         yield
     finally:
-        with suppress(OSError):
-            os.close(held)
+        _busy.release()

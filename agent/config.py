@@ -118,4 +118,4 @@ def _has_template(value: object) -> bool:
         return any(_has_template(item) for item in value.values())
     if isinstance(value, list):
         return any(_has_template(item) for item in value)
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
+    return isinstance(value, str) and any(mark in value for mark in ("{{", "{%", "{#"))

@@ -195,6 +195,12 @@ class _Patient:
     def _gate(self) -> str:
         _, engine = self._serving()
         mode = GateControl(self._school, engine).mode()
+        if mode == "blocked":
+            raise Problem(
+                "A critical update is overdue: until it is installed, people can look books up and do nothing else.",
+                "Install it: clms-update update",
+                "update",
+            )
         if mode != "open":
             raise Problem(
                 f"The gate is {mode}, so users cannot use CLMS.",

@@ -2,7 +2,8 @@
 """Sees to it that a forced update is done: counts the time, blocks CLMS at the deadline, and has the update begin.
 
 Nothing here decides; see :mod:`..enforcement`. The update itself is one like any other, with its proven backup. While a
-run goes on nothing is touched: the run has the gate.
+run goes on, or a person has to put CLMS in order, nothing is touched. Whatever was not told to the gate, because the
+agent was killed for one, is told at the next look: what the gate's process says counts as well as what is on the disk.
 """
 
 from __future__ import annotations
@@ -18,26 +19,28 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils import enforcement, lock
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
-from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl, mode_on_disk
+from ansible_collections.clms.update.plugins.module_utils.adapters.gate import GateControl, mode_on_disk, running_mode
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
-from ansible_collections.clms.update.plugins.module_utils.calendar_rules import local_text
+from ansible_collections.clms.update.plugins.module_utils.calendar_rules import is_quiet_day, local_text
 from ansible_collections.clms.update.plugins.module_utils.enforcement import Forced, Kept
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
+from ansible_collections.clms.update.plugins.module_utils.phases.preflight import check_release
 from ansible_collections.clms.update.plugins.module_utils.release import Release
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
 from . import config
 from .background import repeated
-from .planner import Planner
+from .planner import FORCED, Planner
 from .schedule import Store, tell
 
 SECONDS = 20.0
 """between two looks"""
-_FACT = "forced"
 _UPDATES = ("update", "update_images")
 _BACK = ("rollback", "restore")
+_LOOKED_AT = 20
+"""runs that may say why CLMS is not blocked"""
 
 
 class Enforcer:
@@ -85,7 +88,7 @@ class Enforcer:
         forced, kept = found
         later = enforcement.postponed(forced, kept, self._now())
         with closing(Store(school.home)) as store:
-            store.note(_FACT, json.dumps(later.as_dict()))
+            store.note(FORCED, json.dumps(later.as_dict()))
         until = local_text(school.schedule, datetime.fromtimestamp(later.until, UTC))
         left = forced.postponements_left - 1
         message = f"The update to version {kept.version} was put off until {until}; that can be done {left} times more."
@@ -98,41 +101,58 @@ class Enforcer:
         school = config.load(self._folder).school
         if not Journal.exists(school.home):
             return
-        found = self._found(school)
-        blocked = mode_on_disk(school.home) == "blocked"
-        if found is None or not found[0].overdue:
-            if blocked:
-                self._move(school, lambda gate, _: gate.unblock())
+        try:
+            found = self._found(school)
+        except ClmsError:  # nothing is sure, and nobody is blocked for that
+            found = None
+        if found is not None and found[0].overdue:
+            self._is_overdue(school, found[0])
+        elif "blocked" in (mode_on_disk(school.home), running_mode(school)):
+            self._move(school, lambda gate, _: gate.unblock())
+
+    def _is_overdue(self, school: School, forced: Forced) -> None:
+        if (mode_on_disk(school.home), running_mode(school)) != ("blocked", "blocked") and not self._move(
+            school, lambda gate, slot: gate.block(slot, forced.release.reading_routes)
+        ):
             return
-        forced = found[0]
-        if not blocked and self._move(school, lambda gate, slot: gate.block(slot, forced.release.reading_routes)):
-            tell(school.home, "UPDATE_OVERDUE", _overdue(school, forced))
-        self._planner.force(enforcement.begin_at(school.schedule, self._now()))
+        with closing(Journal(school.home)) as journal:
+            journal.event_once("UPDATE_OVERDUE", _overdue(school, forced))
+        self._planner.force(enforcement.begin_at(school.schedule, self._now()), forced.install.version.text)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def _found(self, school: School) -> tuple[Forced, Kept] | None:
-        """The forced release, what is remembered of it, and what runs; None where nothing can be forced right now."""
+        """The forced release, and what is remembered of it; None where nothing can be forced right now.
+
+        :raises ClmsError: when the vendor's metadata, the journal or the schedule cannot be read
+        """
         store = store_of(school)
         with closing(Journal(school.home)) as journal:
             slot = journal.slot("current")
-            last = journal.rows(limit=1, kinds=(*_UPDATES, *_BACK))
+            rows = journal.rows(limit=_LOOKED_AT, kinds=(*_UPDATES, *_BACK))
         if slot is None or store.news_expired():
             return None
-        try:
-            store.check_clock()
-        except ClmsError:
-            return None
-        release = enforcement.most_urgent(self._newer(school, slot))
-        if release is None:
-            return None
-        kept = self._kept(school, release)
-        failed_at = _failed_at(last[0]) if last else None
-        return enforcement.judge(release, kept, self._now(), failed_at), kept
+        store.check_clock()
+        newer = self._newer(school, slot)
+        release = enforcement.most_urgent(newer)
+        install = _installable(newer, slot)
+        with closing(Store(school.home)) as schedule:
+            if release is None or install is None:
+                schedule.note(FORCED, None)
+                return None
+            kept = self._kept(schedule, release)
+            failed = [_failed_at(row) for row in rows]
+            # an update that came to nothing before there was a run, because a playbook does not start for one
+            ended = (entry for entry in schedule.entries() if entry.state in ("DONE", "MISSED") and entry.run is None)
+            failed += [entry.due for entry in ended if entry.code]
+        last = max((at for at in failed if at is not None), default=None)
+        now = self._now()
+        quiet = is_quiet_day(school.schedule, now)
+        return enforcement.judge(release, kept, now, last, install=install, quiet=quiet), kept
 
     def _newer(self, school: School, slot: Slot) -> list[Release]:
-        """The releases that the vendor lists, newer than what runs, as far as they were fetched."""
+        """The releases that the vendor lists, newer than what runs, as far as they were fetched; by sequence."""
         store = store_of(school)
         running = slot.parsed_release().sequence
         found = []
@@ -142,32 +162,46 @@ class Enforcer:
                     found.append(store.release(entry.version.text, offline=True))
         return found
 
-    def _kept(self, school: School, release: Release) -> Kept:
-        with closing(Store(school.home)) as store:
-            with suppress(ValueError, TypeError):
-                kept = Kept.from_dict(json.loads(store.fact(_FACT) or ""))
-                if kept.version == release.version.text:
-                    return kept
-            kept = Kept(release.version.text, self._clock())
-            store.note(_FACT, json.dumps(kept.as_dict()))
-            return kept
+    def _kept(self, schedule: Store, release: Release) -> Kept:
+        with suppress(ValueError, TypeError):
+            kept = Kept.from_dict(json.loads(schedule.fact(FORCED) or ""))
+            if kept.version == release.version.text:
+                return kept
+        kept = Kept(release.version.text, self._clock())
+        schedule.note(FORCED, json.dumps(kept.as_dict()))
+        return kept
 
     def _move(self, school: School, what: Callable[[GateControl, Slot], None]) -> bool:
-        """Move the gate, unless a run goes on, which has it then; whether it was moved."""
+        """Block the gate or end that; whether it was done.
+
+        Not while a run goes on, which has the gate then, nor where it is closed: a person has to look there first.
+        """
         held = lock.acquire(school.home)
         if held is None:
             return False
         try:
             with closing(Journal(school.home)) as journal:
                 slot = journal.slot("current")
-                if slot is None or journal.open_run() is not None:
+                rows = [row for row in journal.rows(limit=_LOOKED_AT) if row.outcome != "REFUSED"]
+                if slot is None or journal.open_run() is not None or (rows and rows[0].outcome == "NEEDS_OPERATOR"):
                     return False
+            if not {mode_on_disk(school.home), running_mode(school) or "open"} <= {"open", "blocked"}:
+                return False
             engine = self._engine()
             with closing(engine.client):
                 what(GateControl(school, engine), slot)
             return True
         finally:
             os.close(held)
+
+
+def _installable(newer: list[Release], slot: Slot) -> Release | None:
+    """The newest release that can be installed right now; it may be a step on the way to the forced one."""
+    for release in reversed(newer):
+        with suppress(ClmsError):
+            check_release(release, slot, "update")
+            return release
+    return None
 
 
 def _failed_at(row: RunRow) -> datetime | None:

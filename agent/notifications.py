@@ -11,6 +11,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -20,6 +21,7 @@ from typing import Any
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
 
 from .background import repeated
 from .backoff import pause
@@ -45,6 +47,7 @@ _FIRST_PAUSE = 60.0
 _TOO_OLD = 86_400.0
 """seconds after which an event is no news any more"""
 _SEND_SECONDS = 180
+_trying = threading.Lock()
 
 log = logging.getLogger("clms-update-agent")
 
@@ -56,7 +59,11 @@ def send(addresses: Path, title: str, body: str) -> None:
 
     :raises ClmsError: NOTIFY_FAILED
     """
-    message = json.dumps({"file": str(addresses), "title": title, "body": body})
+    try:
+        text = read_secret(addresses).decode("utf-8", "replace")
+    except ClmsError as error:
+        raise ClmsError("NOTIFY_FAILED", path=addresses, detail=error.happened.rstrip(".")) from None
+    message = json.dumps({"addresses": text, "title": title, "body": body})
     try:
         done = subprocess.run(
             [sys.executable, "-m", "agent.send_notification"],
@@ -81,7 +88,8 @@ def send_test(school: School) -> dict[str, Any]:
     """
     if school.notify_file is None:
         raise ClmsError("NOTIFY_NOBODY")
-    send(Path(school.notify_file), f"{school.title}: a test", "Notifications of CLMS updates arrive here.")
+    with _trying:  # whoever presses the button again and again gets one after the other
+        send(Path(school.notify_file), f"{school.title}: a test", "Notifications of CLMS updates arrive here.")
     return {"sent": True}
 
 

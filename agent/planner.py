@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +48,9 @@ class Begins(Protocol):
         """Start a run."""
 
 
+FORCED = "forced"
+"""name of the fact that a release is forced, in the schedule's file"""
+_FORCED_CHECK = timedelta(days=1)
 FIRST_PAUSE = 3600.0
 """Seconds until the vendor is asked for news again after the first time without an answer, at most."""
 
@@ -130,22 +133,22 @@ class Planner:
             "warnings": [caution.as_dict() for caution in cautions],
         }
 
-    def force(self, at: datetime) -> None:
-        """Have the newest version installed at that time, or earlier where that is scheduled or goes on already.
+    def force(self, at: datetime, version: str) -> None:
+        """Have a version installed at that time, or earlier where that is scheduled or goes on already. What a person
+        has scheduled for later, or of another version, gives way.
 
         :raises ClmsError: SCHEDULE_STORE
         """
         schedule = config.load(self._folder).school.schedule
         with self._lock, closing(Store(self._home)) as store:
             entry = store.scheduled()
-            if store.started() or (entry is not None and entry.due <= at):
+            if store.started() or (entry is not None and entry.due <= at and entry.version == version):
                 return
             if entry is not None:
-                store.move(entry, at.timestamp())
-            else:
-                entry = store.add(version=None, due_at=at.timestamp(), missed="run", now=self._clock())
-            named = _name(entry) if entry else "The update"
-        tell(self._home, "UPDATE_SCHEDULED", f"{named} is overdue, and begins on {local_text(schedule, at)}.")
+                store.end(entry, "CANCELLED")
+            store.add(version=version, due_at=at.timestamp(), missed="run", now=self._clock())
+        message = f"The update to version {version} is overdue, and begins on {local_text(schedule, at)}."
+        tell(self._home, "UPDATE_SCHEDULED", message)
         self.changed()
 
     def cancel(self, number: int) -> dict[str, Any]:
@@ -291,9 +294,12 @@ class Planner:
         if starting and schedule.check_on_startup:
             return self.now()
         with closing(Store(self._home)) as store:
-            checked = store.fact("checked_at")
+            checked, forced = store.fact("checked_at"), store.fact(FORCED)
         last = datetime.fromtimestamp(checked, UTC) if checked is not None else None
-        return check_due(schedule, last, self.now())
+        due = check_due(schedule, last, self.now())
+        if forced and last is not None:  # what is forced counts only while the news do
+            due = min(due or last + _FORCED_CHECK, max(self.now(), last + _FORCED_CHECK))
+        return due
 
     def check(self) -> float | None:
         """Ask the vendor for news; returns seconds until the next attempt where there was none, else None."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,9 @@ PLACES: dict[str, tuple[str, ...]] = {
 SECRETS = ("api_key", "registry_login", "notify")
 """Settings of which only is told whether they are there."""
 
+PLACES_FOR_BACKUPS = ("/srv", "/mnt", "/media", "/run/media", "/backup", "/backups", "/var/backups")
+"""Below these people may have backups written, and beside those that there are; elsewhere who writes the file may."""
+_changing = threading.Lock()
 _PLACE = re.compile(rf"{config.PREFIX}([a-z_.]+)(?:\[\d+\])? (.+)", re.DOTALL)
 _NOTIFY = ("notify_file",)
 _SECRET_CHARACTERS = 4000
@@ -92,6 +96,11 @@ def change(folder: Path, wanted: dict[str, Any]) -> list[str]:
     :returns: the names of those that are another now; secrets always are
     :raises ClmsError: SETTING_WRONG, with ``setting`` and ``detail``; SCHOOL_INCOMPLETE
     """
+    with _changing:
+        return _change(folder, wanted)
+
+
+def _change(folder: Path, wanted: dict[str, Any]) -> list[str]:
     before = config.load(folder)
     unknown = sorted(set(wanted) - {*PLACES, *SECRETS})
     if unknown:
@@ -102,6 +111,8 @@ def change(folder: Path, wanted: dict[str, Any]) -> list[str]:
         del secrets["notify"]
         places[_NOTIFY] = None
     files = {name: _secret_file(folder, before.school, name, value, places) for name, value in secrets.items()}
+    for name in ("backup_path", "external_backup_path"):
+        _check_place(name, wanted.get(name), before.school)
     text = before.path.read_bytes()
     new = _written(text, places)
     try:
@@ -118,11 +129,25 @@ def change(folder: Path, wanted: dict[str, Any]) -> list[str]:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_atomically(path, content)
     if new != text:
+        if before.path.read_bytes() != text:
+            raise ClmsError("SETTING_WRONG", setting="?", detail="somebody else has just changed the description")
         write_atomically(before.path, new)
     changed = [name for name in wanted if name in PLACES and _at(variables, PLACES[name]) != _at(old, PLACES[name])]
     if _at(variables, _NOTIFY) != _at(old, _NOTIFY):
         changed.append("notify")
     return list(dict.fromkeys([*changed, *files]))
+
+
+def _check_place(name: str, value: Any, school: School) -> None:
+    """:raises ClmsError: SETTING_WRONG for a place on which this server may depend, or which others may change"""
+    known = [Path(path) for path in (school.backup.path, school.backup.external_path) if path]
+    if not isinstance(value, str) or Path(value) in known:
+        return
+    place = Path(value).resolve()
+    allowed = [*map(Path, PLACES_FOR_BACKUPS), *(path.resolve().parent for path in known)]
+    if not any(path in place.parents for path in allowed) or place.is_relative_to(school.upload_folder.resolve()):
+        detail = f"choose a folder below {', '.join(PLACES_FOR_BACKUPS)}"
+        raise ClmsError("SETTING_WRONG", setting=name, detail=detail)
 
 
 def _at(variables: dict[str, Any], place: tuple[str, ...]) -> Any:

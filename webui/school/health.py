@@ -19,9 +19,10 @@ REPAIRS = {
     "check": "Check for updates",
     "backup": "Make a backup now",
     "recover": "Put CLMS in order",
+    "update": "Update now",
 }
 """What the agent can be asked for -> what the button says; see ``agent/doctor.py``."""
-_RUNS = ("backup", "recover")
+_RUNS = ("backup", "recover", "update")
 
 
 @blueprint.before_request
@@ -36,7 +37,7 @@ def health() -> str:
     return render_template("health.html", found=agent().ask("health"), repairs=REPAIRS)
 
 
-@blueprint.post("/<any(check, backup, recover):repair>")
+@blueprint.post("/<any(check, backup, recover, update):repair>")
 def mend(repair: str) -> Response:
     """Mend a problem."""
     try:

@@ -69,16 +69,18 @@ def test_where_there_is_no_drive(stage: Stage, made: dict[str, Any], tmp_path: P
     assert caught.value.code == "BACKUP_PLACE"
 
 
-def test_while_a_run_goes_on_it_waits(stage: Stage, made: dict[str, Any]) -> None:
+def test_one_at_a_time_and_beside_runs(stage: Stage, made: dict[str, Any]) -> None:
     folder = stage.take_over(made)
+    school = parse_school(stage.description())
     held = lock.acquire(stage.home)
     assert held is not None
     try:
-        with pytest.raises(ClmsError) as caught:
-            backups.verify(parse_school(stage.description()), folder.name)
-        assert caught.value.code == "RUN_ACTIVE"
+        backups.verify(school, folder.name)  # a run goes on, and is not kept waiting by anybody's looking
     finally:
         os.close(held)
+    with backups._one_at_a_time(), pytest.raises(ClmsError) as caught:
+        backups.verify(school, folder.name)
+    assert caught.value.code == "BACKUP_BUSY"
 
 
 def test_it_is_taken_away_as_it_is(stage: Stage, made: dict[str, Any]) -> None:

@@ -156,24 +156,24 @@ def test_forced_it_is_scheduled_once_and_never_later(world: World) -> None:
     def at(text: str) -> datetime:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
-    world.planner.force(at("2026-11-24 22:00"))
-    assert (world.due(), world.entry().version, world.entry().missed) == ("Tue 22:00", None, "run")
-    world.planner.force(at("2026-11-25 22:00"))
+    world.planner.force(at("2026-11-24 22:00"), "1.0.2")
+    assert (world.due(), world.entry().version, world.entry().missed) == ("Tue 22:00", "1.0.2", "run")
+    world.planner.force(at("2026-11-25 22:00"), "1.0.2")
     assert world.due() == "Tue 22:00", "it was put off"
-    world.planner.force(at("2026-11-24 09:30"))
+    world.planner.force(at("2026-11-24 09:30"), "1.0.2")
     assert world.due() == "Tue 09:30"
     assert world.events() == ["UPDATE_SCHEDULED", "UPDATE_SCHEDULED"]
-    # what a person has scheduled for later is brought forward
+    # what a person has scheduled for later, or of another version, gives way
     world.planner.cancel(world.entry().id)
     world.planner.schedule("weekend", version="1.0.1")
-    world.planner.force(at("2026-11-24 22:00"))
-    assert (world.due(), world.entry().version) == ("Tue 22:00", "1.0.1")
+    world.planner.force(at("2026-11-24 22:00"), "1.0.2")
+    assert (world.due(), world.entry().version) == ("Tue 22:00", "1.0.2")
     # while it goes on, nothing is scheduled beside it
     world.clock.set("2026-11-24 22:00")
     world.planner.tick()
-    world.planner.force(at("2026-11-24 22:05"))
+    world.planner.force(at("2026-11-24 22:05"), "1.0.2")
     with closing(Store(world.home)) as store:
-        assert [entry.state for entry in store.entries()] == ["STARTED", "CANCELLED"]
+        assert [entry.state for entry in store.entries()][:2] == ["STARTED", "CANCELLED"]
 
 
 def test_the_newest_version_of_that_time(world: World) -> None:

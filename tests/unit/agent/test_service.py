@@ -267,9 +267,17 @@ def test_what_cannot_be_cancelled(folder: Path, tmp_path: Path, begin: Callable[
     assert codes == ["RUN_CLOSED", "RUN_UNKNOWN"]
 
 
-def test_keys_of_requests_are_kept_at_home(folder: Path, tmp_path: Path, home: Path) -> None:
+def test_keys_of_requests_are_kept_at_home(
+    folder: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.mkdir(exist_ok=True)
-    asked = Agent(folder, NoExecutor(), None, Accounts(tmp_path), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(accounts_module, "PasswordHasher", lambda: PasswordHasher.from_parameters(CHEAPEST))
+    accounts = Accounts(tmp_path)
+    accounts.set_password("anna", PASSWORD)
+    asked = Agent(folder, NoExecutor(), None, accounts, None)  # type: ignore[arg-type]
+    with pytest.raises(ClmsError) as caught:  # of names that nobody has, there would be no end
+        asked.answer(Request("once", name="bert", key="k", body="0" * 64))
+    assert (caught.value.code, (home / "once.db").exists()) == ("ACCOUNT_UNKNOWN", False)
     request = {"name": "anna", "key": "k", "body": "0" * 64}
     assert asked.answer(Request("once", **request)) == {"answer": None}
     asked.answer(Request("once", answer='{"success": true}', **request))

@@ -98,6 +98,10 @@ def test_comments_and_everything_else_stay(folder: Path) -> None:
         ("backup_path", None),
         ("max_backups", 1),
         ("external_backup_path", "usb"),
+        ("backup_path", "/etc/cron.d"),
+        ("backup_path", "/srv"),
+        ("backup_path", "/srv/../etc/cron.d"),
+        ("external_backup_path", "/proc/self"),
         ("update_server", "http://plain.test"),
         ("registry", "https://registry.test"),
         ("contact", "x" * 201),
@@ -118,10 +122,37 @@ def test_what_is_wrong_changes_nothing(folder: Path, name: str, value: Any) -> N
     assert not (folder / "secrets").exists()
 
 
-def test_a_template_is_none_of_our_business(folder: Path) -> None:
+@pytest.mark.parametrize("text", ["{{ lookup('pipe', 'id') }}", "{% raw %}", "room 12 {# left"])
+def test_a_template_is_none_of_our_business(folder: Path, text: str) -> None:
     with pytest.raises(ClmsError):
-        settings.change(folder, {"contact": "{{ lookup('pipe', 'id') }}"})
+        settings.change(folder, {"contact": text})
     assert values(folder)["contact"] is None
+
+
+def test_backups_stay_out_of_the_folder_in_which_the_page_writes(folder: Path) -> None:
+    uploads = config.load(folder).school.upload_folder
+    for path in (uploads / "backups", uploads.parent / "x/../uploads/backups"):
+        with pytest.raises(ClmsError) as caught:
+            settings.change(folder, {"backup_path": str(path)})
+        assert caught.value.values["setting"] == "backup_path"
+    (uploads.parent / "link").symlink_to("/etc")
+    with pytest.raises(ClmsError):
+        settings.change(folder, {"backup_path": str(uploads.parent / "link/cron.d")})
+    settings.change(folder, {"backup_path": str(uploads.parent / "other")})  # beside where they are
+
+
+def test_what_somebody_else_has_just_written_is_not_undone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = config.school_of
+
+    def meanwhile(variables: dict[str, Any], path: Path) -> Any:
+        if variables.get("clms_contact") == "anna":
+            path.write_text(path.read_text() + "clms_rehearse: false\n")
+        return load(variables, path)
+
+    monkeypatch.setattr(config, "school_of", meanwhile)
+    with pytest.raises(ClmsError, match="somebody else"):
+        settings.change(folder, {"contact": "anna"})
+    assert "clms_rehearse: false" in path_of(folder).read_text()
 
 
 def test_secrets_are_kept_in_files_and_never_shown(folder: Path) -> None:

@@ -185,8 +185,8 @@ class FakeAgent(Agent):
 def forced(**changes: Any) -> dict[str, Any]:
     """A release that is forced, as the agent describes it."""
     return {
-        "version": "1.0.1", "deadline": "2026-12-01T20:00:00Z", "overdue": False, "postponements_left": 3,
-        "lifted_until": None, **changes,
+        "version": "1.0.1", "install": "1.0.1", "deadline": "2026-12-01T20:00:00Z", "overdue": False,
+        "postponements_left": 3, "lifted_until": None, **changes,
     }  # fmt: skip
 
 

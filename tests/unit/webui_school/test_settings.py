@@ -124,7 +124,8 @@ def test_each_problem_has_a_button_or_a_sentence(signed_in: Browser, agent: Fake
 
 
 @pytest.mark.parametrize(
-    ("repair", "place"), [("backup", "/progress?begun=1"), ("recover", "/progress?begun=1"), ("check", "/health")]
+    ("repair", "place"),
+    [*((run, "/progress?begun=1") for run in ("backup", "recover", "update")), ("check", "/health")],
 )
 def test_a_button_mends(signed_in: Browser, agent: FakeAgent, repair: str, place: str) -> None:
     answer = signed_in.send(f"/health/{repair}", page="/health")

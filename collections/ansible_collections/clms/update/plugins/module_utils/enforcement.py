@@ -55,12 +55,15 @@ class Forced:
     """an update to it has failed, so that people can work until then"""
     overdue: bool
     """whether CLMS is to be blocked now"""
+    install: Release
+    """the release that can be installed right now: this one, a newer one, or a step on the way to it"""
 
     def as_dict(self) -> dict[str, Any]:
         """As answers carry it; times as ISO 8601, UTC."""
         lifted = self.lifted_until
         return {
             "version": self.release.version.text,
+            "install": self.install.version.text,
             "deadline": f"{self.deadline:%Y-%m-%dT%H:%M:%SZ}",
             "overdue": self.overdue,
             "postponements_left": self.postponements_left,
@@ -74,10 +77,20 @@ def most_urgent(releases: Iterable[Release]) -> Release | None:
     return min(forced, key=lambda release: release.force_after or datetime.max.replace(tzinfo=UTC), default=None)
 
 
-def judge(release: Release, kept: Kept, now: datetime, failed_at: datetime | None) -> Forced:
+def judge(
+    release: Release,
+    kept: Kept,
+    now: datetime,
+    failed_at: datetime | None,
+    *,
+    install: Release | None = None,
+    quiet: bool = False,
+) -> Forced:
     """How a forced release stands.
 
     :param failed_at: when an update has failed last, since the deadline or before it
+    :param install: what can be installed right now, where that is another release
+    :param quiet: whether this is a day on which nothing begins by itself: then nothing is blocked either
     """
     seen = datetime.fromtimestamp(kept.seen_at, UTC)
     force_after = release.force_after or datetime.max.replace(tzinfo=UTC)
@@ -89,7 +102,8 @@ def judge(release: Release, kept: Kept, now: datetime, failed_at: datetime | Non
         deadline=deadline,
         postponements_left=max(0, POSTPONEMENTS - kept.postponed),
         lifted_until=lifted,
-        overdue=now >= deadline and lifted is None,
+        overdue=now >= deadline and lifted is None and not quiet,
+        install=install or release,
     )
 
 
@@ -105,6 +119,6 @@ def postponed(forced: Forced, kept: Kept, now: datetime) -> Kept:
 
 
 def begin_at(schedule: Schedule, now: datetime) -> datetime:
-    """When an update begins by itself that is overdue: at once, or at the next quiet time."""
+    """When an update begins by itself that is overdue: at once, or at the next quiet time while school is on."""
     busy = in_school_hours(schedule, now) or is_quiet_day(schedule, now)
     return next_quiet_time(schedule, now) if busy else now

@@ -355,6 +355,10 @@ SCHOOL: dict[str, ErrorText] = {
         "No file came.",
         "Choose the file of the vendor, whose name ends in .zip, and send it once more.",
     ),
+    "BACKUP_BUSY": ErrorText(
+        "Another backup is being looked at or copied right now.",
+        "Try again when that has ended.",
+    ),
     "FORCED_NONE": ErrorText(
         "No update is forced right now.",
         "Look at what is new with 'clms-update check'.",

@@ -72,8 +72,8 @@ frontend {name}
     http-request set-var(txn.route) method,concat(:,txn.path)
     acl reading var(txn.route),map_str(/gate/reading.map,no) -m str yes
     acl reading var(txn.route),map_beg(/gate/reading-below.map,no) -m str yes
-    acl climbs path,url_dec -m sub ..
-    http-request set-var(txn.mode) str(open) if {{ var(txn.mode) -m str blocked }} reading !climbs
+    acl odd path -m sub .. %
+    http-request set-var(txn.mode) str(open) if {{ var(txn.mode) -m str blocked }} reading !odd
     http-request return status 503 content-type application/json hdr Retry-After 10 hdr Cache-Control no-store \
 lf-file /gate/maintenance.json if {{ var(txn.mode) -m str closed }} {{ path_beg /api/ }}
     http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 10 \

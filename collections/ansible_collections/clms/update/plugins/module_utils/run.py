@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,8 +160,9 @@ def show_progress(context: Context) -> None:
     if phase is not None and not phase.closed:
         return
     row, journal = context.run.row, context.journal
-    _, progress = progress_of(row, journal.records(row.id), now=time.time(), history=last_durations(journal, row))
-    GateControl(context.school, context.engine).show_progress(context.phase, progress.percent)
+    with suppress(Exception):  # it is a display: whatever is wrong, the phase says better
+        _, progress = progress_of(row, journal.records(row.id), now=time.time(), history=last_durations(journal, row))
+        GateControl(context.school, context.engine).show_progress(context.phase, progress.percent)
 
 
 def _do(context: Context, work: Callable[[Context], dict[str, Any]]) -> dict[str, Any]:

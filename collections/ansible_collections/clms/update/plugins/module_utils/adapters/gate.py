@@ -18,7 +18,8 @@ from ..slots import Slot
 from .engine import Engine, wait_until
 from .files import write_atomically
 
-_SOCKET_SECONDS = 10
+_SOCKET_SECONDS = 10.0
+_SHORT_SECONDS = 2.0
 
 
 def mode_on_disk(home: Path) -> str:
@@ -38,6 +39,32 @@ def on_disk(home: Path) -> tuple[bool, frozenset[str]]:
             return ""
 
     return gate_config.is_open(text("state.map")), gate_config.named_containers(text("haproxy.cfg"))
+
+
+def running_mode(school: School) -> str | None:
+    """The mode of the running process; None where it does not answer."""
+    with suppress(ClmsError):
+        return _mode(_ask(school, f"get map /gate/state.map {gate_config.MODE_KEY}", _SHORT_SECONDS))
+    return None
+
+
+def _mode(answer: str) -> str:
+    return answer.split('value="', 1)[1].split('"', 1)[0] if 'value="' in answer else "closed"
+
+
+def _ask(school: School, text: str, seconds: float) -> str:
+    """:raises ClmsError: GATE_UNREACHABLE"""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(seconds)
+            connection.connect(str(_folder(school.home) / "run" / "admin.sock"))
+            connection.sendall(f"{text}\n".encode())
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+    except OSError as error:
+        raise ClmsError("GATE_UNREACHABLE", detail=error, container=school.gate.container) from None
+    return answer.decode(errors="replace").strip()
 
 
 def _folder(home: Path) -> Path:
@@ -78,13 +105,18 @@ class GateControl:
     def write_files(self, slot: Slot | None) -> None:
         """Write everything but the mode, which a new gate has on ``closed``."""
         (self.folder / "run").mkdir(mode=0o755, parents=True, exist_ok=True)
-        for name, content in self.outdated(slot).items():
-            write_atomically(self.folder / name, content)
+        self._write_files(slot)
+
+    def _write_files(self, slot: Slot | None, commands: str = "") -> None:
+        # first what the configuration names: without it, no process starts
         for name in (gate_config.READING, gate_config.READING_BELOW):
             if not (self.folder / name).exists():
                 write_atomically(self.folder / name, "")
         if not (self.folder / "state.map").exists():
             self._write_mode("closed")
+        outdated = self.outdated(slot, commands)
+        for name in sorted(outdated, key=lambda name: name == "haproxy.cfg"):
+            write_atomically(self.folder / name, outdated[name])
 
     def has_read_all(self) -> bool:
         """Whether the running process has read the files as they are now; the slot's names do not count."""
@@ -104,22 +136,12 @@ class GateControl:
         except ClmsError:
             return False
 
-    def command(self, text: str) -> str:
+    def command(self, text: str, seconds: float = _SOCKET_SECONDS) -> str:
         """Send a command to the running process and return its answer (HAProxy management guide 9.3).
 
         :raises ClmsError: GATE_UNREACHABLE
         """
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_SOCKET_SECONDS)
-                connection.connect(str(self.folder / "run" / "admin.sock"))
-                connection.sendall(f"{text}\n".encode())
-                answer = b""
-                while chunk := connection.recv(65536):
-                    answer += chunk
-        except OSError as error:
-            raise ClmsError("GATE_UNREACHABLE", detail=error, container=self.gate.container) from None
-        return answer.decode(errors="replace").strip()
+        return _ask(self.school, text, seconds)
 
     def _tell(self, *commands: str) -> None:
         for command in commands:
@@ -132,8 +154,7 @@ class GateControl:
 
     def mode(self) -> str:
         """The mode of the running process: ``open``, ``held``, ``closed`` or ``blocked``."""
-        answer = self.command(f"get map /gate/state.map {gate_config.MODE_KEY}")
-        return answer.split('value="', 1)[1].split('"', 1)[0] if 'value="' in answer else "closed"
+        return _mode(self.command(f"get map /gate/state.map {gate_config.MODE_KEY}"))
 
     # what phases do
 
@@ -160,10 +181,11 @@ class GateControl:
         self._write_mode("blocked")
         if not self.has_read_all():
             self.reload()
-            return
-        for name, found in maps.items():
-            self._tell(f"clear map /gate/{name}", *(f"add map /gate/{name} {route} yes" for route in found))
-        self._set_mode("blocked")
+        else:
+            for name, found in maps.items():
+                self._tell(f"clear map /gate/{name}", *(f"add map /gate/{name} {route} yes" for route in found))
+            self._set_mode("blocked")
+        self._cut_streams()
 
     def unblock(self) -> None:
         """Users may do everything again.
@@ -177,7 +199,7 @@ class GateControl:
         """What the maintenance page says of an update; a process that cannot be told shows less, and that is all."""
         for key, value in ((gate_config.PHASE_KEY, phase), (gate_config.PERCENT_KEY, str(percent))):
             with suppress(ClmsError):
-                self.command(f"set map /gate/state.map {key} {value}")
+                self.command(f"set map /gate/state.map {key} {value}", _SHORT_SECONDS)
 
     def call_operator(self, slot: Slot | None, commands: str) -> None:
         """Stay closed, with a page that says what has to be done by hand; :meth:`open` puts the usual one back.
@@ -185,8 +207,7 @@ class GateControl:
         :raises ClmsError: GATE_UNREACHABLE
         """
         self._write_mode("closed")
-        for name, content in self.outdated(slot, commands).items():
-            write_atomically(self.folder / name, content)
+        self._write_files(slot, commands)
         if self.engine.is_running(self.gate.container):
             self.reload()
         else:
@@ -205,6 +226,12 @@ class GateControl:
         """End what still goes through the gate to the slot: requests, streams, connections to the database's port."""
         backends = [f"live_{name}" for name in self._names] + [f"stream_{name}" for name in self._http]
         for backend in backends:
+            self.command(f"shutdown sessions server {backend}/live")
+
+    def _cut_streams(self) -> None:
+        """End what would stay open for hours: streams, and connections to ports that are not HTTP."""
+        plain = [f"live_{name}" for name in self._names if name not in self._http]
+        for backend in [*plain, *(f"stream_{name}" for name in self._http)]:
             self.command(f"shutdown sessions server {backend}/live")
 
     def _park(self) -> None:

@@ -38,7 +38,7 @@ class Gate(GateControl):
         (line,) = [line.strip() for line in described.splitlines() if line.startswith("    description ")]
         self.answers["show info"] = f"Name: HAProxy\nPid: 1\n{line.replace(' ', ': ', 1)}\nnode: gate"
 
-    def command(self, text: str) -> str:
+    def command(self, text: str, seconds: float = 10.0) -> str:
         self.told.append((text, *self.on_disk()))
         return next((answer for start, answer in self.answers.items() if text.startswith(start)), "")
 
@@ -178,6 +178,9 @@ def test_blocking_is_on_the_disk_before_the_process_is_told(gate: Gate, old: Slo
         "clear map /gate/reading-below.map",
         "add map /gate/reading-below.map GET:/assets/ yes",
         "set map /gate/state.map mode blocked",
+        # what would stay open for hours: connections to the database, and streams
+        "shutdown sessions server live_port_3306/live",
+        "shutdown sessions server stream_port_3000/live",
     ]
     assert {(mode, slot) for _, mode, slot in gate.told} == {("blocked", "r1")}
     assert (gate.folder / "reading.map").read_text() == "GET:/api/books yes\n"
@@ -196,7 +199,27 @@ def test_a_gate_of_an_older_clms_update_is_blocked_by_its_files(
     of_an_older_clms_update(gate, Path("/"))
     gate.block(old, ROUTES)
     assert reloaded == [("blocked", "r1")]
-    assert gate.commands() == []
+    assert all(command.startswith("shutdown sessions") for command in gate.commands())
+
+
+@pytest.mark.parametrize("what", ["write_files", "call_operator"])
+def test_the_configuration_is_written_last(gate: Gate, old: Slot, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """It names the other files: a process that starts in between, or after a power cut, would not come up."""
+    for path in gate.folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    written: list[str] = []
+    write = module.write_atomically
+
+    def noted(path: Path, content: str | bytes, **options: int) -> None:
+        written.append(path.name)
+        write(path, content, **options)
+
+    monkeypatch.setattr(module, "write_atomically", noted)
+    monkeypatch.setattr(gate, "reload", lambda: None)
+    gate.write_files(old) if what == "write_files" else gate.call_operator(old, "docker start x")
+    assert written[-1] == "haproxy.cfg"
+    assert {"reading.map", "reading-below.map", "state.map", "phases.map", "blocked.html"} <= set(written)
 
 
 def test_what_is_read_while_it_is_blocked_is_kept_by_other_writers(gate: Gate, old: Slot) -> None:
@@ -211,7 +234,7 @@ def test_progress_is_told_and_nothing_depends_on_it(gate: Gate, monkeypatch: pyt
     gate.show_progress("migrate", 64)
     assert gate.commands() == ["set map /gate/state.map phase migrate", "set map /gate/state.map percent 64"]
 
-    def unreachable(_: str) -> str:
+    def unreachable(_text: str, _seconds: float) -> str:
         raise ClmsError("GATE_UNREACHABLE", detail="x", container="linden-gate")
 
     monkeypatch.setattr(gate, "command", unreachable)
