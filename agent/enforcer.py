@@ -142,10 +142,12 @@ class Enforcer:
                 schedule.note(FORCED, None)
                 return None
             kept = self._kept(schedule, release)
-            failed = [_failed_at(row) for row in rows]
+            # of what was tried: that another update has failed says nothing of these
+            tried = {newer_one.version.text for newer_one in newer}
+            failed = [_failed_at(row) for row in rows if {row.version, row.from_version} & tried]
             # an update that came to nothing before there was a run, because a playbook does not start for one
             ended = (entry for entry in schedule.entries() if entry.state in ("DONE", "MISSED") and entry.run is None)
-            failed += [entry.due for entry in ended if entry.code]
+            failed += [entry.due for entry in ended if entry.code and entry.version in (None, *tried)]
         last = max((at for at in failed if at is not None), default=None)
         now = self._now()
         quiet = is_quiet_day(school.schedule, now)

@@ -140,9 +140,12 @@ class World:
     def events(self, kind: str) -> list[str]:
         return [event["message"] for event in self.journal.events() if event["type"] == kind]
 
-    def ended(self, kind: str, outcome: str, code: str | None = None) -> None:
-        """A run has ended right now."""
-        run = self.journal.begin(kind, phases=("preflight",), school={}, version="1.0.2")
+    def ended(self, kind: str, outcome: str, code: str | None = None, *, version: str = "1.0.2") -> None:
+        """A run has ended right now; one that goes back does so from that version."""
+        versions = (
+            {"version": "1.0.0", "from_version": version} if kind in ("rollback", "restore") else {"version": version}
+        )
+        run = self.journal.begin(kind, phases=("preflight",), school={}, **versions)
         run.close(outcome, {"code": code, "message": "x", "remedy": "y", "phase": "z"} if code else None)
         change = "UPDATE runs SET closed_at = ? WHERE id = ?"
         self.journal.file.write(lambda: self.journal.file.execute(change, self.now.timestamp(), run.id))
@@ -369,6 +372,14 @@ def test_after_an_update_that_failed_people_can_work_for_a_day(
     world.now += DAY
     world.look()
     assert world.gate.moves == ["blocked", "open", "blocked"]
+
+
+def test_that_another_update_has_failed_says_nothing(world: World) -> None:
+    """One that the vendor has taken back since, for one."""
+    world.now = FORCE
+    world.ended("update", "ROLLED_BACK", "HEALTH_FAILED", version="1.0.1-withdrawn")
+    world.look()
+    assert world.gate.moves == ["blocked"]
 
 
 def test_one_that_cannot_even_begin_is_tried_once_a_day(world: World) -> None:
