@@ -46,6 +46,10 @@ def _run(*command: str | Path) -> None:
         raise HostError(f"{' '.join(map(str, command))}: {(done.stdout + done.stderr).strip()[-500:]}")
 
 
+_WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
+_ENOUGH_WATCHERS = 1024
+
+
 class Pool:
     """The XFS that the disks of hosts lie on."""
 
@@ -57,6 +61,9 @@ class Pool:
 
     def create(self) -> None:
         """Make the file system, unless it is there, and mount it."""
+        # each systemd watches files, all as the same user of this machine; without any left, it does not start
+        if int(_WATCHERS.read_text()) < _ENOUGH_WATCHERS:
+            _WATCHERS.write_text(str(_ENOUGH_WATCHERS))
         if self.disks.is_mount():
             return
         self.disks.mkdir(parents=True, exist_ok=True)
