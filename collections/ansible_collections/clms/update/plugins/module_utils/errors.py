@@ -54,8 +54,8 @@ class ClmsError(Exception):
         return error
 
     def as_dict(self) -> dict[str, Any]:
-        """The error as journal, agent and ``--json`` carry it: ``code``, ``message``, ``remedy``, and the ``values`` that
-        these two name, as texts, for who says it in another language.
+        """The error as journal, agent and ``--json`` carry it: ``code``, ``message``, ``remedy``, and, for who says it in
+        another language, the ``values`` that these two name, as texts.
         """
         known = CATALOGUE.get(self.code)  # another process may be of another version
         named = known.names if known else self.values

@@ -34,17 +34,22 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
+def duration_parts(seconds: float) -> dict[str, int | float]:
+    """Unit (``s``, ``min``, ``h``, ``days``) -> number, of the one or two units in which people read a duration."""
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return {"s": float(f"{seconds:.1f}")}
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
-        return f"{hours // 24} days"
+        return {"days": hours // 24}
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return {"h": hours, "min": minutes}
+    return {"min": minutes, "s": rest} if minutes else {"s": rest}
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
+    return " ".join(f"{number} {unit}" for unit, number in duration_parts(seconds).items())
 
 
 def done_phases(records: Sequence[Record]) -> dict[str, float]:
