@@ -152,7 +152,10 @@ class FakeAgent(Agent):
         return self.release
 
     def _check(self) -> dict[str, Any]:
-        return {"message": "Version 1.0.1 is available.", "updateAvailable": True, "offline": None}
+        return {
+            "message": "Version 1.0.1 is available.", "updateAvailable": True, "currentVersion": "1.0.0",
+            "latestVersion": "1.0.1", "offline": None,
+        }  # fmt: skip
 
     def _schedule(self, at: str, version: str) -> dict[str, Any]:
         return {
@@ -204,7 +207,7 @@ def run_of(**changes: Any) -> dict[str, Any]:
         "id": 7, "kind": "update", "version": "1.0.0", "from_version": "0.9.0", "status": "COMPLETED",
         "outcome": "COMPLETED", "started_at": "2026-11-24T10:11:12Z", "finished_at": "2026-11-24T10:13:12Z",
         "closed_seconds": 12.5, "error_code": None, "message": "CLMS was updated to version 1.0.0.", "remedy": None,
-        "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}], **changes,
+        "error_values": None, "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}], **changes,
     }  # fmt: skip
 
 

@@ -54,8 +54,8 @@ class ClmsError(Exception):
         return error
 
     def as_dict(self) -> dict[str, Any]:
-        """The error as journal, agent and ``--json`` carry it: ``code``, ``message``, ``remedy``, and, for who says it in
-        another language, the ``values`` that these two name, as texts.
+        """The error as journal, agent and ``--json`` carry it: ``code``, ``message``, ``remedy``, and as texts the
+        ``values`` that they name: so that it can be said in another language.
         """
         known = CATALOGUE.get(self.code)  # another process may be of another version
         named = known.names if known else self.values
