@@ -22,6 +22,7 @@ from babel.messages.pofile import read_po, write_po
 from ansible_collections.clms.update.plugins.module_utils.disk import UNITS
 from ansible_collections.clms.update.plugins.module_utils.error_texts import SCHOOL
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE
+from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, PHASES
 from webui.common import problems
 from webui.school import failures
@@ -74,6 +75,10 @@ def named_in_tables() -> Iterator[tuple[str, str]]:
     for code in page_codes():
         yield CATALOGUE[code].happened, f"{code}, what happened"
         yield CATALOGUE[code].remedy, f"{code}, what to do"
+    for name, found in FINDINGS.items():
+        yield found.happened, f"{name}, what was found"
+        if found.remedy:
+            yield found.remedy, f"{name}, what to do"
     for _, title in (*_STATUSES.values(), failures.UNAVAILABLE):
         yield title, "title of a page that says what is wrong"
     for phase in PHASES.values():

@@ -16,12 +16,13 @@ from flask_babel import LazyString
 from markupsafe import Markup, escape
 
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
+from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, PHASES
 
 from .language import N_, ORIGINAL, gettext, is_original
-from .texts import KINDS, moment
+from .texts import KINDS, age, moment
 
-_FREE = ("detail", "problem", "writes")
+_FREE = ("detail", "problem", "remedy", "writes")
 """values of errors that are free words; others are names and numbers"""
 _CAUTIONS = {
     "SCHOOL_HOURS": N_("{at} is during school hours: users will see a page that says CLMS is closed."),
@@ -52,16 +53,17 @@ def install(app: Flask) -> None:
 def said(failure: ClmsError | Mapping[str, Any]) -> Said:
     """A failure in the language of who reads it.
 
-    :param failure: the error, or what :meth:`.errors.ClmsError.as_dict` has made of it; where the values are missing,
-        as in older runs, it is shown in the words in which it was said then
+    :param failure: the error, or what :meth:`.errors.ClmsError.as_dict` has made of it, or a check of
+        :func:`agent.doctor.examine`; where the values are missing, as in older runs, it is shown as it was said then
     """
     if isinstance(failure, ClmsError):
-        code, values = failure.code, failure.values
+        code, finding, values = failure.code, "", failure.values
         words = Said(english(failure.happened), english(failure.remedy))
     else:
-        code, values = failure.get("code") or "", failure.get("values") or {}
+        code, finding = failure.get("code") or "", failure.get("finding") or ""
+        values = failure.get("values") or {}
         words = Said(english(failure["message"]), english(failure.get("remedy")))
-    text = CATALOGUE.get(code)
+    text = CATALOGUE.get(code) or FINDINGS.get(finding)
     if text is None or not text.names <= values.keys() or is_original():
         return words
     shown = {name: _value(name, values[name]) for name in text.names}
@@ -76,7 +78,7 @@ def english(text: str | None) -> Markup:
 
 
 def _filled_in(text: str, values: Mapping[str, Any]) -> Markup:
-    return escape(gettext(text)).format(**values)
+    return escape(gettext(text) if text else "").format(**values)  # to nothing, gettext says who has translated
 
 
 def _value(name: str, value: object) -> Markup:
@@ -87,6 +89,10 @@ def _value(name: str, value: object) -> Markup:
         return escape(gettext(KINDS[text.removesuffix("_images")]))
     if name == "phase" and text in PHASES:
         return escape(gettext(PHASES[text].text))
+    if name == "ago":
+        return escape(age(float(text)))
+    if name == "moment":
+        return escape(moment(text))
     return english(text) if name in _FREE else escape(text)
 
 

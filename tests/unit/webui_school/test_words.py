@@ -19,6 +19,7 @@ from agent.doctor import _Patient
 from agent.notifications import TITLES
 from ansible_collections.clms.update.plugins.module_utils import errors
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
+from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_EVENTS, COMPLETED_TEXTS, KINDS
 from setup import words
 from webui.school import failures, language, texts
@@ -262,7 +263,10 @@ def states(agent: FakeAgent) -> Iterator[str]:
     yield "a critical release"
     agent.release |= {"expected_seconds": None, "file": "clms-1.0.2-amd64.zip"}
     agent.enforcement = {"forced": forced(lifted_until="2026-12-02T20:05:00Z"), "blocked": False}
-    agent.health = [check_of("journal", ok=False, **ClmsError("NOT_INSTALLED").as_dict(), repair="recover")]
+    agent.health = [
+        check_of("journal", finding=name, values={**dict.fromkeys(text.names, "7"), "moment": "2026-11-24T10:11:12Z"})
+        for name, text in FINDINGS.items()
+    ]
     agent.running = running()
     yield "a forced one"
     agent.release |= {"expected_seconds": 9, "rehearsed": True}
