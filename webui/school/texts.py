@@ -69,10 +69,10 @@ EVENTS = {
 }
 """Type of an event -> its title; what it says beside is the agent's own words."""
 CHECKS = {
-    "description": N_("Description of the school"),
+    "description": N_("Description"),
     "secrets": N_("Secrets"),
     "journal": N_("Journal"),
-    "engine": N_("Docker engine"),
+    "engine": N_("Engine"),
     "containers": N_("Containers"),
     "database": N_("Database"),
     "gate": N_("Gate"),
