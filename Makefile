@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
-.PHONY: help setup demo demo-down check test bench faults attacks lock
+.PHONY: help setup demo demo-down check test bench faults attacks words lock
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -29,6 +29,9 @@ faults: setup ## break everything there is to break in the middle of updates; wr
 
 attacks: setup ## attack a school and its vendor in every way of the threat table; writes build/attacks.json
 	@$(PYTHON) -m tests.attacks $(ATTACKS_ARGS)
+
+words: $(PYTHON) ## write the catalogues of the school's page anew after a change of its words
+	@$(PYTHON) -m setup.words
 
 lock: $(PYTHON) ## write requirements.lock anew after a change in pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/pip-compile --quiet --all-extras --allow-unsafe --generate-hashes \

@@ -23,6 +23,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.gate import G
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import registry_of, store_of
 from ansible_collections.clms.update.plugins.module_utils.disk import check_space
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.lock import is_held
@@ -42,18 +43,37 @@ _REPAIRS = {"RUN_INTERRUPTED": "recover"}
 """Code of a problem -> what the agent can be asked for to mend it."""
 
 
-class Problem(Exception):
-    """Something is wrong that has no code of its own."""
+class Finding(Exception):
+    """Something that was found: that all is well, or, raised, what is wrong and has no code of its own."""
 
-    def __init__(self, message: str, remedy: str, repair: str | None = None) -> None:
-        """:param repair: what the agent can be asked for to mend it, see ``agent/protocol.py``"""
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-        self.repair = repair
+    def __init__(self, name: str, *, repair: str | None = None, **values: str | int | float) -> None:
+        """
+        :param name: of :data:`.finding_texts.FINDINGS`
+        :param repair: what the agent can be asked for to mend it, see ``agent/protocol.py``
+        :param values: what its words name
+        """
+        super().__init__(name)
+        self._name = name
+        self._repair = repair
+        self._values = values
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a check says of it."""
+        text, shown = FINDINGS[self._name], dict(self._values)
+        if "ago" in shown:
+            shown["ago"] = age(float(shown["ago"]))
+        if "moment" in shown:
+            shown["moment"] = moment(str(shown["moment"]))
+        return {
+            "message": text.happened.format(**shown),
+            "remedy": text.remedy.format(**shown) or None,
+            "repair": self._repair,
+            "finding": self._name,
+            "values": {name: str(value) for name, value in self._values.items()},
+        }
 
 
-class _NotSeen(Exception):
+class _NotSeen(Finding):
     """It cannot be checked, because something else is missing."""
 
 
@@ -62,7 +82,8 @@ def examine(school: School, sheet: Path | None = None) -> dict[str, Any]:
 
     :param sheet: the recovery sheet, typed in from the print, to be proved as well
     :returns: ``ok``, and ``checks``, each with ``name``, ``ok`` (None where it could not be checked), ``message``,
-        ``remedy``, ``code``, and ``repair``: what the agent can be asked for to mend it, or None
+        ``remedy``, ``code``, ``repair``: what the agent can be asked for to mend it, or None, and for who says it in
+        another language the ``finding``, where it is no error with a code, and the ``values`` that it names
     """
     patient = _Patient(school)
     wanted = patient.checks() | ({"recovery sheet": lambda: patient.opens_with(sheet)} if sheet else {})
@@ -70,19 +91,23 @@ def examine(school: School, sheet: Path | None = None) -> dict[str, Any]:
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
 
-def _check(name: str, work: Callable[[], str]) -> dict[str, Any]:
-    seen: dict[str, Any] = {"name": name, "ok": True, "remedy": None, "code": None, "repair": None}
+def _check(name: str, work: Callable[[], Finding]) -> dict[str, Any]:
+    seen: dict[str, Any] = {"name": name, "ok": True, "code": None, "repair": None, "finding": None}
     try:
-        return seen | {"message": work()}
+        return seen | work().as_dict()
     except _NotSeen as reason:
-        return seen | {"ok": None, "message": f"not looked at, because {reason}"}
-    except Problem as problem:
-        return seen | {"ok": False, "message": problem.message, "remedy": problem.remedy, "repair": problem.repair}
+        return seen | {"ok": None, **reason.as_dict()}
+    except Finding as problem:
+        return seen | {"ok": False, **problem.as_dict()}
     except ClmsError as error:
         return seen | {"ok": False, **error.as_dict(), "repair": _REPAIRS.get(error.code)}
     except Exception as error:  # one check that breaks must not hide the others
         wrapped = ClmsError("INTERNAL", phase=f"doctor: {name}", detail=f"{type(error).__name__}: {error}"[:300])
         return seen | {"ok": False, **wrapped.as_dict()}
+
+
+def _iso(seconds: float) -> str:
+    return str(iso(seconds))
 
 
 class _Patient:
@@ -91,10 +116,10 @@ class _Patient:
     def __init__(self, school: School) -> None:
         self._school = school
 
-    def checks(self) -> dict[str, Callable[[], str]]:
+    def checks(self) -> dict[str, Callable[[], Finding]]:
         """The checks in the order in which they are shown."""
         return {
-            "description": lambda: f"The description of {self._school.title} is complete.",
+            "description": lambda: Finding("DESCRIPTION_COMPLETE", school=self._school.title),
             "secrets": self._secrets,
             "journal": self._journal,
             "engine": self._engine_answers,
@@ -132,11 +157,11 @@ class _Patient:
     def _serving(self) -> tuple[Slot, Engine]:
         slot, run = self._recorded
         if slot is None:
-            raise _NotSeen("no installation is recorded")
+            raise _NotSeen("SEEN_NO_INSTALLATION")
         if run is not None:  # it has stopped what would be missed here, and nobody should start that by hand
-            raise _NotSeen(f"run number {run.id} has not ended")
+            raise _NotSeen("SEEN_NO_END", run=run.id)
         if self._engine is None:
-            raise _NotSeen("the Docker engine does not answer")
+            raise _NotSeen("SEEN_NO_ENGINE")
         return slot, self._engine
 
     def _context(self, journal: Any = None) -> Context:
@@ -147,11 +172,11 @@ class _Patient:
         context.__dict__.update(school=self._school, engine=engine, slot=slot)
         return context
 
-    def _secrets(self) -> str:
+    def _secrets(self) -> Finding:
         check_secrets(self._school)
-        return "The files with secrets can be read by their owner only."
+        return Finding("SECRETS_SAFE")
 
-    def _journal(self) -> str:
+    def _journal(self) -> Finding:
         if problem := journal_file.problem(self._school.home):
             raise ClmsError("JOURNAL_UNREADABLE", path=journal_file.path_in(self._school.home), detail=problem)
         journal = Journal(self._school.home)
@@ -161,38 +186,36 @@ class _Patient:
                 last = journal.rows(limit=1)
                 if last and last[0].outcome == "NEEDS_OPERATOR":
                     error = last[0].error or {}
-                    raise Problem(
-                        f"Run number {last[0].id} could not be put back: {error.get('message', '')}",
-                        error.get("remedy", "Call support."),
-                    )
-                return "No run was interrupted."
+                    detail, remedy = error.get("message", ""), error.get("remedy", "Call support.")
+                    raise Finding("RUN_NOT_PUT_BACK", run=last[0].id, detail=detail, remedy=remedy)
+                return Finding("RUN_NONE_INTERRUPTED")
             if not is_held(self._school.home):
                 raise ClmsError("RUN_INTERRUPTED", run=row.id, kind=row.kind, phase=journal.run(row.id).phase())
-            return f"Run number {row.id} ({row.kind}) is going on."
+            return Finding("RUN_GOES_ON", run=row.id, kind=row.kind)
         finally:
             journal.close()
 
-    def _engine_answers(self) -> str:
+    def _engine_answers(self) -> Finding:
         self._engine = Engine()
-        return f"The Docker engine answers ({self._engine.architecture()})."
+        return Finding("ENGINE_ANSWERS", architecture=self._engine.architecture())
 
-    def _containers(self) -> str:
+    def _containers(self) -> Finding:
         slot, engine = self._serving()
         stopped = [service.container for service in slot.services.values() if not engine.is_running(service.container)]
         if stopped:
             commands = " && ".join(f"docker start {name}" for name in stopped)
-            raise Problem(f"These containers of CLMS do not run: {', '.join(stopped)}.", f"Start them: {commands}")
-        return f"All containers of CLMS {slot.version} run."
+            raise Finding("CONTAINERS_STOPPED", containers=", ".join(stopped), commands=commands)
+        return Finding("CONTAINERS_RUN", version=slot.version)
 
-    def _database(self) -> str:
+    def _database(self) -> Finding:
         slot, _ = self._serving()
         with database_of(self._context(), slot) as database:
             problems = database.settings_problems()
         if problems:
             raise ClmsError("DATABASE_SETTINGS", detail="; ".join(problems))
-        return "The database takes the updater's login, and its settings are safe."
+        return Finding("DATABASE_SAFE")
 
-    def _gate(self) -> str:
+    def _gate(self) -> Finding:
         _, engine = self._serving()
         mode = GateControl(self._school, engine).mode()
         if mode == "blocked":
@@ -202,14 +225,10 @@ class _Patient:
                 "update",
             )
         if mode != "open":
-            raise Problem(
-                f"The gate is {mode}, so users cannot use CLMS.",
-                "Run 'clms-update recover'; if the gate stays as it is, call support.",
-                "recover",
-            )
-        return "The gate is open."
+            raise Finding("GATE_NOT_OPEN", mode=mode, repair="recover")
+        return Finding("GATE_OPEN")
 
-    def _disk(self) -> str:
+    def _disk(self) -> Finding:
         _, engine = self._serving()
         journal = Journal(self._school.home)
         try:
@@ -217,58 +236,56 @@ class _Patient:
         finally:
             journal.close()
         lines = check_space(needs, reserve=self._school.reserve_bytes)
-        return f"There is room for an update, its images not counted: {'; '.join(lines)}."
+        return Finding("DISK_ENOUGH", detail="; ".join(lines))
 
-    def _backup_place(self) -> str:
+    def _backup_place(self) -> Finding:
         check_place(Path(self._school.backup.path))
-        return f"Backups can be written to {self._school.backup.path}."
+        return Finding("BACKUPS_WRITABLE", path=self._school.backup.path)
 
-    def _last_backup(self) -> str:
+    def _last_backup(self) -> Finding:
         backups = backups_in(Path(self._school.backup.path))
         if not backups:
-            raise Problem("There is no backup yet.", "Make one: clms-update backup", "backup")
+            raise Finding("BACKUP_NONE", repair="backup")
         old = time.time() - datetime.fromisoformat(backups[0].proven).timestamp()
         if old > _OLD_BACKUP:
-            message = f"The newest backup, {backups[0].id}, was proven {age(old)}."
-            raise Problem(message, "Make another one: clms-update backup", "backup")
-        return f"The newest backup is {backups[0].id}, proven by restoring it on {moment(backups[0].proven)}."
+            raise Finding("BACKUP_OLD", backup=backups[0].id, ago=old, repair="backup")
+        return Finding("BACKUP_NEWEST", backup=backups[0].id, moment=backups[0].proven)
 
-    def opens_with(self, sheet: Path) -> str:
+    def opens_with(self, sheet: Path) -> Finding:
         """That the newest backup can be opened on another server, with the recovery sheet and nothing else."""
         backups = backups_in(Path(self._school.backup.path))
         if not backups:
-            raise _NotSeen("there is no backup yet")
+            raise _NotSeen("SEEN_NO_BACKUP")
         folder = Path(backups[0].path)
         manifest = takeover.opened(folder, sheet)
         takeover.configuration(folder, manifest, sheet)
-        return f"The recovery sheet opens the backup {manifest.id}. Delete the file {sheet} now."
+        return Finding("SHEET_OPENS", backup=manifest.id, path=str(sheet))
 
-    def _clock(self) -> str:
+    def _clock(self) -> Finding:
         store_of(self._school).check_clock()
-        return f"The clock of this server shows {moment(iso(time.time()))}."
+        return Finding("CLOCK_SHOWS", moment=_iso(time.time()))
 
-    def _keys(self) -> str:
+    def _keys(self) -> Finding:
         expires = store_of(self._school).root_expires()
-        message = f"The vendor's keys, as this server knows them, count until {moment(iso(expires.timestamp()))}."
+        until = _iso(expires.timestamp())
         if expires - datetime.now(UTC) < _SOON:
-            raise Problem(message, "Ask the vendor for newer ones: clms-update check", "check")
-        return message
+            raise Finding("KEYS_END", moment=until, repair="check")
+        return Finding("KEYS_COUNT", moment=until)
 
-    def _news(self) -> str:
+    def _news(self) -> Finding:
         seconds = store_of(self._school).news_age_seconds()
         if seconds is None:
-            raise Problem("The release server was never asked for news.", "Ask it: clms-update check", "check")
-        message = f"The release server last answered {age(seconds)}."
+            raise Finding("NEWS_NONE", repair="check")
         if seconds > _OLD_NEWS:
-            raise Problem(message, "Run 'clms-update check'; if it fails, it says what is wrong.", "check")
-        return message
+            raise Finding("NEWS_OLD", ago=seconds, repair="check")
+        return Finding("NEWS_FRESH", ago=seconds)
 
-    def _registry(self) -> str:
+    def _registry(self) -> Finding:
         slot, _ = self._recorded
         if slot is None:
-            raise _NotSeen("no installation is recorded")
+            raise _NotSeen("SEEN_NO_INSTALLATION")
         repositories = [i.repository for images in slot.parsed_release().images.values() for i in images.values()]
         if not repositories:
-            raise _NotSeen(f"version {slot.version} was built here")
+            raise _NotSeen("SEEN_BUILT_HERE", version=slot.version)
         registry_of(self._school).tags(repositories[0])
-        return f"The image registry {self._school.registry} answers and takes this school's login."
+        return Finding("REGISTRY_ANSWERS", registry=self._school.registry)

@@ -20,6 +20,7 @@ from typing import Any
 from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.status import failed_with
 
 from . import config, notify, runs
 from .cgroup import Group
@@ -215,7 +216,7 @@ class Executor:
             if left is None:
                 raise
             run, code = runs.judged(settings, left)
-            return {**run, "error_code": error.code, "message": error.happened, "remedy": error.remedy}, code
+            return {**run, **failed_with(error.as_dict())}, code
         finally:
             self._inhibitor.release()
 

@@ -46,7 +46,7 @@ class Ending:
 
     exit_code: int | None
     """of ``ansible-playbook``; None when it was killed"""
-    failure: dict[str, str] | None
+    failure: dict[str, Any] | None
     """the first task that failed: ``code``, ``message`` and ``remedy``"""
     log: str
     """file with Ansible's own output"""
@@ -76,7 +76,7 @@ def play(what: Play) -> Ending:
 
     folder = Path(what.folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    failures: list[dict[str, str]] = []
+    failures: list[dict[str, Any]] = []
 
     def watch(event: dict[str, Any]) -> bool:
         """Note a failed task; only those are worth a file of their own in the artifacts."""
@@ -121,7 +121,7 @@ def _last_words(exit_code: int | None, log: str) -> str:
     return f"ansible-playbook: {complaint[:300] or said}; see {log}"
 
 
-def failure_in(event: dict[str, Any]) -> dict[str, str] | None:
+def failure_in(event: dict[str, Any]) -> dict[str, Any] | None:
     """The failure that an event of ansible-runner tells of: ``code``, ``message`` and ``remedy``; or None."""
     data = event.get("event_data") or {}
     if event.get("event") not in _FAILED or data.get("ignore_errors"):

@@ -122,7 +122,7 @@ def recover(config: Config, display: Display, start: Start = Driver) -> tuple[di
         run, code = judged(config, row.id)
         # the playbook did not get that far, and says why
         if failure and (run["outcome"] is None or (before and row.closed_at == before.closed_at)):
-            run |= {"error_code": failure["code"], "message": failure["message"], "remedy": failure["remedy"]}
+            run |= status.failed_with(failure)
         # the interrupted run did not succeed, but this command did
         return run, code if code == NEEDS_OPERATOR else DONE
     finally:
@@ -244,7 +244,7 @@ def _code(ending: Ending) -> str | None:
     return ending.failure["code"] if ending.failure else None
 
 
-def _failure(ending: Ending | None, order: Order) -> dict[str, str]:
+def _failure(ending: Ending | None, order: Order) -> dict[str, Any]:
     if ending is not None and ending.failure:
         return ending.failure
     detail = "the process that does the work was killed" if ending is None else "it opened no run"
@@ -271,6 +271,6 @@ def _judge(journal: Journal, row: RunRow) -> tuple[dict[str, Any], int]:
     return status.judge(row, journal.records(row.id))
 
 
-def without_run(order: Order, failure: dict[str, str] | None) -> dict[str, Any]:
+def without_run(order: Order, failure: dict[str, Any] | None) -> dict[str, Any]:
     """The answer where no run was opened."""
     return status.without_run(order.kind, order.version, failure)

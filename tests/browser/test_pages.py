@@ -75,7 +75,7 @@ def test_pages_before_anybody_is_signed_in(open_page: OpenPage, agent: FakeAgent
     page = open_page(color_scheme=theme)
     page.goto("/")
     expect(page).to_have_url(re.compile(name))
-    page.get_by_role("button").click()  # with nothing filled in: all complaints are there to be seen
+    page.get_by_role("main").get_by_role("button").click()  # with nothing filled in: all complaints are seen
     expect(page.get_by_text("Please fill this in.").first).to_be_visible()
     page.screenshot(path=SCREENS / f"{name}-{theme}.png", full_page=True)
     assert_accessible(page)

@@ -9,7 +9,7 @@ from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 from webui.common import headers, logs
 from webui.common.openapi import OpenApi
 
-from . import api, backups, failures, health, history, metrics, pages, people, signing_in, texts
+from . import api, backups, failures, health, history, language, metrics, pages, people, said, signing_in, texts
 from . import settings as settings_page
 from .agent import Agent, attach
 from .config import Settings, as_flask
@@ -45,12 +45,15 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     attach(app, found)
     app.extensions[pages._WATCH] = Watch(found.ask, most=max(1, settings.threads - _OTHERS))
     logs.install(app)
+    language.install(app)
     headers.install(app, tls=True, instead=_HEADERS)
     failures.install(app)
     csrf.init_app(app)
     csrf.exempt("webui.school.pages.upload")  # it looks at the token itself, once there is room for the file
     people.install(app)
     texts.install(app)
+    said.install(app)
+    app.register_blueprint(language.blueprint)
     app.register_blueprint(signing_in.blueprint)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(history.blueprint)

@@ -11,6 +11,9 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from . import forms
 from .agent import agent
+from .language import gettext as _
+from .language import lazy_gettext
+from .said import said
 from .watch import current
 
 blueprint = Blueprint("backups", __name__)
@@ -39,20 +42,20 @@ def back_up() -> AnyResponse:
 @blueprint.post("/backups/<backup>/verify")
 def verify(backup: str) -> AnyResponse:
     """Look whether a backup is whole."""
-    return _with_backup("verify", backup, "The backup is whole, and opens with the key of this server.")
+    return _with_backup("verify", backup, _("The backup is whole, and opens with the key of this server."))
 
 
 @blueprint.post("/backups/<backup>/copy")
 def copy(backup: str) -> AnyResponse:
     """Copy a backup to the external drive."""
-    return _with_backup("copy", backup, "The backup was copied to the external drive.")
+    return _with_backup("copy", backup, _("The backup was copied to the external drive."))
 
 
 def _with_backup(verb: str, backup: str, done: str) -> AnyResponse:
     try:
         agent().ask(verb, backup=backup)
     except ClmsError as error:
-        flash(f"{error.happened} {error.remedy}", "error")
+        flash(said(error).both, "error")
     else:
         flash(done)
     return redirect(url_for("backups.backups"))
@@ -84,7 +87,7 @@ def rollback() -> AnyResponse | str:
     last = agent().ask("status")["last_update"]
     version = last["from_version"] if last and last["outcome"] == "COMPLETED" else None
     if version is None:
-        raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier version is kept on this server")
+        raise ClmsError("ROLLBACK_UNAVAILABLE", detail=lazy_gettext("no earlier version is kept on this server"))
     form = forms.GoBack()
     if form.validate_on_submit() and _goes_back(form, version, "rollback"):
         return redirect(url_for("pages.watch", begun=1))
@@ -94,7 +97,7 @@ def rollback() -> AnyResponse | str:
 def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> bool:
     """Ask for it, with what was typed; whether it has begun."""
     if form.confirm.data.strip() != version:
-        form.confirm.errors = [*form.confirm.errors, f"Type {version} to go on."]
+        form.confirm.errors = [*form.confirm.errors, _("Type %(version)s to go on.", version=version)]
         return False
     try:
         agent().ask(verb, confirm=version, name=current_user.name, password=form.password.data, **fields)

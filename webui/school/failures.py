@@ -15,6 +15,8 @@ from werkzeug.wrappers import Response
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from webui.common import problems
 
+from .language import gettext
+
 STATUSES: dict[str, tuple[int, str]] = {
     "ACCOUNTS_BROKEN": (500, "Accounts not usable"),
     "AGENT_BUSY": (503, "Too many watch"),
@@ -50,8 +52,9 @@ STATUSES: dict[str, tuple[int, str]] = {
     "TOKEN_REFUSED": (401, "Token refused"),
 }
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
-_UNAVAILABLE = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
+_AWAY = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
 """beginnings of codes that say what is wrong beyond this server; a check is answered with them"""
+UNAVAILABLE = (502, "The vendor cannot be believed or reached")
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ def install(app: Flask) -> None:
         if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
             return problems.answer(error, {**STATUSES, error.code: (status, title)})
         g._login_user = AnonymousUserMixin()  # who is signed in would be asked for of an agent that may be down
-        response = make_response(render_template("failure.html", error=error, title=title), status)
+        response = make_response(render_template("failure.html", error=error, title=gettext(title)), status)
         if "seconds" in error.values:
             response.headers["Retry-After"] = str(error.values["seconds"])
         return response
@@ -94,6 +97,6 @@ def status_of(error: ClmsError) -> tuple[int, str]:
     known = {**problems.STATUSES, **STATUSES}
     if error.code in known:
         return known[error.code]
-    if error.code.startswith(_UNAVAILABLE):
-        return 502, "The vendor cannot be believed or reached"
+    if error.code.startswith(_AWAY):
+        return UNAVAILABLE
     return problems.STATUSES["SERVER_FAILED"]

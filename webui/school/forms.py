@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zoneinfo import available_timezones
 
 from flask_wtf import FlaskForm
@@ -23,8 +24,13 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-_NEEDED = InputRequired("Please fill this in.")
-_TYPED = Length(max=200, message="This is too long.")
+from .language import N_, gettext, ngettext
+from .language import lazy_gettext as _
+from .said import said
+
+_NEEDED = InputRequired(_("Please fill this in."))
+_TOO_LONG = _("This is too long.")
+_TYPED = Length(max=200, message=_TOO_LONG)
 
 _FIELDS = {
     "ACCOUNT_CODE": "code",
@@ -42,8 +48,26 @@ _PARTS = {"registry_login": "registry_password"}
 """Name of a setting -> the field in which most of it is typed."""
 
 
+OF_WTFORMS = (N_("Not a valid choice."), N_("Not a valid datetime value."), N_("Not a valid integer value."))
+"""what fields say by themselves"""
+
+
+class _Words:
+    """The page's own catalogue, in place of that of WTForms."""
+
+    gettext = staticmethod(gettext)
+    ngettext = staticmethod(ngettext)
+
+
 class Form(FlaskForm):  # type: ignore[misc]
     """A form that can say what the agent has said."""
+
+    class Meta(FlaskForm.Meta):  # type: ignore[misc]
+        """As WTForms wants it."""
+
+        def get_translations(self, form: Any) -> type[_Words]:
+            """What fields say by themselves is translated with this."""
+            return _Words
 
     def refuse(self, error: ClmsError) -> None:
         """Show a refusal beside its field.
@@ -54,77 +78,77 @@ class Form(FlaskForm):  # type: ignore[misc]
         field = self._fields.get(_PARTS.get(name, name))
         if field is None:
             raise error
-        field.errors = [*field.errors, f"{error.happened} {error.remedy}"]
+        field.errors = [*field.errors, said(error).both]
 
 
 class SignIn(Form):
     """Sign in."""
 
-    name = StringField("Name", [_NEEDED, _TYPED], render_kw={"autocomplete": "username", "autocapitalize": "none"})
-    password = PasswordField("Password", [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
-    submit = SubmitField("Sign in")
+    name = StringField(_("Name"), [_NEEDED, _TYPED], render_kw={"autocomplete": "username", "autocapitalize": "none"})
+    password = PasswordField(_("Password"), [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
+    submit = SubmitField(_("Sign in"))
 
 
 class SetUp(Form):
     """Make the first account."""
 
     code = StringField(
-        "Set-up code",
+        _("Set-up code"),
         [_NEEDED, _TYPED],
-        description="Whoever looks after the server gets it there with: clms-update account --code",
+        description=_("Whoever looks after the server gets it there with: clms-update account --code"),
         render_kw={"autocomplete": "off"},
     )
     name = StringField(
-        "Your name here",
+        _("Your name here"),
         [_NEEDED, _TYPED],
-        description="Small letters, digits, dots and hyphens",
+        description=_("Small letters, digits, dots and hyphens"),
         render_kw={"autocomplete": "username", "autocapitalize": "none"},
     )
     new = PasswordField(
-        "Password",
+        _("Password"),
         [_NEEDED, _TYPED],
-        description="At least 10 characters; a few words in a row are good",
+        description=_("At least 10 characters; a few words in a row are good"),
         render_kw={"autocomplete": "new-password"},
     )
-    again = PasswordField("Password once more", [_NEEDED, _TYPED], render_kw={"autocomplete": "new-password"})
-    submit = SubmitField("Make the account")
+    again = PasswordField(_("Password once more"), [_NEEDED, _TYPED], render_kw={"autocomplete": "new-password"})
+    submit = SubmitField(_("Make the account"))
 
 
 class NewPassword(Form):
     """Choose another password."""
 
-    password = PasswordField("Password until now", [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
+    password = PasswordField(_("Password until now"), [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
     new = PasswordField(
-        "New password",
+        _("New password"),
         [_NEEDED, _TYPED],
-        description="At least 10 characters; a few words in a row are good",
+        description=_("At least 10 characters; a few words in a row are good"),
         render_kw={"autocomplete": "new-password"},
     )
-    again = PasswordField("New password once more", [_NEEDED, _TYPED], render_kw={"autocomplete": "new-password"})
-    submit = SubmitField("Change the password")
+    again = PasswordField(_("New password once more"), [_NEEDED, _TYPED], render_kw={"autocomplete": "new-password"})
+    submit = SubmitField(_("Change the password"))
 
 
 def typed_twice(form: SetUp | NewPassword) -> bool:
     """Whether both passwords are the same; else the second field says that they are not."""
     if form.new.data == form.again.data:
         return True
-    form.again.errors = [*form.again.errors, "This is not the same as above."]
+    form.again.errors = [*form.again.errors, _("This is not the same as above.")]
     return False
 
 
 class Schedule(Form):
     """When to update."""
 
-    when = RadioField("When", choices=["now", "tonight", "weekend", "own"], default="tonight")
-    at = DateTimeLocalField("Day and time", [Optional()], format="%Y-%m-%dT%H:%M")
-    submit = SubmitField("Schedule the update")
+    when = RadioField(_("When"), choices=["now", "tonight", "weekend", "own"], default="tonight")
+    at = DateTimeLocalField(_("Day and time"), [Optional()], format="%Y-%m-%dT%H:%M")
+    submit = SubmitField(_("Schedule the update"))
 
 
 class GoBack(Form):
     """Go back to an earlier state: typed, and with the password."""
 
-    confirm = StringField("Version", [_NEEDED, Length(max=64)], render_kw={"autocomplete": "off"})
-    password = PasswordField("Your password", [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
+    confirm = StringField(_("Version"), [_NEEDED, Length(max=64, message=_TOO_LONG)], render_kw={"autocomplete": "off"})
+    password = PasswordField(_("Your password"), [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
     submit = SubmitField()
 
 
@@ -133,8 +157,8 @@ SETTINGS = (
     *("check_on_startup", "backup_path", "max_backups", "external_backup_path", "update_server", "registry"),
 )
 """Names of the settings that are no secrets; see ``agent/settings.py``."""
-_KEPT = "Leave it empty to keep the one that is there"
-_LONG = Length(max=4000, message="This is too long.")
+_KEPT = _("Leave it empty to keep the one that is there")
+_LONG = Length(max=4000, message=_TOO_LONG)
 
 
 class Settings(Form):
@@ -142,60 +166,66 @@ class Settings(Form):
 
     seen = HiddenField()
     contact = StringField(
-        "Who helps", [_TYPED], description="People are shown this when something is wrong: a name and how to reach them"
+        _("Who helps"),
+        [_TYPED],
+        description=_("People are shown this when something is wrong: a name and how to reach them"),
     )
-    time_zone = SelectField("Time zone", choices=sorted(z for z in available_timezones() if "/" in z or z == "UTC"))
+    time_zone = SelectField(_("Time zone"), choices=sorted(z for z in available_timezones() if "/" in z or z == "UTC"))
     school_hours = TextAreaField(
-        "School hours", [_LONG], description="One in a line, like: mon-fri 07:30-17:00", render_kw={"rows": 2}
+        _("School hours"), [_LONG], description=_("One in a line, like: mon-fri 07:30-17:00"), render_kw={"rows": 2}
     )
     quiet_days = TextAreaField(
-        "Holidays and exam weeks",
+        _("Holidays and exam weeks"),
         [_LONG],
-        description="Nothing begins by itself then. One in a line, like: 2026-12-21..2027-01-06 or 2027-03-15",
+        description=_("Nothing begins by itself then. One in a line, like: 2026-12-21..2027-01-06 or 2027-03-15"),
         render_kw={"rows": 3},
     )
-    tonight = StringField("“Tonight” is at", [_NEEDED, _TYPED], description="Like: 22:00")
-    weekend = StringField("“At the weekend” is", [_NEEDED, _TYPED], description="Like: sat 10:00")
+    tonight = StringField(_("“Tonight” is at"), [_NEEDED, _TYPED], description=_("Like: 22:00"))
+    weekend = StringField(_("“At the weekend” is"), [_NEEDED, _TYPED], description=_("Like: sat 10:00"))
     missed = SelectField(
-        "If the server is off at the time of an update",
+        _("If the server is off at the time of an update"),
         choices=[
-            SelectChoice("run", "do it as soon as the server is on"),
-            SelectChoice("tonight", "do it on the next night"),
-            SelectChoice("skip", "leave it out"),
+            SelectChoice("run", _("do it as soon as the server is on")),
+            SelectChoice("tonight", _("do it on the next night")),
+            SelectChoice("skip", _("leave it out")),
         ],
     )
     check_interval_days = IntegerField(
-        "Days between two looks for updates",
-        [InputRequired("Please write a number."), NumberRange(0, 366, "From 0 to 366.")],
-        description="0 is never by itself",
+        _("Days between two looks for updates"),
+        [InputRequired(_("Please write a number.")), NumberRange(0, 366, _("From 0 to 366."))],
+        description=_("0 is never by itself"),
     )
-    check_on_startup = BooleanField("Look for updates whenever the server starts, too")
+    check_on_startup = BooleanField(_("Look for updates whenever the server starts, too"))
     backup_path = StringField(
-        "Folder of the backups", [_NEEDED, _TYPED], description="Earlier ones stay where they are"
+        _("Folder of the backups"), [_NEEDED, _TYPED], description=_("Earlier ones stay where they are")
     )
     max_backups = IntegerField(
-        "Backups to keep", [InputRequired("Please write a number."), NumberRange(2, 1000, "From 2 to 1000.")]
+        _("Backups to keep"), [InputRequired(_("Please write a number.")), NumberRange(2, 1000, _("From 2 to 1000."))]
     )
     external_backup_path = StringField(
-        "Copy them to",
+        _("Copy them to"),
         [_TYPED],
-        description="A folder on an external drive, or nothing",
+        description=_("A folder on an external drive, or nothing"),
         render_kw={"autocomplete": "off"},
     )
-    update_server = StringField("Update server", [_NEEDED, _TYPED], description="Like: https://updates.example.com")
-    api_key = PasswordField("API key of this school", [_TYPED], description=_KEPT, render_kw={"autocomplete": "off"})
-    registry = StringField("Docker registry", [_NEEDED, _TYPED], description="Like: registry.example.com")
-    registry_user = StringField("User name there", [_TYPED], render_kw={"autocomplete": "off"})
+    update_server = StringField(
+        _("Update server"), [_NEEDED, _TYPED], description=_("Like: https://updates.example.com")
+    )
+    api_key = PasswordField(_("API key of this school"), [_TYPED], description=_KEPT, render_kw={"autocomplete": "off"})
+    registry = StringField(_("Docker registry"), [_NEEDED, _TYPED], description=_("Like: registry.example.com"))
+    registry_user = StringField(_("User name there"), [_TYPED], render_kw={"autocomplete": "off"})
     registry_password = PasswordField(
-        "Password there", [_TYPED], description=_KEPT, render_kw={"autocomplete": "new-password"}
+        _("Password there"), [_TYPED], description=_KEPT, render_kw={"autocomplete": "new-password"}
     )
     notify = TextAreaField(
-        "Addresses",
+        _("Addresses"),
         [_LONG],
-        description="Mail, chat or webhook, one in a line, as Apprise writes them, like: "
-        "mailtos://user:password@school.example. Leave it empty to keep those that are there",
+        description=_(
+            "Mail, chat or webhook, one in a line, as Apprise writes them, like: "
+            "mailtos://user:password@school.example. Leave it empty to keep those that are there"
+        ),
         render_kw={"rows": 3},
     )
-    notify_nobody = BooleanField("Tell nobody any more")
-    password = PasswordField("Your password", [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
-    submit = SubmitField("Save the settings")
+    notify_nobody = BooleanField(_("Tell nobody any more"))
+    password = PasswordField(_("Your password"), [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})
+    submit = SubmitField(_("Save the settings"))

@@ -12,14 +12,16 @@ from werkzeug.wrappers import Response
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 from .agent import agent
+from .language import N_
+from .said import check_answer, said
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
 REPAIRS = {
-    "check": "Check for updates",
-    "backup": "Make a backup now",
-    "recover": "Put CLMS in order",
-    "update": "Update now",
+    "check": N_("Check for updates"),
+    "backup": N_("Make a backup now"),
+    "recover": N_("Put CLMS in order"),
+    "update": N_("Update now"),
 }
 """What the agent can be asked for -> what the button says; see ``agent/doctor.py``."""
 _RUNS = ("backup", "recover", "update")
@@ -43,9 +45,9 @@ def mend(repair: str) -> Response:
     try:
         answer: dict[str, Any] = agent().ask(repair)
     except ClmsError as error:
-        flash(f"{error.happened} {error.remedy}", "error")
+        flash(said(error).both, "error")
         return redirect(url_for("health.health"))
     if repair in _RUNS:
         return redirect(url_for("pages.watch", begun=1))
-    flash(answer["message"])
+    flash(check_answer(answer))
     return redirect(url_for("health.health"))

@@ -13,7 +13,7 @@ from flask_login import login_required
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 from .agent import agent
-from .texts import KINDS, STATUSES
+from .texts import KINDS
 from .watch import current
 
 blueprint = Blueprint("history", __name__)
@@ -37,7 +37,7 @@ def history() -> str:
     runs = agent().ask("list", what="history")["history"]
     shown = [run for run in runs if kind in ("", run["kind"]) and state in ("", run["status"])]
     kinds = sorted({run["kind"] for run in runs} | ({kind} & KINDS.keys()))
-    return render_template("history.html", runs=shown, kinds=kinds, statuses=STATUSES, kind=kind, state=state)
+    return render_template("history.html", runs=shown, kinds=kinds, kind=kind, state=state)
 
 
 @blueprint.get("/history.csv")

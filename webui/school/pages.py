@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, session, url_for
+from flask_babel import force_locale
 from flask_login import current_user, login_required
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from . import forms, people
+from . import forms, language, people
 from .agent import agent
+from .language import gettext as _
+from .language import lazy_gettext
 from .protection import csrf
+from .said import caution, check_answer, said
 from .texts import moment
 from .uploads import MOST_BYTES, UploadRequest, check_room, let_come
 from .watch import Watch, current, progress
@@ -83,11 +88,11 @@ def check() -> AnyResponse:
     try:
         answer = agent().ask("check")
     except ClmsError as error:
-        flash(f"{error.happened} {error.remedy}", "error")
+        flash(said(error).both, "error")
     else:
-        flash(answer["message"], "news" if answer["updateAvailable"] else "message")
+        flash(check_answer(answer), "news" if answer["updateAvailable"] else "message")
         if answer["offline"]:
-            flash(f"The vendor could not be asked. {answer['offline']['message']}", "error")
+            flash(_("The vendor could not be asked.") + Markup(" ") + said(answer["offline"]).happened, "error")
     return redirect(url_for("pages.overview"))
 
 
@@ -121,18 +126,19 @@ def schedule(version: str) -> AnyResponse | str:
             at = form.when.data
             if at == "own":
                 if form.at.data is None:
-                    raise ClmsError("SCHEDULE_TIME", at="?", detail="no day and time were given")
+                    raise ClmsError("SCHEDULE_TIME", at="?", detail=lazy_gettext("no day and time were given"))
                 at = form.at.data.isoformat(timespec="minutes")
             answer = agent().ask("schedule", at=at, version=version)
         except ClmsError as error:
             if error.code == "RUN_ACTIVE":  # pressed twice, or somebody else was faster
-                flash(error.happened, "warning")
+                flash(said(error).happened, "warning")
                 return redirect(url_for("pages.watch"))
             form.refuse(error)
         else:
-            flash(f"The update to version {version} begins on {moment(answer['schedule']['due_at'])}.")
+            due_at = answer["schedule"]["due_at"]
+            flash(_("The update to version %(version)s begins on %(at)s.", version=version, at=moment(due_at)))
             for warning in answer["warnings"]:
-                flash(warning["message"], "warning")
+                flash(caution(warning, due_at), "warning")
             return redirect(url_for("pages.overview"))
     return render_template("schedule.html", form=form, release=found, facts=facts, planned=_planned(), now=current())
 
@@ -141,7 +147,7 @@ def schedule(version: str) -> AnyResponse | str:
 def cancel(number: int) -> AnyResponse:
     """Do not do a scheduled update after all."""
     agent().ask("cancel", schedule=number)
-    flash("The update is not scheduled any more.")
+    flash(_("The update is not scheduled any more."))
     return redirect(url_for("pages.overview"))
 
 
@@ -156,7 +162,8 @@ def begin(version: str) -> AnyResponse:
 def postpone() -> AnyResponse:
     """Put the forced update off once more."""
     forced = agent().ask("postpone")["forced"]
-    flash(f"The update to version {forced['version']} was put off until {moment(forced['deadline'])}.")
+    version, at = forced["version"], moment(forced["deadline"])
+    flash(_("The update to version %(version)s was put off until %(at)s.", version=version, at=at))
     return redirect(url_for("pages.overview"))
 
 
@@ -175,8 +182,9 @@ def watch() -> str:
 @blueprint.get("/progress/stream")
 def stream() -> Response:
     """The same, as server-sent events: a piece of the page whenever something has changed."""
-    template = current_app.jinja_env.get_template("_progress.html")
-    seen: Watch = current_app.extensions[_WATCH]
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    template, spoken = app.jinja_env.get_template("_progress.html"), language.current()
+    seen: Watch = app.extensions[_WATCH]
     asked, name, generation, over = (
         agent(),
         current_user.name,
@@ -195,7 +203,9 @@ def stream() -> Response:
                 yield ": still there\n\n"
                 continue
             run = now.get("running")
-            data = {"html": template.render(now=now), "running": run["id"] if run else None, "failed": "error" in now}
+            with app.app_context(), force_locale(spoken):  # the request is over by now
+                html = template.render(now=now)
+            data = {"html": html, "running": run["id"] if run else None, "failed": "error" in now}
             yield f"data: {json.dumps(data)}\n\n"
 
     answer = Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -207,7 +217,7 @@ def stream() -> Response:
 def stop(run: int) -> AnyResponse:
     """Stop a run at the next point at which that can be done."""
     agent().ask("cancel", run=run)
-    flash("It stops at the next point at which that can be done; after CLMS was closed it goes on to its end.")
+    flash(_("It stops at the next point at which that can be done; after CLMS was closed it goes on to its end."))
     return redirect(url_for("pages.watch"))
 
 
@@ -245,5 +255,6 @@ def upload() -> AnyResponse | tuple[str, int]:
         return render_template("files.html", files=found["files"], error=refusal), 507
     finally:
         sent.remove_upload()
-    flash(f"Version {taken['version']} is on this server now; the vendor's signature was verified.")
+    version = taken["version"]
+    flash(_("Version %(version)s is on this server now; the vendor's signature was verified.", version=version))
     return redirect(url_for("pages.files"))

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 from .agent import Agent, agent
+from .language import clear_session
 
 
 class Person(UserMixin):  # type: ignore[misc]
@@ -56,6 +57,6 @@ def _unauthorized() -> Response:
 
 def begin_session(name: str, generation: int) -> None:
     """Sign somebody in, with a session that has nothing of the one before."""
-    session.clear()
+    clear_session()
     session.permanent = True
     login_user(Person(name, generation))

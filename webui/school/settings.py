@@ -15,6 +15,8 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from . import forms
 from .agent import agent
+from .language import gettext as _
+from .said import said
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")
 
@@ -38,7 +40,9 @@ def settings() -> Response | str:
         form.seen.data = stamp
     elif form.validate() and form.seen.data != stamp:
         form.seen.data = stamp
-        form.password.errors = ["Somebody else has changed the settings meanwhile. Look through them and save again."]
+        form.password.errors = [
+            _("Somebody else has changed the settings meanwhile. Look through them and save again.")
+        ]
     elif not form.errors:
         try:
             wanted = _wanted(form)
@@ -47,7 +51,7 @@ def settings() -> Response | str:
             form.refuse(error)
         else:
             agent().forget()
-            flash("The settings were saved." if done["changed"] else "Nothing was changed.")
+            flash(_("The settings were saved.") if done["changed"] else _("Nothing was changed."))
             return redirect(url_for("settings.settings"))
     return render_template("settings.html", form=form, found=found)
 
@@ -58,9 +62,9 @@ def try_notification() -> Response:
     try:
         agent().ask("notify")
     except ClmsError as error:
-        flash(f"{error.happened} {error.remedy}", "error")
+        flash(said(error).both, "error")
     else:
-        flash("A test notification was sent to every address.")
+        flash(_("A test notification was sent to every address."))
     return redirect(url_for("settings.settings"))
 
 

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_login import current_user, login_required, logout_user
 from werkzeug.wrappers import Response
 
@@ -13,7 +11,10 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from . import forms
 from .agent import agent
+from .language import clear_session
+from .language import gettext as _
 from .people import begin_session
+from .places import inside
 
 blueprint = Blueprint("signing_in", __name__)
 
@@ -68,7 +69,7 @@ def password() -> Response | str:
         else:
             agent().forget()
             begin_session(person["name"], person["generation"])
-            flash("Your password was changed. Wherever else you were signed in, you are not any more.")
+            flash(_("Your password was changed. Wherever else you were signed in, you are not any more."))
             return redirect(url_for("pages.overview"))
     return render_template("password.html", form=form)
 
@@ -77,13 +78,10 @@ def password() -> Response | str:
 def sign_out() -> Response:
     """Sign out."""
     logout_user()
-    session.clear()
+    clear_session()
     return redirect(url_for("signing_in.sign_in"))
 
 
 def _after() -> str:
-    """Where a person wanted to go; only to a place of this page."""
-    wanted = request.args.get("next", "")
-    parts = urlsplit(wanted)
-    local = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    return wanted if local and wanted.isprintable() else url_for("pages.overview")
+    """Where a person wanted to go."""
+    return inside(request.args.get("next", ""))

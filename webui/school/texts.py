@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Moments, durations and sizes as people read them; times are those of the school."""
+"""Moments, durations, sizes and names as people read them, in their language; times are those of the school."""
 
 from __future__ import annotations
 
@@ -7,39 +7,90 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from babel.dates import format_datetime
+from babel.numbers import format_decimal
 from flask import Flask
 
-from ansible_collections.clms.update.plugins.module_utils.disk import human
+from ansible_collections.clms.update.plugins.module_utils.disk import human_parts
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
-from ansible_collections.clms.update.plugins.module_utils.status import duration
+from ansible_collections.clms.update.plugins.module_utils.status import duration_parts
 
 from .agent import agent
+from .language import N_, current, gettext, ngettext
 
 STATUSES = {
-    "PENDING": "waiting",
-    "SCHEDULED": "scheduled",
-    "DOWNLOADING": "going on",
-    "UPDATING": "going on",
-    "COMPLETED": "completed",
-    "FAILED": "failed",
-    "ROLLED_BACK": "rolled back",
+    "PENDING": N_("waiting"),
+    "SCHEDULED": N_("scheduled"),
+    "DOWNLOADING": N_("going on"),
+    "UPDATING": N_("going on"),
+    "COMPLETED": N_("completed"),
+    "FAILED": N_("failed"),
+    "ROLLED_BACK": N_("rolled back"),
 }
 KINDS = {
-    "install": "Installation",
-    "update": "Update",
-    "rollback": "Going back",
-    "restore": "Restore of a backup",
-    "reinstall": "Set up from a backup",
-    "backup": "Backup",
-    "recover": "Putting in order",
+    "install": N_("Installation"),
+    "update": N_("Update"),
+    "rollback": N_("Going back"),
+    "restore": N_("Restore of a backup"),
+    "reinstall": N_("Set up from a backup"),
+    "backup": N_("Backup"),
+    "recover": N_("Putting in order"),
 }
+EVENTS = {
+    "BACKUP_COPIED": N_("Backup copied"),
+    "BACKUP_CREATED": N_("Backup made"),
+    "BACKUP_EXTERNAL_MISSING": N_("Backup not copied"),
+    "BACKUP_TAMPERED": N_("Backup damaged"),
+    "BACKUP_VERIFIED": N_("Backup looked through"),
+    "CHECK_FAILED": N_("Vendor not reached"),
+    "CHECK_REFUSED": N_("Answer of the vendor not believed"),
+    "CONTAINER_STARTED": N_("Part of CLMS started again"),
+    "FILE_IMPORTED": N_("File taken in"),
+    "FILE_REFUSED": N_("File refused"),
+    "JOURNAL_BROKEN": N_("Journal begun anew"),
+    "NOTIFY_FAILED": N_("Notification not sent"),
+    "NOTIFY_NOBODY": N_("Nobody was told"),
+    "ROLLBACK_COMPLETED": N_("CLMS was put back"),
+    "SCHEDULE_LOST": N_("Schedule begun anew"),
+    "SETTINGS_CHANGED": N_("Settings changed"),
+    "UPDATE_AVAILABLE": N_("Update available"),
+    "UPDATE_CANCELLED": N_("Update cancelled"),
+    "UPDATE_CHECKED": N_("Vendor asked for updates"),
+    "UPDATE_COMPLETED": N_("Update completed"),
+    "UPDATE_DOWNLOADED": N_("Release fetched and verified"),
+    "UPDATE_FAILED": N_("Update failed"),
+    "UPDATE_MISSED": N_("Update missed"),
+    "UPDATE_OFFLINE": N_("Update without the vendor's server"),
+    "UPDATE_OVERDUE": N_("Critical update overdue"),
+    "UPDATE_POSTPONED": N_("Update put off"),
+    "UPDATE_SCHEDULED": N_("Update scheduled"),
+    "UPDATE_STARTED": N_("Begun"),
+    "UPDATE_WAITING": N_("Update waits"),
+}
+"""Type of an event -> its title; what it says beside is the agent's own words."""
+CHECKS = {
+    "description": N_("Description"),
+    "secrets": N_("Secrets"),
+    "journal": N_("Journal"),
+    "engine": N_("Engine"),
+    "containers": N_("Containers"),
+    "database": N_("Database"),
+    "gate": N_("Gate"),
+    "disk": N_("Disk"),
+    "backup place": N_("Backup place"),
+    "last backup": N_("Last backup"),
+    "clock": N_("Clock"),
+    "news": N_("News"),
+    "keys": N_("Keys"),
+    "registry": N_("Registry"),
+}
+"""Name of something that is looked at, see ``agent/doctor.py`` -> its title."""
 
 
 def install(app: Flask) -> None:
     """Give the templates these words."""
-    app.jinja_env.filters.update(
-        moment=moment, day=day, duration=duration, size=human, age=age, phase=phase, status=STATUSES.get, kind=kind
-    )
+    filters = (moment, day, duration, size, age, phase, status, kind, event, check)
+    app.jinja_env.filters.update({name.__name__: name for name in filters})
     app.jinja_env.globals["school"] = school
 
 
@@ -53,32 +104,82 @@ def _zone() -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
+def _local(text: str, pattern: str) -> str:
+    at = datetime.fromisoformat(text).astimezone(_zone())
+    return format_datetime(at, pattern, tzinfo=at.tzinfo, locale=current())
+
+
 def moment(text: str | None) -> str:
     """``2026-11-23T14:05:09Z`` as ``Mon 23 November 2026, 15:05``."""
     if text is None:
-        return "unknown"
-    at = datetime.fromisoformat(text).astimezone(_zone())
-    return f"{at:%a} {at.day} {at:%B %Y, %H:%M}"
+        return gettext("unknown")
+    # Translators: a pattern for day and time, see unicode.org/reports/tr35/tr35-dates.html
+    return _local(text, gettext("EEE d MMMM y, HH:mm"))
 
 
 def day(text: str) -> str:
     """``2026-11-23T14:05:09Z`` as ``23 November 2026``."""
-    at = datetime.fromisoformat(text).astimezone(_zone())
-    return f"{at.day} {at:%B %Y}"
+    # Translators: a pattern for a day, see unicode.org/reports/tr35/tr35-dates.html
+    return _local(text, gettext("d MMMM y"))
+
+
+def _number(number: int | float) -> str:
+    return format_decimal(number, "0.0" if isinstance(number, float) else "0", locale=current())
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
+    parts = duration_parts(seconds)
+    words = {
+        "s": gettext("%(number)s s", number=_number(parts.get("s", 0))),
+        "min": gettext("%(number)s min", number=_number(parts.get("min", 0))),
+        "h": gettext("%(number)s h", number=_number(parts.get("h", 0))),
+        "days": ngettext("%(num)s day", "%(num)s days", int(parts.get("days", 0))),
+    }
+    return " ".join(words[unit] for unit in parts)
 
 
 def age(seconds: float | None) -> str:
     """How long ago something was: a minute is exact enough."""
     if seconds is None:
-        return "never"
-    return f"{duration(seconds)} ago" if seconds >= 60 else "just now"
+        return gettext("never")
+    if seconds < 60:
+        return gettext("just now")
+    if days := int(duration_parts(seconds).get("days", 0)):
+        return ngettext("%(num)s day ago", "%(num)s days ago", days)
+    return gettext("%(duration)s ago", duration=duration(seconds))
+
+
+def size(count: int) -> str:
+    """Bytes as ``1.4 GB``."""
+    number, unit = human_parts(count)
+    return f"{_number(number)} {gettext(unit)}"
+
+
+# names
 
 
 def phase(name: str | None) -> str:
     """What goes on in a phase."""
-    return PHASES[name].text if name in PHASES else "Finishing"
+    return gettext(PHASES[name].text) if name in PHASES else gettext("Finishing")
+
+
+def status(name: str) -> str:
+    """How far something has come."""
+    return gettext(STATUSES[name])
 
 
 def kind(name: str) -> str:
     """A kind of run."""
-    return KINDS.get(name.removesuffix("_images"), name)
+    known = KINDS.get(name.removesuffix("_images"))
+    return gettext(known) if known else name
+
+
+def event(name: str) -> str:
+    """A type of event; that of an error is one too."""
+    return gettext(EVENTS[name]) if name in EVENTS else name
+
+
+def check(name: str) -> str:
+    """Something that is looked at."""
+    return gettext(CHECKS[name]) if name in CHECKS else name.capitalize()

@@ -13,8 +13,10 @@ from typing import IO
 from flask import Request
 from werkzeug.exceptions import HTTPException
 
-from ansible_collections.clms.update.plugins.module_utils.disk import human
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+
+from .language import lazy_gettext
+from .texts import size as words_of
 
 MOST_BYTES = 20_000_000_000
 RESERVE_BYTES = 1_000_000_000
@@ -74,5 +76,9 @@ def check_room(folder: Path, size: int | None) -> None:
         raise ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror) from None
     # the agent takes a copy
     if 2 * size + RESERVE_BYTES > free:
-        needed = f"the file takes {human(2 * size)} for a moment, {human(max(0, free - RESERVE_BYTES))} can be used"
+        needed = lazy_gettext(
+            "the file takes %(needed)s for a moment, %(free)s can be used",
+            needed=words_of(2 * size),
+            free=words_of(max(0, free - RESERVE_BYTES)),
+        )
         raise ClmsError("DISK_TOO_SMALL", detail=needed)

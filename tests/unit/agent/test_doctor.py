@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from agent import cli, doctor
 from agent.config import Config
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 
@@ -53,6 +56,24 @@ def test_nothing_installed(settings: Config) -> None:
         assert checks[name]["ok"] is None
         assert "no installation is recorded" in checks[name]["message"]
     assert not settings.school.home.exists()
+
+
+def test_everything_that_can_be_found_is_found_somewhere() -> None:
+    """Each with the words that it names."""
+    found = {}
+    for node in ast.walk(ast.parse(Path(doctor.__file__).read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "_NotSeen"):
+            assert isinstance(node.args[0], ast.Constant)
+            found[node.args[0].value] = {keyword.arg for keyword in node.keywords} - {"repair"}
+    assert found == {name: text.names for name, text in FINDINGS.items()}
+
+
+def test_how_long_ago_and_when() -> None:
+    said = doctor.Finding("BACKUP_OLD", backup="x", ago=8_000_000.5, repair="backup").as_dict()
+    assert said["message"] == "The newest backup, x, was proven 92 days ago."
+    assert (said["finding"], said["values"]) == ("BACKUP_OLD", {"backup": "x", "ago": "8000000.5"})
+    said = doctor.Finding("CLOCK_SHOWS", moment="2026-11-23T14:05:09Z").as_dict()
+    assert re.fullmatch(r"The clock of this server shows 2026-11-2[34] [0-9:]{5}\.", said["message"])
 
 
 def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

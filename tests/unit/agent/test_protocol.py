@@ -209,3 +209,9 @@ def test_how_long_to_wait_is_told_with_a_refusal() -> None:
     said = json.loads(refusal(ClmsError("SIGN_IN_WAIT", seconds=7)))["error"]
     assert ClmsError.from_dict(said).values == {"seconds": 7}
     assert "seconds" not in json.loads(refusal(ClmsError("AGENT_CALLER")))["error"]
+
+
+def test_what_a_refusal_names_is_told_with_it() -> None:
+    """The page has to know which setting is meant, and says the sentence in another language."""
+    said = json.loads(refusal(ClmsError("SETTING_WRONG", setting="tonight", detail="it is no time")))["error"]
+    assert ClmsError.from_dict(said).values == {"setting": "tonight", "detail": "it is no time"}

@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agent.doctor import Finding
 from agent.once import Once
 from agent.protocol import parse
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -57,9 +58,9 @@ class FakeAgent(Agent):
         }
         self.health = [
             check_of("disk", ok=False, message="The disk is full.", remedy="Free some space."),
-            check_of("last backup", ok=False, message="There is no backup yet.", remedy="Make one.", repair="backup"),
-            check_of("gate", ok=None, message="not looked at, because the engine does not answer"),
-            check_of("news"),
+            check_of("last backup", ok=False, **Finding("BACKUP_NONE", repair="backup").as_dict()),
+            check_of("gate", ok=None, **Finding("SEEN_NO_ENGINE").as_dict()),
+            check_of("news", **Finding("NEWS_FRESH", ago=7500.0).as_dict()),
         ]
         self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
         self.tokens: dict[str, str] = {}
@@ -152,7 +153,10 @@ class FakeAgent(Agent):
         return self.release
 
     def _check(self) -> dict[str, Any]:
-        return {"message": "Version 1.0.1 is available.", "updateAvailable": True, "offline": None}
+        return {
+            "message": "Version 1.0.1 is available.", "updateAvailable": True, "currentVersion": "1.0.0",
+            "latestVersion": "1.0.1", "offline": None,
+        }  # fmt: skip
 
     def _schedule(self, at: str, version: str) -> dict[str, Any]:
         return {
@@ -194,7 +198,7 @@ def check_of(name: str, **changes: Any) -> dict[str, Any]:
     """Something that was looked at, as the agent describes it."""
     return {
         "name": name, "ok": True, "message": "It is as it should be.", "remedy": None, "code": None, "repair": None,
-        **changes,
+        "finding": None, "values": {}, **changes,
     }  # fmt: skip
 
 
@@ -204,7 +208,7 @@ def run_of(**changes: Any) -> dict[str, Any]:
         "id": 7, "kind": "update", "version": "1.0.0", "from_version": "0.9.0", "status": "COMPLETED",
         "outcome": "COMPLETED", "started_at": "2026-11-24T10:11:12Z", "finished_at": "2026-11-24T10:13:12Z",
         "closed_seconds": 12.5, "error_code": None, "message": "CLMS was updated to version 1.0.0.", "remedy": None,
-        "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}], **changes,
+        "error_values": None, "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}], **changes,
     }  # fmt: skip
 
 

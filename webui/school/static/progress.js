@@ -24,5 +24,5 @@ stream.onmessage = (message) => {
 if (box.dataset.begun) setTimeout(() => location.assign(box.dataset.history), 30000);
 stream.onerror = () => {
   if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
-  box.textContent = "The connection to this page was lost. What goes on goes on; load the page anew to see it.";
+  box.textContent = box.dataset.lost;
 };

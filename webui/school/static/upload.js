@@ -14,7 +14,7 @@ function attach(form) {
     request.open("POST", form.action);
     request.upload.onprogress = ({ loaded, total }) => {
       bar.value = Math.floor((100 * loaded) / total);
-      state.textContent = loaded < total ? `${bar.value} % has arrived` : "It has arrived; its signature is being verified";
+      state.textContent = loaded < total ? form.dataset.comes.replace("{percent}", bar.value) : form.dataset.here;
     };
     request.onload = () => {
       const page = new DOMParser().parseFromString(request.responseText, "text/html");
@@ -25,7 +25,7 @@ function attach(form) {
     };
     request.onerror = () => {
       bar.hidden = true;
-      state.textContent = "The connection broke. Nothing was taken in; open this page anew and try again.";
+      state.textContent = form.dataset.broken;
     };
     bar.hidden = false;
     request.send(new FormData(form));

@@ -29,14 +29,23 @@ class Need:
     mount: Mount
 
 
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def human_parts(size: int) -> tuple[int | float, str]:
+    """The number and the unit (10^3 of the one before) in which people read a size."""
+    value = float(size)
+    for unit in UNITS[:-1]:
+        if abs(value) < 1000:
+            return (round(value) if unit in ("bytes", "kB", "MB") else float(f"{value:.1f}")), unit
+        value /= 1000
+    return float(f"{value:.1f}"), UNITS[-1]
+
+
 def human(size: int) -> str:
     """Bytes as people read them: ``1.4 GB`` (10^9)."""
-    value = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(value) < 1000:
-            return f"{value:.0f} {unit}" if unit in ("bytes", "kB", "MB") else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    number, unit = human_parts(size)
+    return f"{number} {unit}"
 
 
 def check_space(needs: list[Need], *, reserve: int) -> list[str]:

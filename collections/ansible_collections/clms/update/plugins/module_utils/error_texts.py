@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import Formatter
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,11 @@ class ErrorText:
 
     happened: str
     remedy: str
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the values that both need."""
+        return {name for text in (self.happened, self.remedy) for _, name, _, _ in Formatter().parse(text) if name}
 
 
 SCHOOL: dict[str, ErrorText] = {

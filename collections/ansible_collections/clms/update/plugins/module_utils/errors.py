@@ -48,10 +48,16 @@ class ClmsError(Exception):
         """The opposite of :meth:`as_dict`, for an error that another process met."""
         error = cls.__new__(cls)
         Exception.__init__(error, f"{data['message']} {data['remedy']}")
-        error.code, error.values = data["code"], {name: data[name] for name in ("seconds",) if name in data}
+        error.code = data["code"]
+        error.values = {**data.get("values", {}), **{name: data[name] for name in ("seconds",) if name in data}}
         error.happened, error.remedy = data["message"], data["remedy"]
         return error
 
-    def as_dict(self) -> dict[str, str]:
-        """The error as modules, journal and ``--json`` carry it: ``code``, ``message`` and ``remedy``."""
-        return {"code": self.code, "message": self.happened, "remedy": self.remedy}
+    def as_dict(self) -> dict[str, Any]:
+        """The error as journal, agent and ``--json`` carry it: ``code``, ``message``, ``remedy``, and as texts the
+        ``values`` that they name: so that it can be said in another language.
+        """
+        known = CATALOGUE.get(self.code)  # another process may be of another version
+        named = known.names if known else self.values
+        values = {name: _writable(str(value)) for name, value in self.values.items() if name in named}
+        return {"code": self.code, "message": self.happened, "remedy": self.remedy, "values": values}

@@ -53,7 +53,7 @@ class RunRow:
     closed_at: float | None
     outcome: str | None
     """None while the run is open; COMPLETED, REFUSED, ABORTED, ROLLED_BACK or NEEDS_OPERATOR"""
-    error: dict[str, str] | None
+    error: dict[str, Any] | None
     fence: int = 0
     """the number of times that the run was taken over"""
 

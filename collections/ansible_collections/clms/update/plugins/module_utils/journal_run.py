@@ -246,7 +246,7 @@ class Run:
 
         self.journal.file.write(write)
 
-    def failure(self) -> dict[str, str] | None:
+    def failure(self) -> dict[str, Any] | None:
         """The first failure of the run, with its ``phase``; failed attempts to put it back do not count."""
         for record in self.journal.records(self.id):
             if record.event == "failed" and not record.step:
@@ -271,7 +271,7 @@ class Run:
         )
         self.row = self.journal.row(self.id)
 
-    def close(self, outcome: str, error: dict[str, str] | None = None) -> None:
+    def close(self, outcome: str, error: dict[str, Any] | None = None) -> None:
         """End the run, unless it has ended.
 
         :raises ClmsError: RUN_FENCED when another process has taken it over

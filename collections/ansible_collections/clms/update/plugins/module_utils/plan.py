@@ -87,19 +87,22 @@ def kind_word(kind: str) -> str:
     return "update" if kind == "update_images" else kind
 
 
+COMPLETED_TEXTS = {
+    "update": "CLMS was updated to version {version}.",
+    "install": "CLMS {version} was installed.",
+    "rollback": "CLMS went back to version {version}.",
+    "restore": "The backup was restored.",
+    "reinstall": "CLMS {version} was set up from its backup on this server.",
+    "backup": "The backup was made and proven.",
+    "recover": "The journal could not be read, so a new one was begun; CLMS runs version {version}. "
+    "Where the old one is kept: clms-update list --events",
+}
+"""Kind of run, as people know it -> what one that was completed has done."""
+
+
 def completed_text(kind: str, version: str | None) -> str:
     """What a run that was completed has done, for people."""
-    texts = {
-        "update": f"CLMS was updated to version {version}.",
-        "install": f"CLMS {version} was installed.",
-        "rollback": f"CLMS went back to version {version}.",
-        "restore": "The backup was restored.",
-        "reinstall": f"CLMS {version} was set up from its backup on this server.",
-        "backup": "The backup was made and proven.",
-        "recover": f"The journal could not be read, so a new one was begun; CLMS runs version {version}. "
-        "Where the old one is kept: clms-update list --events",
-    }
-    return texts.get(kind_word(kind), "Done.")
+    return COMPLETED_TEXTS.get(kind_word(kind), "Done.").format(version=version)
 
 
 COMPLETED_EVENTS = {

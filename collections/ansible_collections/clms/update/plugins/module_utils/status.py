@@ -34,17 +34,22 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
+def duration_parts(seconds: float) -> dict[str, int | float]:
+    """Unit (``s``, ``min``, ``h``, ``days``) -> number, of the one or two units in which people read a duration."""
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return {"s": float(f"{seconds:.1f}")}
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
-        return f"{hours // 24} days"
+        return {"days": hours // 24}
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return {"h": hours, "min": minutes}
+    return {"min": minutes, "s": rest} if minutes else {"s": rest}
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 days``."""
+    return " ".join(f"{number} {unit}" for unit, number in duration_parts(seconds).items())
 
 
 def done_phases(records: Sequence[Record]) -> dict[str, float]:
@@ -105,6 +110,7 @@ def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:
         "message": error.get("message")
         or (completed_text(row.kind, row.version) if row.outcome == "COMPLETED" else ""),
         "remedy": error.get("remedy"),
+        "error_values": error.get("values"),
         "failed_phase": error.get("phase"),
         "phases": [{"name": name, "seconds": seconds} for name, seconds in done_phases(records).items()],
     }
@@ -117,11 +123,20 @@ def judge(row: RunRow, records: Sequence[Record]) -> tuple[dict[str, Any], int]:
         return run, EXIT_CODES[row.outcome]
     phase = next_phase(row.phases, set(done_phases(records)))
     error = ClmsError("RUN_INTERRUPTED", run=row.id, kind=row.kind, phase=phase)
-    interrupted = {"error_code": error.code, "message": error.happened, "remedy": error.remedy}
-    return {**run, **interrupted}, EXIT_CODES["NEEDS_OPERATOR"]
+    return {**run, **failed_with(error.as_dict())}, EXIT_CODES["NEEDS_OPERATOR"]
 
 
-def without_run(kind: str, version: str | None, failure: dict[str, str] | None) -> dict[str, Any]:
+def failed_with(failure: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`describe_run` says of a failure, see :meth:`.errors.ClmsError.as_dict`."""
+    return {
+        "error_code": failure["code"],
+        "message": failure["message"],
+        "remedy": failure["remedy"],
+        "error_values": failure.get("values"),
+    }
+
+
+def without_run(kind: str, version: str | None, failure: dict[str, Any] | None) -> dict[str, Any]:
     """The answer in the shape of :func:`describe_run` where no run was opened."""
     return {
         "id": None,
@@ -133,9 +148,7 @@ def without_run(kind: str, version: str | None, failure: dict[str, str] | None) 
         "started_at": None,
         "finished_at": None,
         "closed_seconds": None,
-        "error_code": failure["code"] if failure else None,
-        "message": failure["message"] if failure else "",
-        "remedy": failure["remedy"] if failure else None,
+        **failed_with(failure or {"code": None, "message": "", "remedy": None}),
         "failed_phase": None,
         "phases": [],
     }

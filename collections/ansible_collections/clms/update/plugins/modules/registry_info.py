@@ -140,6 +140,9 @@ problem:
     remedy:
       description: What to do.
       type: str
+    values:
+      description: What the message and the remedy name, by name.
+      type: dict
 """
 
 from dataclasses import asdict

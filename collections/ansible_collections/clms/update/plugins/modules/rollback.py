@@ -77,6 +77,10 @@ error:
       description: What to do.
       type: str
       returned: success
+    values:
+      description: What RV(error.message) and RV(error.remedy) name, by name.
+      type: dict
+      returned: success
     phase:
       description: The phase that failed.
       type: str

@@ -95,7 +95,7 @@ def _finish(run: Run) -> dict[str, Any]:
     return {"outcome": None, "error": error, "changed": True}
 
 
-def _cause(run: Run) -> dict[str, str]:
+def _cause(run: Run) -> dict[str, Any]:
     """Why the run is put back, and in which phase."""
     phase = run.phase() or ""
     interrupted = ClmsError("RUN_INTERRUPTED", run=run.id, kind=kind_word(run.row.kind), phase=phase)

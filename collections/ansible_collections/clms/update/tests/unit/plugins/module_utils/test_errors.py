@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
 
 import pytest
 
@@ -22,8 +22,7 @@ FOLDERS = [PLUGINS, *(ROOT / name for name in ("agent", "publisher", "webui"))]
 
 def placeholders(code: str) -> set[str]:
     """The names of the values that the texts of a code need."""
-    text = CATALOGUE[code]
-    return {name for part in (text.happened, text.remedy) for _, name, _, _ in Formatter().parse(part) if name}
+    return CATALOGUE[code].names
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
@@ -33,7 +32,9 @@ def test_the_texts_of_a_code(code: str) -> None:
     error = ClmsError(code, **{name: f"<{name}>" for name in placeholders(code)})
     for name in placeholders(code):
         assert f"<{name}>" in str(error)
-    assert error.as_dict() == {"code": code, "message": error.happened, "remedy": error.remedy}
+    values = {name: f"<{name}>" for name in placeholders(code)}
+    assert error.as_dict() == {"code": code, "message": error.happened, "remedy": error.remedy, "values": values}
+    assert ClmsError.from_dict(json.loads(json.dumps(error.as_dict()))).as_dict() == error.as_dict()
     assert str(error) == f"{error.happened} {error.remedy}"
     assert text.happened.endswith((".", ","))
     assert text.remedy.endswith((".", "{commands}"))
@@ -163,6 +164,20 @@ def test_what_somebody_has_named_can_be_written_down(name: str, shown: str) -> N
     error = ClmsError("BUNDLE_REFUSED", path=name, detail=name)
     assert error.happened == f"The file {shown} was refused: {shown}."
     assert str(error).encode().decode() == str(error)
+
+
+def test_of_the_values_only_those_are_carried_that_the_texts_name() -> None:
+    error = ClmsError("SCHEDULE_TWICE", at="Friday", schedule=3, version="1.0.1", canary="canary")
+    assert error.as_dict()["values"] == {"at": "Friday", "schedule": "3"}
+    named = ClmsError("BUNDLE_REFUSED", path="\udcff.zip", detail="x").as_dict()["values"]
+    assert json.dumps(named, ensure_ascii=False).encode()
+
+
+def test_an_error_of_another_version_is_carried_as_it_came() -> None:
+    said = {"code": "NOT_KNOWN_HERE", "message": "It is so.", "remedy": "Do this.", "values": {"x": "y"}}
+    assert ClmsError.from_dict(said).as_dict() == said
+    older = {"code": "RUN_NONE", "message": "It is so.", "remedy": "Do this."}
+    assert ClmsError.from_dict(older).as_dict() == older | {"values": {}}
 
 
 def test_a_code_means_one_thing() -> None:

@@ -162,6 +162,7 @@ def test_a_completed_update() -> None:
         "error_code": None,
         "message": "CLMS was updated to version 1.0.1.",
         "remedy": None,
+        "error_values": None,
         "failed_phase": None,
         "phases": [{"name": name, "seconds": 10.0} for name in UPDATE],
     }
@@ -175,6 +176,9 @@ def test_a_run_that_failed_says_why(outcome: str) -> None:
     assert described["message"] == error.happened
     assert described["remedy"] == error.remedy
     assert described["failed_phase"] == "health_check"
+    assert described["error_values"] == {"detail": "login answered 500"}
+    older = {"phase": "health_check", "code": error.code, "message": error.happened, "remedy": error.remedy}
+    assert describe_run(row(outcome, error=older), [])["error_values"] is None
 
 
 @pytest.mark.parametrize(
