@@ -219,11 +219,7 @@ class _Patient:
         _, engine = self._serving()
         mode = GateControl(self._school, engine).mode()
         if mode == "blocked":
-            raise Problem(
-                "A critical update is overdue: until it is installed, people can look books up and do nothing else.",
-                "Install it: clms-update update",
-                "update",
-            )
+            raise Finding("GATE_BLOCKED", repair="update")
         if mode != "open":
             raise Finding("GATE_NOT_OPEN", mode=mode, repair="recover")
         return Finding("GATE_OPEN")

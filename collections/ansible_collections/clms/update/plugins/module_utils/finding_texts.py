@@ -33,6 +33,10 @@ FINDINGS: dict[str, ErrorText] = {
         "The gate is {mode}, so users cannot use CLMS.",
         "Run 'clms-update recover'; if the gate stays as it is, call support.",
     ),
+    "GATE_BLOCKED": ErrorText(
+        "A critical update is overdue: until it is installed, people can look books up and do nothing else.",
+        "Install it: clms-update update",
+    ),
     "BACKUP_NONE": ErrorText("There is no backup yet.", "Make one: clms-update backup"),
     "BACKUP_OLD": ErrorText("The newest backup, {backup}, was proven {ago}.", "Make another one: clms-update backup"),
     "KEYS_END": ErrorText(
