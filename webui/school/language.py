@@ -93,7 +93,8 @@ def _selected() -> str:
         return str(chosen)
     known = {code.lower(): code for code in languages()}
     wanted = [tag.replace("-", "_").lower() for tag, quality in request.accept_languages if quality]
-    return known[negotiate_locale(wanted, known) or ORIGINAL]  # of a region is better than another language
+    # that of another region is better than another language
+    return known[(negotiate_locale(wanted, known) or ORIGINAL).lower()]
 
 
 def _say_so(response: Response) -> Response:

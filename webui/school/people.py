@@ -56,7 +56,7 @@ def _unauthorized() -> Response:
 
 
 def begin_session(name: str, generation: int) -> None:
-    """Sign somebody in, with a session that has nothing of the one before."""
+    """Sign somebody in, with a session that has nothing of the one before but its language."""
     clear_session()
     session.permanent = True
     login_user(Person(name, generation))
