@@ -171,7 +171,7 @@ def test_the_happy_path_with_two_people_and_a_killed_agent(
         assert process is not None
         os.kill(process, signal.SIGKILL)
         wait_for(lambda: school.stand.agent_process(NAME) is None, seconds=30, what="the end of the agent")
-        expect(other.get_by_text("agent")).to_be_visible()
+        expect(other.get_by_text("What goes on is not known right now")).to_be_visible()
         picture(other, "agent-killed")
         school.stand.start_agent(NAME)
         expect_end(page, "failed", "What to do")

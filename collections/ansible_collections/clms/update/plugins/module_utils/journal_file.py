@@ -261,8 +261,11 @@ def set_aside(home: Path) -> Path | None:
     parts = [path_in(home).with_name(f"{_NAME}{suffix}") for suffix in ("", "-wal", "-shm")]
     if not any(part.exists() for part in parts):
         return max(home.glob(f"{_ASIDE}*"), default=None)
-    folder = home / f"{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    stamp = f"{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
+    # never over what was kept before: a recovery that was killed leaves a journal that is broken too
+    folder = next(home / name for name in names if not (home / name).exists())
+    folder.mkdir(mode=0o700)
     for part in parts:
         if part.exists():
             part.rename(folder / part.name)
