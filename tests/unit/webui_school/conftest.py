@@ -228,10 +228,12 @@ def release_of(**changes: Any) -> dict[str, Any]:
 
 def running(**changes: Any) -> dict[str, Any]:
     """A run that goes on."""
+    names = list(PHASES)
+    done = names.index(changes.get("phase", "backup"))
     return {
         "id": 8, "kind": "update", "version": "1.0.1", "phase": "backup", "percent": 30, "seconds_left": 60,
         "interrupted": False,
-        "phases": [{"name": name, "seconds": 2.0 if number < 3 else None} for number, name in enumerate(PHASES)],
+        "phases": [{"name": name, "seconds": 2.0 if number < done else None} for number, name in enumerate(names)],
         **changes,
     }  # fmt: skip
 
