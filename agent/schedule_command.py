@@ -146,14 +146,20 @@ def list_text(data: dict[str, Any]) -> str:
 
 
 def status_lines(school: School) -> list[str]:
-    """What ``status`` says of a scheduled update; nothing where there is none."""
+    """What ``status`` says of a scheduled update and of one that is overdue; nothing where there is none."""
     if not (school.home / "schedule.db").exists():  # most of the time, and then it should cost nothing
         return []
+    from ansible_collections.clms.update.plugins.module_utils.adapters.gate import mode_on_disk
+
     from . import schedule
 
+    lines = []
+    if mode_on_disk(school.home) == "blocked":
+        lines.append("A critical update is overdue: people can look books up and do nothing else. "
+                     "To install it now: clms-update update")  # fmt: skip
     entry = schedule.pending(school.home)
-    if entry is None:
-        return []
-    at = schedule.when(entry, school.schedule)
-    return [f"Scheduled: the update to {_version(entry.version)}, {at}. To cancel it: "
-            f"clms-update schedule --cancel {entry.id}"]  # fmt: skip
+    if entry is not None:
+        at = schedule.when(entry, school.schedule)
+        lines.append(f"Scheduled: the update to {_version(entry.version)}, {at}. To cancel it: "
+                     f"clms-update schedule --cancel {entry.id}")  # fmt: skip
+    return lines

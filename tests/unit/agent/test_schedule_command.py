@@ -227,3 +227,14 @@ def test_what_is_going_on_is_listed(served: Path, home: Path, capsys: pytest.Cap
         store.end(entry, "DONE", run=1, outcome=outcome, code="X")
         store.close()
         assert words in command("list", "--schedule").splitlines()[1]
+
+
+def test_status_says_that_an_update_is_overdue(served: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["schedule", "--config", str(served), "--tonight"])
+    capsys.readouterr()
+    cli.main(["status", "--config", str(served)])
+    assert "overdue" not in capsys.readouterr().out
+    (home / "gate").mkdir()
+    (home / "gate/state.map").write_text("mode blocked\n")
+    cli.main(["status", "--config", str(served)])
+    assert "A critical update is overdue" in capsys.readouterr().out
