@@ -22,7 +22,7 @@ PLACES = {
     "overview": "/", "release": "/release/1.0.1", "schedule": "/schedule/1.0.1", "progress": "/progress",
     "history": "/history", "run": "/history/9", "events": "/events", "backups": "/backups", "files": "/files",
     "restore": f"/backups/{BACKUP}/restore", "rollback": "/rollback", "password": "/password", "failure": "/history/99",
-    "health": "/health", "settings": "/settings",
+    "health": "/health", "settings": "/settings", "api": "/api-description",
 }  # fmt: skip
 OpenPage = Callable[..., Page]
 

@@ -9,7 +9,21 @@ from ansible_collections.clms.update.plugins.module_utils.version import UPDATER
 from webui.common import headers, logs
 from webui.common.openapi import OpenApi
 
-from . import api, backups, failures, health, history, language, metrics, pages, people, said, signing_in, texts
+from . import (
+    api,
+    api_page,
+    backups,
+    failures,
+    health,
+    history,
+    language,
+    metrics,
+    pages,
+    people,
+    said,
+    signing_in,
+    texts,
+)
 from . import settings as settings_page
 from .agent import Agent, attach
 from .config import Settings, as_flask
@@ -78,3 +92,5 @@ def _document(app: Flask) -> None:
     for name, scheme in api.SECURITY_SCHEMES.items():
         found.spec.components.security_scheme(name, scheme)
     found.register_blueprint(api.blueprint)
+    app.extensions[api_page.DOCUMENT] = found
+    app.register_blueprint(api_page.blueprint)

@@ -441,3 +441,19 @@ def test_settings_that_are_none(program: Program, agent: FakeAgent, settings: An
 def test_files_of_the_vendor(program: Program, agent: FakeAgent) -> None:
     agent.files = [{"version": "1.0.1", "size": 5, "file": "clms-1.0.1-amd64.zip", "created": "2026-11-24T10:11:12Z"}]
     assert program.ask("GET", "/api/files") == agent.files
+
+
+def test_its_description_can_be_read(signed_in: Browser) -> None:
+    document = signed_in.client.get("/api/openapi.json", base_url=signed_in.base).json
+    text = signed_in.get("/api-description")
+    for path, item in document["paths"].items():
+        for method in set(item) & {"get", "post", "patch", "delete"}:
+            assert f"<code>{method.upper()} {path}</code>" in text
+    for name in set(document["components"]["schemas"]) - {"PaginationMetadata"}:
+        assert f'id="{name}"' in text
+    assert "a word, or a time within a year" in text
+    assert 'href="#ScheduleBody"' in text
+
+
+def test_nobody_else_reads_it(browser: Browser) -> None:
+    assert browser.client.get("/api-description", base_url=browser.base).status_code == 302
