@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +23,8 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
 from .conftest import description, write_config
+
+ROOT = Path(__file__).parents[3]
 
 
 class Sent:
@@ -183,3 +187,24 @@ def test_a_service_that_never_answers(world: World, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(notifications, "_SEND_SECONDS", 0.01)
     with pytest.raises(ClmsError, match="in time"):
         send(world.file, "title", "body")
+
+
+@pytest.mark.parametrize("part", ["template=/etc/shadow", "keyfile=http://127.0.0.1/x", "attach=/etc/shadow"])
+def test_an_address_that_would_read_something_here(tmp_path: Path, webhook: Any, part: str) -> None:
+    address, taken = webhook
+    addresses = tmp_path / "addresses"
+    addresses.touch(mode=0o600)
+    addresses.write_text(f"{address}/good?{part}\n")
+    with pytest.raises(ClmsError, match="line 1: it is no address"):
+        send(addresses, "title", "body")
+    assert taken == []
+
+
+def test_the_sender_has_no_power() -> None:
+    """An address may lead anywhere, and was typed on a page."""
+    program = (
+        "import os; from agent import send_notification as s; s._give_up_power(); "
+        "print(os.getuid(), os.geteuid(), os.getgid(), os.getgroups())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "65534 65534 65534 []\n"
