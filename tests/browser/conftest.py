@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +19,22 @@ from tests.unit.webui_school.conftest import PASSWORD, FakeAgent
 from webui.school.app import create_app
 from webui.school.config import parse_settings
 
+_NEW_NETWORK = 0x40000000
+"""CLONE_NEWNET; see unshare(2)"""
 CHROMIUM = "/usr/bin/chromium"
 SCREENS = Path(__file__).parents[2] / "build/screens"
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1100, "height": 800}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_network() -> None:
+    """A network of its own, with nothing in it: the page needs no other, and Chromium breaks off whatever it loads when
+    a container elsewhere on this machine comes or goes (ERR_NETWORK_CHANGED).
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK):
+        raise OSError(ctypes.get_errno(), "there is no network of its own")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 @pytest.fixture(scope="session")

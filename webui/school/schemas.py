@@ -31,6 +31,17 @@ class Truth(fields.Boolean):
         return value
 
 
+class Number(fields.Integer):
+    """A whole number; in JSON it may be written as 5.0 too, and a text is none."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 def _typed(text: str) -> None:
     """What can be typed; JSON can hold half of a character."""
     try:
@@ -93,10 +104,10 @@ class SettingsPart(Strict):
     tonight = _text(metadata={"example": "22:00"})
     weekend = _text(metadata={"example": "sat 10:00"})
     missed = fields.String(validate=validate.OneOf(["run", "tonight", "skip"]))
-    check_interval_days = fields.Integer(strict=True, validate=validate.Range(0, 366))
+    check_interval_days = Number(validate=validate.Range(0, 366))
     check_on_startup = Truth()
     backup_path = _text()
-    max_backups = fields.Integer(strict=True, validate=validate.Range(2, 1000))
+    max_backups = Number(validate=validate.Range(2, 1000))
     external_backup_path = _text(allow_none=True)
     update_server = _text(metadata={"example": "https://updates.example.com"})
     registry = _text(metadata={"example": "registry.example.com"})

@@ -423,6 +423,8 @@ def test_settings(program: Program, agent: FakeAgent) -> None:
     body = {"settings": {"tonight": "23:00", "notify": "json://chat.test"}, "password": PASSWORD}
     assert program.ask("PATCH", "/api/settings", json=body) == {"changed": ["tonight", "notify"]}
     assert agent.did("change") == [{**body, "name": "anna"}]
+    program.ask("PATCH", "/api/settings", json={"settings": {"max_backups": 9.0}, "password": PASSWORD})
+    assert agent.did("change")[1]["settings"] == {"max_backups": 9}
     agent.refuses["change"] = ClmsError("SETTING_WRONG", setting="tonight", detail="it must be written as '22:00'")
     assert program.ask("PATCH", "/api/settings", 422, json=body)["code"] == "SETTING_WRONG"
 
@@ -430,6 +432,7 @@ def test_settings(program: Program, agent: FakeAgent) -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"title": "x"}, {"tonight": 22}, {"school_hours": "mon"}, {"max_backups": "5"}, {"max_backups": 1},
+     {"max_backups": 5.5}, {"max_backups": True},
      {"missed": "x"},
      {"check_on_startup": "yes"}, {"registry_login": {"username": "x"}}, {"contact": "x" * 4001}, [], None],
 )  # fmt: skip
