@@ -91,7 +91,7 @@ def test_several_updates_at_once(school: School, tmp_path: Path) -> None:
     assert (backup.returncode, json.loads(refused_backup)["error_code"]) == (2, "RUN_ACTIVE")
 
     codes = sorted(code for code, _ in ended)
-    assert codes == [0, 2], ended
+    assert codes == [0, 2], [(code, answer["error_code"], answer["message"]) for code, answer in ended]
     (done,) = (run for code, run in ended if code == 0)
     (refused,) = (run for code, run in ended if code == 2)
     assert (done["status"], refused["error_code"]) == ("COMPLETED", "RUN_ACTIVE")
