@@ -81,8 +81,7 @@ def test_a_build_that_hangs_is_ended(shell: Bench, command: str) -> None:
     with pytest.raises(TimeoutError, match="not done after"):
         shell.build("RUN echo 1 > /one", f"RUN {command}", "RUN echo 3 > /three", seconds=3)
     assert 3 <= time.monotonic() - started < 120
-    assert shell.images() == {shell.base}
-    shell.assert_nothing_left()
+    assert_tidy(shell)
 
 
 ANOTHER = """
@@ -106,6 +105,14 @@ def tidy_up(bench: Bench) -> None:
     engine = Engine()
     with closing(engine.client):
         remove_left(engine, bench.record)
+
+
+def assert_tidy(bench: Bench) -> None:
+    """Nothing is left of a build; what a busy engine still held at its end goes with the next clean up."""
+    if bench.record.exists():
+        tidy_up(bench)
+    assert bench.images() == {bench.base}
+    bench.assert_nothing_left()
 
 
 @pytest.mark.parametrize("tidied", ["by the next build", "by the next clean up"])
@@ -142,8 +149,7 @@ def test_a_build_on_a_full_disk(tmp_path: Path, prefix: str, megabytes: int) -> 
         for _ in range(2):
             with pytest.raises(docker.errors.APIError, match="no space left on device"):
                 bench.build(*steps, files={"large": large})
-            assert bench.images() == {bench.base}
-            bench.assert_nothing_left()
+            assert_tidy(bench)
             assert free - shutil.disk_usage(disk).free < 1 << 20
         bench.build(*steps, files={"large": large[: 1 << 20]})
         bench.assert_nothing_left()
