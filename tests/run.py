@@ -2,8 +2,8 @@
 """Run layers of checks: `python tests/run.py [LAYER…]`, all of them when none is named.
 
 Every layer runs, also after a failure. The last line is `N passed, N failed`; a tool such as a linter and a molecule
-scenario count as one case each, pytest's cases one by one. Where nothing is named, two layers run at a time: those on
-real schools wait a lot. What a layer has said is then shown when it has ended.
+scenario count as one case each, pytest's cases one by one. Where nothing is named, what needs no school runs beside what
+waits a lot; what those layers have said is shown when they have ended.
 """
 
 from __future__ import annotations
@@ -182,11 +182,10 @@ LAYERS: dict[str, Callable[[], Count]] = {
 }
 
 
-LANES = (
-    ("lint", "types", "unit", "sanity", "browser", "fuzz", "integration", "attacks"),
-    ("e2e", "molecule", "faults"),
-)
-"""what runs one after the other, beside the other lane"""
+BESIDE = (("lint", "types", "unit", "sanity", "browser", "fuzz"), ("molecule", "faults"))
+"""what runs one after the other, beside the other lane: one reckons, the other one waits"""
+ALONE = ("integration", "e2e", "attacks")
+"""what runs afterwards, one after the other: it says what a school is like that nobody else disturbs"""
 
 
 def layer(name: str) -> Count:
@@ -200,7 +199,7 @@ def layer(name: str) -> Count:
 
 
 def side_by_side() -> Count:
-    """Run all lanes at the same time."""
+    """Run both lanes at the same time."""
     counts: list[Count] = []
     showing = threading.Lock()
 
@@ -214,13 +213,18 @@ def side_by_side() -> Count:
                 sys.stdout.write(path.read_text(errors="replace"))
                 sys.stdout.flush()
 
-    threads = [threading.Thread(target=lane, args=(names,)) for names in LANES]
+    threads = [threading.Thread(target=lane, args=(names,)) for names in BESIDE]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    missing = sum(map(len, LANES)) - len(counts)  # of a lane that has broken off
-    return Count(sum(count.passed for count in counts), sum(count.failed for count in counts) + missing)
+    missing = sum(map(len, BESIDE)) - len(counts)  # of a lane that has broken off
+    return total(counts).plus(Count(failed=missing))
+
+
+def total(counts: list[Count]) -> Count:
+    """All of them together."""
+    return Count(sum(count.passed for count in counts), sum(count.failed for count in counts))
 
 
 def main(names: list[str]) -> int:
@@ -230,11 +234,7 @@ def main(names: list[str]) -> int:
         print(f"No such layer: {', '.join(unknown)}. There are: {', '.join(LAYERS)}.", file=sys.stderr)
         return 2
     OUT.mkdir(parents=True, exist_ok=True)
-    if names:
-        counts = [layer(name) for name in names]
-        everything = Count(sum(count.passed for count in counts), sum(count.failed for count in counts))
-    else:
-        everything = side_by_side()
+    everything = total([layer(name) for name in names]) if names else side_by_side().plus(total([*map(layer, ALONE)]))
     say(f"{everything.passed} passed, {everything.failed} failed")
     return 1 if everything.failed else 0
 
