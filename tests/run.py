@@ -2,8 +2,8 @@
 """Run layers of checks: `python tests/run.py [LAYER…]`, all of them when none is named.
 
 Every layer runs, also after a failure. The last line is `N passed, N failed`; a tool such as a linter and a molecule
-scenario count as one case each, pytest's cases one by one. Where nothing is named, what needs no school runs beside what
-waits a lot; what those layers have said is shown when they have ended.
+scenario count as one case each, pytest's cases one by one. Where nothing is named, what needs no school runs beside
+what waits a lot; what those layers have said is shown when they have ended.
 """
 
 from __future__ import annotations
