@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ import urllib3
 import yaml
 
 from tests.base_images.docker_cli import BuildError, docker
+from tests.e2e.observe import wait_for
 from tests.stand.hosted import NAME, Fleet, Hosted
 from tests.stand.stand import Stand
 
@@ -43,11 +45,16 @@ class Browser:
     """Asks the page of a host over TLS, and believes nobody but the authority that the role has made."""
 
     def __init__(self, school: Hosted) -> None:
-        school.host.run("systemctl", "start", "clms-update-page.service")  # where it is just starting, this waits
+        address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", school.host.name)
+
+        def listens() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex((address, 9443)) == 0
+
+        wait_for(listens, seconds=120, what="the page to listen")  # the host may have been switched on just now
         authority = school.host.run("cat", "/etc/clms-update-page/tls/ca.crt")
         self._pool = urllib3.HTTPSConnectionPool(
-            docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", school.host.name), 9443,
-            server_hostname=NAME, assert_hostname=NAME, ca_cert_data=authority, retries=False,
+            address, 9443, server_hostname=NAME, assert_hostname=NAME, ca_cert_data=authority, retries=False,
         )  # fmt: skip
         self._cookies: dict[str, str] = {}
 
