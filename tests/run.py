@@ -182,9 +182,9 @@ LAYERS: dict[str, Callable[[], Count]] = {
 }
 
 
-BESIDE = (("lint", "types", "unit", "sanity", "browser", "fuzz"), ("molecule", "faults"))
+BESIDE = (("lint", "types", "unit", "sanity", "browser", "fuzz"), ("molecule", "integration"))
 """what runs one after the other, beside the other lane: one reckons, the other one waits"""
-ALONE = ("integration", "e2e", "attacks")
+ALONE = ("e2e", "attacks", "faults")
 """what runs afterwards, one after the other: it says what a school is like that nobody else disturbs"""
 
 
