@@ -228,8 +228,8 @@ def release_of(**changes: Any) -> dict[str, Any]:
 
 def running(**changes: Any) -> dict[str, Any]:
     """A run that goes on."""
-    names = list(PHASES)
-    done = names.index(changes.get("phase", "backup"))
+    names, phase = list(PHASES), changes.get("phase", "backup")
+    done = names.index(phase) if phase in names else 0
     return {
         "id": 8, "kind": "update", "version": "1.0.1", "phase": "backup", "percent": 30, "seconds_left": 60,
         "interrupted": False,
