@@ -27,7 +27,7 @@ _SERVING_SECONDS = 180
 _PROGRAMS_FOR_ALL = """
 chmod 711 /root
 mkdir -p /etc/systemd/system/clms-update-page.service.d
-printf '[Service]\\nProtectHome=no\\nPrivateTmp=no\\n' > /etc/systemd/system/clms-update-page.service.d/programs.conf
+printf '[Service]\\nProtectHome=no\\nPrivateTmp=no\\nReadWritePaths=/tmp\\n' > /etc/systemd/system/clms-update-page.service.d/programs.conf
 """
 """where this repository, or its Python, lies below /root or /tmp: no school has its programs there"""
 
