@@ -26,8 +26,8 @@ SEED = ("--students", "60", "--books", "120", "--loans", "900")
 _SERVING_SECONDS = 180
 _PROGRAMS_FOR_ALL = """
 chmod 711 /root
-mkdir -p /etc/systemd/system/clms-update-page.service.d
-printf '[Service]\\nProtectHome=no\\nPrivateTmp=no\\nReadWritePaths=/tmp\\n' > /etc/systemd/system/clms-update-page.service.d/programs.conf
+cd /etc/systemd/system && mkdir -p clms-update-page.service.d
+printf '[Service]\\nProtectHome=no\\nPrivateTmp=no\\nReadWritePaths=/tmp\\n' > clms-update-page.service.d/programs.conf
 """
 """where this repository, or its Python, lies below /root or /tmp: no school has its programs there"""
 
