@@ -24,8 +24,9 @@ _LEAST_NEWS = 10
 """as many phases as an update has, at least"""
 _LOOKS = 10
 _CALM = 1.0
-_GONE = 8.0
-"""seconds after which the page has noticed that browsers are gone"""
+_GONE = 15.0
+"""seconds after which the page has noticed that browsers are gone: the first sign of life that it sends to one that is
+gone, every 5 s, is still taken by the network, the second one is not"""
 _PAUSE = 0.5
 """seconds between two requests for the overview"""
 
