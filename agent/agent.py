@@ -83,7 +83,9 @@ class Agent:
         :raises ClmsError: why it is refused
         """
         self._check_person(request, as_root=as_root)
-        _check_version(config.load(self._folder).school, request.version)
+        school = config.load(self._folder).school
+        _check_version(school, request.version)
+        school.backup.copied_to(request.backup_location)  # refused here, before there is a run
         return self._executor.begin(runs.Order(request.verb, request.version, request.variables))
 
     def home(self) -> Path:
@@ -105,7 +107,12 @@ class Agent:
 
     def _schedule(self, request: protocol.Request, school: School) -> dict[str, Any]:
         _check_version(school, request.version)
-        return self._planner.schedule(str(request.at), version=request.version, missed=request.missed)
+        return self._planner.schedule(
+            str(request.at),
+            version=request.version,
+            missed=request.missed,
+            backup_location=request.backup_location,
+        )
 
     def _cancel(self, request: protocol.Request, school: School) -> dict[str, Any]:
         if request.schedule is not None:

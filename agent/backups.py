@@ -69,11 +69,10 @@ def copy_out(school: School, backup: str) -> dict[str, Any]:
     """Copy a backup, and the images that it names, to the external drive.
 
     :returns: ``path`` of the copy
-    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED, BACKUP_PLACE, DISK_TOO_SMALL, SECRET_FILE or BACKUP_BUSY
+    :raises ClmsError: BACKUP_LOCATION, BACKUP_UNKNOWN, BACKUP_TAMPERED, BACKUP_PLACE, DISK_TOO_SMALL, SECRET_FILE or
+        BACKUP_BUSY
     """
-    place = school.backup.external_path
-    if place is None:
-        raise ClmsError("BACKUP_PLACE", path="?", detail="the settings name no external drive")
+    place = str(school.backup.copied_to("external"))
     with _one_at_a_time():
         folder, manifest = backup_here(school, backup)
         try:

@@ -161,11 +161,13 @@ def _version(text: str) -> str:
 
 
 def _update(options: argparse.Namespace) -> Answer:
+    location = options.backup_location
+    variables = {"clms_backup_location": location} if location else {}
     if options.version is None:
-        return _run(options, "update", {})
+        return _run(options, "update", variables)
     version = _version(options.version)
     # Ansible would take a text with braces for a template, so only what can be a version goes there
-    return _run(options, "update", {"clms_version": version}, version=options.version, known=bool(version))
+    return _run(options, "update", {**variables, "clms_version": version}, version=options.version, known=bool(version))
 
 
 def _schedule(options: argparse.Namespace) -> Answer:
@@ -284,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
         which.add_argument(f"--{what}", dest="what", action="store_const", const=what, help=text)
     update = add("update", _update, "Install the newest version. If it does not work here, the old one stays.")
     update.add_argument("--version", metavar="V", help="this version instead of the newest, for example 1.0.2")
+    schedule_command.add_location(update)
     later = add("schedule", _schedule, "Have the update done later: tonight, at the weekend, or at another time.")
     schedule_command.add_arguments(later)
     rollback = add("rollback", _rollback, "Go back to the version before the last update, with the data of that time.")

@@ -102,24 +102,34 @@ class Planner:
 
     # what people ask for
 
-    def schedule(self, at: str, *, version: str | None = None, missed: str | None = None) -> dict[str, Any]:
+    def schedule(
+        self,
+        at: str,
+        *,
+        version: str | None = None,
+        missed: str | None = None,
+        backup_location: str | None = None,
+    ) -> dict[str, Any]:
         """Schedule an update.
 
         :param at: see :func:`.calendar_rules.chosen_time`
+        :param backup_location: see :meth:`.school.BackupPlace.copied_to`
         :returns: ``schedule`` and ``warnings``
-        :raises ClmsError: SCHEDULE_TIME, SCHEDULE_PAST, SCHEDULE_TWICE, SCHEDULE_STORE, NOT_INSTALLED
+        :raises ClmsError: SCHEDULE_TIME, SCHEDULE_PAST, SCHEDULE_TWICE, SCHEDULE_STORE, BACKUP_LOCATION, NOT_INSTALLED
         """
         school = config.load(self._folder).school
         if not Journal.exists(self._home):
             raise ClmsError("NOT_INSTALLED")
         now = self.now()
         due, cautions = chosen_time(school.schedule, at, now)
+        school.backup.copied_to(backup_location)
         with self._lock, closing(Store(self._home)) as store:
             entry = store.add(
                 version=version,
                 due_at=due.timestamp(),
                 missed=missed or school.schedule.missed,
                 now=now.timestamp(),
+                backup_location=backup_location,
             )
             if entry is None:
                 other = store.scheduled()
@@ -203,7 +213,8 @@ class Planner:
             self._begin(store, entry, now)
 
     def _begin(self, store: Store, entry: Entry, now: datetime) -> None:
-        variables = {"clms_version": entry.version} if entry.version else {}
+        wanted = {"clms_version": entry.version, "clms_backup_location": entry.backup_location}
+        variables = {name: value for name, value in wanted.items() if value is not None}
         try:
             if not store.start(entry, after_run=self._newest_run()):
                 return

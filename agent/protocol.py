@@ -21,7 +21,8 @@ list        what: one of :data:`LISTS`                  ``releases``, ``backups`
                                                         ``files`` also ``folder``, in which uploads are put
 events      after: number, follow: true or false        ``events``, the newest first
 schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:`.schedule.Entry.as_dict`) and
-            version, missed: may be left out            ``warnings`` (``code``, ``message``)
+            version, missed, backup_location: may be      ``warnings`` (``code``, ``message``)
+            left out
 cancel      schedule: number                            ``schedule``
 cancel      run: number                                 ``run``; it stops when it comes to a point where it can
 verify      backup: its name                            see :func:`.backups.verify`
@@ -44,7 +45,7 @@ token       token                                       ``name``, ``generation``
 once        name, key, body: tells requests apart;      ``answer``: what :class:`.once.Once` was given for this
               answer: JSON, or free: true, where it       key, or None for the first request with it
               has come to something or to nothing
-update      version: may be left out                    ``begun``; at the end ``run`` and ``exit_code``, like all below
+update      version, backup_location: may be left out   ``begun``; at the end ``run`` and ``exit_code``, like all below
 rollback    confirm, name, password: may be left out
 restore     backup; the same three
 backup
@@ -62,6 +63,7 @@ from ansible_collections.clms.update.plugins.module_utils.backup_manifest import
 from ansible_collections.clms.update.plugins.module_utils.calendar_rules import MISSED
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fields import FieldError, Fields
+from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 MAX_BYTES = 64 * 1024
@@ -100,6 +102,8 @@ class Request:
     """for ``schedule``: the time as a person gives it"""
     missed: str | None = None
     """for ``schedule``: what becomes of it when the server is off; None is the school's own rule"""
+    backup_location: str | None = None
+    """for ``update`` and ``schedule``: see :meth:`.school.BackupPlace.copied_to`"""
     schedule: int | None = None
     """for ``cancel``: number of a scheduled update"""
     run: int | None = None
@@ -126,7 +130,12 @@ class Request:
     @property
     def variables(self) -> dict[str, str]:
         """The extra variables of the run's playbook."""
-        named = {"clms_version": self.version, "clms_backup_id": self.backup, "clms_confirm": self.confirm}
+        named = {
+            "clms_version": self.version,
+            "clms_backup_id": self.backup,
+            "clms_confirm": self.confirm,
+            "clms_backup_location": self.backup_location,
+        }
         return {name: value for name, value in named.items() if value is not None}
 
 
@@ -155,6 +164,7 @@ def parse(line: bytes) -> Request:
             follow=fields.get("follow", bool, False) if verb == "events" else False,
             at=fields.text("at", pattern="[ -~]+", limit=64) if verb == "schedule" else None,
             missed=fields.text("missed", pattern="|".join(MISSED), default=None) if verb == "schedule" else None,
+            backup_location=_location(fields) if verb in ("update", "schedule") else None,
             schedule=fields.number("schedule", low=1, default=None) if verb == "cancel" else None,
             run=fields.number("run", low=1, default=None) if verb == "cancel" else None,
             file=fields.text("file", pattern=_UPLOAD, limit=160) if verb == "import" else None,
@@ -180,6 +190,11 @@ def parse(line: bytes) -> Request:
     except (ValueError, RecursionError) as error:  # JSON, texts, versions and fields alike
         detail = str(error) if isinstance(error, FieldError) else "it is no JSON object as it should be"
         raise ClmsError("AGENT_REQUEST", detail=detail[:200]) from None
+
+
+def _location(fields: Fields) -> str | None:
+    location: str | None = fields.text("backup_location", pattern="|".join(LOCATIONS), default=None)
+    return location
 
 
 def _secret(fields: Fields, name: str, needed: bool, possible: bool = False) -> str | None:

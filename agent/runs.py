@@ -28,7 +28,12 @@ _GOES_ON = "This goes on by itself, whatever happens to this window. Press Ctrl-
 _AGENT_ENDED = "The agent has ended. At its next start it puts CLMS in order …"
 _AGENT_SECONDS = 300
 """within which a school is in order again after the end of its agent"""
-_FIELDS = {"clms_version": "version", "clms_backup_id": "backup", "clms_confirm": "confirm"}
+_FIELDS = {
+    "clms_version": "version",
+    "clms_backup_id": "backup",
+    "clms_confirm": "confirm",
+    "clms_backup_location": "backup_location",
+}
 """extra variable of a playbook -> field of a request to the agent"""
 _WITHOUT_RUN = ("RUN_ACTIVE", "RUN_INTERRUPTED", "SCHOOL_INCOMPLETE", "NOT_INSTALLED")
 """Refusals that come before a run is opened."""

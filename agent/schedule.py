@@ -28,7 +28,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.status import iso
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 200
 """schedules that have ended and are remembered"""
 
@@ -37,11 +37,13 @@ _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SCHEMA = (
     "CREATE TABLE schedules (id INTEGER PRIMARY KEY AUTOINCREMENT, version TEXT, due_at REAL NOT NULL, "
     "missed TEXT NOT NULL, state TEXT NOT NULL, created_at REAL NOT NULL, tried_at REAL, after_run INTEGER, "
-    "run INTEGER, outcome TEXT, code TEXT)",
+    "run INTEGER, outcome TEXT, code TEXT, backup_location TEXT)",
     "CREATE UNIQUE INDEX schedules_one ON schedules (state) WHERE state = 'SCHEDULED'",
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value)",
 )
-_COLUMNS = "id, version, due_at, missed, state, created_at, tried_at, after_run, run, outcome, code"
+_SINCE_1 = ("ALTER TABLE schedules ADD COLUMN backup_location TEXT",)
+"""what a file of format 1 lacks"""
+_COLUMNS = "id, version, due_at, missed, state, created_at, tried_at, after_run, run, outcome, code, backup_location"
 
 log = logging.getLogger("clms-update-agent")
 
@@ -69,6 +71,8 @@ class Entry:
     outcome: str | None
     code: str | None
     """why it came to nothing"""
+    backup_location: str | None
+    """see :meth:`.school.BackupPlace.copied_to`"""
 
     @property
     def due(self) -> datetime:
@@ -89,6 +93,7 @@ class Entry:
             "run": self.run,
             "outcome": self.outcome,
             "code": self.code,
+            "backup_location": self.backup_location,
         }
 
 
@@ -138,15 +143,15 @@ class Store:
         self._db.execute("PRAGMA synchronous=FULL")
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             return "was broken"
-        with self._transaction():
-            # another thread may have made the tables in the meantime
-            if not self._db.execute("PRAGMA user_version").fetchone()[0]:
-                if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        try:
+            with self._transaction():
+                # another thread may have made the tables in the meantime
+                found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+                if not found and self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     return "was no schedule"
-                for statement in _SCHEMA:
+                for statement in _SCHEMA if not found else _SINCE_1 if found == 1 else ():
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
-        try:
             self._db.execute(f"SELECT {_COLUMNS} FROM schedules LIMIT 1").fetchone()  # noqa: S608 - from this file
             self._db.execute("SELECT name, value FROM facts LIMIT 1").fetchone()
         except sqlite3.OperationalError as error:
@@ -180,14 +185,16 @@ class Store:
 
     # schedules
 
-    def add(self, *, version: str | None, due_at: float, missed: str, now: float) -> Entry | None:
+    def add(
+        self, *, version: str | None, due_at: float, missed: str, now: float, backup_location: str | None = None
+    ) -> Entry | None:
         """Schedule an update; None when there is one already."""
         with self._readable():
             try:
                 cursor = self._db.execute(
-                    "INSERT INTO schedules (version, due_at, missed, state, created_at) "
-                    "VALUES (?, ?, ?, 'SCHEDULED', ?)",
-                    (version, due_at, missed, now),
+                    "INSERT INTO schedules (version, due_at, missed, state, created_at, backup_location) "
+                    "VALUES (?, ?, ?, 'SCHEDULED', ?, ?)",
+                    (version, due_at, missed, now, backup_location),
                 )
             except sqlite3.IntegrityError:
                 return None

@@ -12,11 +12,11 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.calendar_rules import MISSED, local_text
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS, School
 
 REFUSALS = (
-    "AGENT_MISSING", "AGENT_REQUEST", "RELEASE_UNKNOWN", "SCHEDULE_PAST", "SCHEDULE_TIME", "SCHEDULE_TWICE",
-    "SCHEDULE_UNKNOWN",
+    "AGENT_MISSING", "AGENT_REQUEST", "BACKUP_LOCATION", "RELEASE_UNKNOWN", "SCHEDULE_PAST", "SCHEDULE_TIME",
+    "SCHEDULE_TWICE", "SCHEDULE_UNKNOWN",
 )  # fmt: skip
 """with these nothing was touched"""
 
@@ -51,7 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="if the server is off at that time: update as soon as it is on, on the next night, or not at all "
         "(default: as the school says)",
     )
+    add_location(parser)
     parser.set_defaults(usage_error=parser.error)
+
+
+def add_location(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that says where the backup goes."""
+    parser.add_argument(
+        "--backup-location",
+        choices=LOCATIONS,
+        help="keep the backup on this server alone, or on the external drive, too (default: as the school says)",
+    )
 
 
 def answer(options: argparse.Namespace, school: School) -> tuple[dict[str, Any], str]:
@@ -63,14 +73,15 @@ def answer(options: argparse.Namespace, school: School) -> tuple[dict[str, Any],
 
     request: dict[str, Any]
     if options.cancel is not None:
-        if options.version is not None or options.missed is not None:
-            options.usage_error("--cancel goes with neither --version nor --missed")
+        if any(value is not None for value in (options.version, options.missed, options.backup_location)):
+            options.usage_error("--cancel goes with none of --version, --missed and --backup-location")
         if not 0 < options.cancel < 2**53:
             raise ClmsError("SCHEDULE_UNKNOWN", schedule=options.cancel)
         request = {"verb": "cancel", "schedule": options.cancel}
     else:
         _check(options)
-        request = {"verb": "schedule", "at": options.at, "version": options.version, "missed": options.missed}
+        names = ("at", "version", "missed", "backup_location")
+        request = {"verb": "schedule", **{name: getattr(options, name) for name in names}}
     if not is_installed(school.agent_socket):
         raise ClmsError("AGENT_MISSING")
     conversation = Conversation(school.agent_socket, request)

@@ -69,6 +69,10 @@ def test_version_that_needs_a_newer_one_first(school: School) -> None:
     assert "1.0.1" in message
 
 
+def test_backup_for_a_drive_that_there_is_not(school: School) -> None:
+    school.assert_refused("BACKUP_LOCATION", "update", "--version", "1.0.1", "--backup-location", "external")
+
+
 def newest(folder: Path, role: str) -> Path:
     """The newest metadata file of a role."""
     return max(folder.glob(f"*.{role}.json"), key=lambda path: int(path.name.split(".")[0]))

@@ -103,11 +103,12 @@ def test_at_rest_it_is_small(agent: AgentProcess) -> None:
         (b'{"verb": "backup", "path": "/etc"}\n', "AGENT_REQUEST", "path"),
         (b'{"verb": "update", "version": "{{ 1 }}"}\n', "AGENT_REQUEST", "version"),
         (b'{"verb": "update", "version": "9.9.9"}\n', "RELEASE_UNKNOWN", "9.9.9"),
+        (b'{"verb": "update", "backup_location": "external"}\n', "BACKUP_LOCATION", "drive"),
         (b'{"verb": "restore", "backup": "../etc"}\n', "AGENT_REQUEST", "backup"),
         (b'{"verb": "status", "x": "' + b"x" * 70_000 + b'"}\n', "AGENT_REQUEST", "too large"),
         (b'{"verb":' * 20_000 + b"\n", "AGENT_REQUEST", "too large"),
     ],
-    ids=["no JSON", "no object", "verb", "field", "template", "never published", "path", "large", "deep"],
+    ids=["no JSON", "no object", "verb", "field", "template", "never published", "no drive", "path", "large", "deep"],
 )
 def test_what_it_does_not_understand(school: School, agent: AgentProcess, line: bytes, code: str, word: str) -> None:
     with school.untouched():

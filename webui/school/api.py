@@ -102,13 +102,13 @@ def latest() -> dict[str, Any]:
 @once(blueprint)
 def schedule(content: dict[str, Any]) -> dict[str, Any]:
     """Install a release now, or at a time."""
-    version, at = content["updateId"], content["scheduledFor"]
+    version, at, place = content["updateId"], content["scheduledFor"], content["backupLocation"]
     if at == "now":
         before = agent().ask("status")["last_update"]
-        agent().ask("update", version=version)
+        agent().ask("update", version=version, backup_location=place)
         begun = _begun(before and before["id"])
         return {"success": True, "warnings": [], **({"updateId": begun} if begun else {})}
-    answer = agent().ask("schedule", at=at, version=version)
+    answer = agent().ask("schedule", at=at, version=version, backup_location=place)
     warnings = [warning["message"] for warning in answer["warnings"]]
     return {"success": True, "updateId": f"schedule-{answer['schedule']['id']}", "warnings": warnings}
 

@@ -24,6 +24,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "AGENT_REQUEST": (400, "Request not understood"),
     "AGENT_SILENT": (503, "The agent does not answer"),
     "BACKUP_BUSY": (409, "Another backup comes first"),
+    "BACKUP_LOCATION": (422, "No external drive"),
     "BACKUP_UNKNOWN": (404, "No such backup"),
     "BUNDLE_OLD": (422, "File out of date"),
     "BUNDLE_REFUSED": (422, "File refused"),

@@ -23,6 +23,7 @@ from wtforms import (
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 
 from .language import N_, gettext, ngettext
 from .language import lazy_gettext as _
@@ -42,6 +43,7 @@ _FIELDS = {
     "SCHEDULE_TIME": "at",
     "SCHEDULE_PAST": "at",
     "SCHEDULE_TWICE": "when",
+    "BACKUP_LOCATION": "backup_location",
 }
 """Code of a refusal -> the field that it is about."""
 _PARTS = {"registry_login": "registry_password"}
@@ -137,10 +139,11 @@ def typed_twice(form: SetUp | NewPassword) -> bool:
 
 
 class Schedule(Form):
-    """When to update."""
+    """When to update, and where its backup goes."""
 
     when = RadioField(_("When"), choices=["now", "tonight", "weekend", "own"], default="tonight")
     at = DateTimeLocalField(_("Day and time"), [Optional()], format="%Y-%m-%dT%H:%M")
+    backup_location = RadioField(_("Where does the backup go?"), choices=LOCATIONS, default="external")
     submit = SubmitField(_("Schedule the update"))
 
 

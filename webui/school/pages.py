@@ -118,17 +118,20 @@ def schedule(version: str) -> AnyResponse | str:
     """Choose when to update: now, or later."""
     found, facts = agent().ask("release", version=version), agent().ask("school")
     form = forms.Schedule()
+    if not facts["external_backup"]:
+        del form.backup_location
     if form.validate_on_submit():
+        place = form.backup_location.data if form.backup_location else None
         try:
             if form.when.data == "now":
-                agent().ask("update", version=version)
+                agent().ask("update", version=version, backup_location=place)
                 return redirect(url_for("pages.watch", begun=1))
             at = form.when.data
             if at == "own":
                 if form.at.data is None:
                     raise ClmsError("SCHEDULE_TIME", at="?", detail=lazy_gettext("no day and time were given"))
                 at = form.at.data.isoformat(timespec="minutes")
-            answer = agent().ask("schedule", at=at, version=version)
+            answer = agent().ask("schedule", at=at, version=version, backup_location=place)
         except ClmsError as error:
             if error.code == "RUN_ACTIVE":  # pressed twice, or somebody else was faster
                 flash(said(error).happened, "warning")

@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
+from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 from ansible_collections.clms.update.plugins.module_utils.version import LONGEST, PATTERN
 from webui.common.schemas import Strict, Whole
 
@@ -68,6 +69,11 @@ class ScheduleBody(Strict):
         load_default=True,
         validate=validate.Equal(True, error="Nothing begins without a backup."),
         metadata={"description": "always true: nothing begins without a backup"},
+    )
+    backupLocation = fields.String(
+        load_default=None,
+        validate=validate.OneOf(LOCATIONS),
+        metadata={"description": "on this server alone, or on the external drive, too; else as the settings say"},
     )
 
 

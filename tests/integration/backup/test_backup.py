@@ -150,6 +150,12 @@ def test_a_second_copy_is_made_on_another_disk(
     assert find_backup(school, made["backup"])[1].slot.run == 1
 
 
+def test_no_second_copy_where_nobody_wants_it(stage: Stage, other_disk: Path) -> None:
+    made = stage.back_up(external_path=str(other_disk), preflight={"backup_location": "local"})
+    assert (made["external"], made["warnings"]) == (None, [])
+    assert list(other_disk.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("path", "detail"),
     [

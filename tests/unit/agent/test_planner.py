@@ -132,6 +132,17 @@ def test_it_is_begun_when_it_is_due_and_watched_to_its_end(world: World) -> None
     assert len(world.executor.orders) == 1
 
 
+def test_its_backup_goes_where_it_was_asked_for(world: World) -> None:
+    with pytest.raises(ClmsError) as caught:
+        world.planner.schedule("tonight", backup_location="external")
+    assert caught.value.code == "BACKUP_LOCATION", "the school has no drive"
+    answer = world.planner.schedule("tonight", backup_location="local")
+    assert answer["schedule"]["backup_location"] == "local"
+    world.clock.set("2026-11-24 22:00:00")
+    world.planner.tick()
+    assert world.executor.orders == [runs.Order("update", None, {"clms_backup_location": "local"})]
+
+
 def test_while_it_goes_on_its_run_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner_module, "_LINK_SECONDS", 0.01)
     earlier = world.journal.begin("backup", phases=KINDS["backup"], school={})

@@ -44,6 +44,16 @@ def line(**fields: Any) -> bytes:
             Request("schedule", at="2026-11-24T22:00", version="1.0.1", missed="skip"),
             {"clms_version": "1.0.1"},
         ),
+        (
+            {"verb": "schedule", "at": "tonight", "backup_location": "local"},
+            Request("schedule", at="tonight", backup_location="local"),
+            {"clms_backup_location": "local"},
+        ),
+        (
+            {"verb": "update", "backup_location": "external"},
+            Request("update", backup_location="external"),
+            {"clms_backup_location": "external"},
+        ),
         ({"verb": "cancel", "schedule": 3}, Request("cancel", schedule=3), {}),
         ({"verb": "import", "file": "clms-1.0.1-amd64.zip"}, Request("import", file="clms-1.0.1-amd64.zip"), {}),
         ({"verb": "cancel", "run": 7, "schedule": None}, Request("cancel", run=7), {}),
@@ -113,6 +123,8 @@ def test_every_verb_refuses_fields_that_are_not_its_own(verb: str) -> None:
         b'{"verb": "schedule", "at": "to\\nnight"}\n',
         b'{"verb": "schedule", "at": "' + b"9" * 65 + b'"}\n',
         b'{"verb": "schedule", "at": "tonight", "missed": "later"}\n',
+        b'{"verb": "schedule", "at": "tonight", "backup_location": "/media/usb"}\n',
+        b'{"verb": "rollback", "backup_location": "local"}\n',
         b'{"verb": "schedule", "at": "tonight", "version": "1.0"}\n',
         b'{"verb": "schedule", "at": "tonight", "confirm": "1.0.0"}\n',
         b'{"verb": "cancel"}\n',
@@ -167,6 +179,7 @@ def test_noise(raw: bytes) -> None:
 
 
 FIELDS = ["version", "backup", "confirm", "what", "after", "follow", "at", "missed", "schedule", "run", "file"]
+FIELDS += ["backup_location"]
 VALUES = ["1.0.1", "clms.zip", BACKUP, "history", "schedule", "tonight", "skip", "2026-11-24T22:00"]
 
 

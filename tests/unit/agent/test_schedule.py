@@ -104,7 +104,21 @@ def test_as_a_page_sees_it(store: Store, settings: Config) -> None:
         "run": None,
         "outcome": None,
         "code": None,
+        "backup_location": None,
     }
+
+
+def test_a_file_of_the_format_before(home: Path, store: Store) -> None:
+    add(store)
+    store.close()
+    with closing(sqlite3.connect(home / "schedule.db")) as db:
+        db.execute("ALTER TABLE schedules DROP COLUMN backup_location")
+        db.execute("PRAGMA user_version=1")
+    for _ in range(2):
+        with closing(Store(home)) as again:
+            entry = again.scheduled()
+            assert entry is not None
+            assert (entry.version, entry.backup_location) == ("1.0.1", None)
 
 
 def _noise(path: Path) -> None:

@@ -29,6 +29,7 @@ from .conftest import description, write_config
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC).timestamp()
 ENTRY_KEYS = {
     "id", "version", "state", "due_at", "due_local", "time_zone", "missed", "created_at", "run", "outcome", "code",
+    "backup_location",
 }  # fmt: skip
 
 
@@ -88,14 +89,15 @@ def test_in_words(command: Command) -> None:
 
 
 def test_for_programs(command: Command) -> None:
-    said = command.json("schedule", "--at", "2026-11-25T10:00", "--version", "1.0.1", "--missed", "skip")
+    options = ("--version", "1.0.1", "--missed", "skip", "--backup-location", "local")
+    said = command.json("schedule", "--at", "2026-11-25T10:00", *options)
     assert set(said) == {"schedule", "warnings"}
     assert set(said["schedule"]) == ENTRY_KEYS
     assert (said["schedule"]["due_at"], said["schedule"]["due_local"]) == (
         "2026-11-25T09:00:00Z",
         "2026-11-25T10:00:00+01:00",
     )
-    assert (said["schedule"]["version"], said["schedule"]["missed"]) == ("1.0.1", "skip")
+    assert [said["schedule"][name] for name in ("version", "missed", "backup_location")] == ["1.0.1", "skip", "local"]
     assert [warning["code"] for warning in said["warnings"]] == ["SCHOOL_HOURS"]
     assert set(command.json("status")) == {
         "current_version", "latest_version", "news_age_seconds", "news_expired", "running", "last_update", "backups",
@@ -167,6 +169,8 @@ def test_status_of_a_school_whose_schedule_is_broken(command: Command, home: Pat
         ["--cancel", "one"],
         ["--cancel", "1", "--version", "1.0.1"],
         ["--cancel", "1", "--missed", "skip"],
+        ["--cancel", "1", "--backup-location", "local"],
+        ["--tonight", "--backup-location", "/media/usb"],
         ["--tonight", "--missed", "later"],
         ["tonight"],
     ],

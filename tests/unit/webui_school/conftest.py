@@ -158,7 +158,7 @@ class FakeAgent(Agent):
             "latestVersion": "1.0.1", "offline": None,
         }  # fmt: skip
 
-    def _schedule(self, at: str, version: str) -> dict[str, Any]:
+    def _schedule(self, at: str, version: str, **_: Any) -> dict[str, Any]:
         return {
             "schedule": {"id": 3, "due_at": "2026-11-27T21:00:00Z", "version": version},
             "warnings": [{"code": "SCHOOL_HOURS", "message": "School is on at that time."}],

@@ -86,6 +86,20 @@ def test_an_update_is_scheduled(program: Program, agent: FakeAgent, at: str) -> 
     assert agent.did("schedule") == [{"at": at, "version": "1.0.1"}]
 
 
+@pytest.mark.parametrize(("at", "verb"), [("tonight", "schedule"), ("now", "update")])
+def test_an_update_whose_backup_stays_here(program: Program, agent: FakeAgent, at: str, verb: str) -> None:
+    agent.running = running()
+    body = {"updateId": "1.0.1", "scheduledFor": at, "backupLocation": "local"}
+    program.ask("POST", "/api/updates/schedule", 202, body)
+    assert agent.did(verb)[0]["backup_location"] == "local"
+
+
+def test_an_update_whose_backup_has_no_drive(program: Program, agent: FakeAgent) -> None:
+    agent.refuses["schedule"] = ClmsError("BACKUP_LOCATION")
+    body = {"updateId": "1.0.1", "scheduledFor": "tonight", "backupLocation": "external"}
+    assert program.ask("POST", "/api/updates/schedule", 422, body)["code"] == "BACKUP_LOCATION"
+
+
 def test_an_update_begins_now(program: Program, agent: FakeAgent) -> None:
     agent.running = running()
     answer = program.ask("POST", "/api/updates/schedule", 202, {"updateId": "1.0.1", "scheduledFor": "now"})
@@ -96,7 +110,7 @@ def test_an_update_begins_now(program: Program, agent: FakeAgent) -> None:
 def test_an_update_that_begins_has_ended_by_then(
     program: Program, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def update(version: str) -> dict[str, Any]:
+    def update(version: str, **_: None) -> dict[str, Any]:
         agent.last = run_of(id=8, version=version)
         return {"begun": "update"}
 
@@ -148,6 +162,7 @@ def test_content_of_another_kind(program: Program, agent: FakeAgent, path: str, 
     [
         *(("updateId", value) for value in NO_VERSION),
         *(("scheduledFor", value) for value in NO_TIME),
+        *(("backupLocation", value) for value in ("", "usb", "Local", 1, [], {}, "/media/usb")),
         *(("createBackup", value) for value in (False, None, 1, "true", "yes", [], {})),
         *((name, "x") for name in ("inventory", "", "UpdateId", "\ud800", "x" * 5000)),
     ],
@@ -242,7 +257,7 @@ def real_times(program: Program, agent: FakeAgent, monkeypatch: pytest.MonkeyPat
     """A school in Berlin, at noon of 27 November 2026, whose agent reckons with times as it does."""
     rules = parse_schedule(Fields({"time_zone": "Europe/Berlin"}))
 
-    def schedule(at: str, version: str) -> dict[str, Any]:
+    def schedule(at: str, version: str, **_: None) -> dict[str, Any]:
         _, cautions = chosen_time(rules, at, datetime(2026, 11, 27, 11, 0, tzinfo=UTC))
         return {"schedule": {"id": 3}, "warnings": [caution.as_dict() for caution in cautions]}
 

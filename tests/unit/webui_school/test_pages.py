@@ -158,6 +158,27 @@ def test_later(signed_in: Browser, agent: FakeAgent, when: str, at: str) -> None
     assert "School is on at that time." in text
 
 
+@pytest.mark.parametrize(("when", "verb"), [("tonight", "schedule"), ("now", "update")])
+@pytest.mark.parametrize("place", ["local", "external"])
+def test_the_backup_goes_where_it_was_asked_for(
+    signed_in: Browser, agent: FakeAgent, when: str, verb: str, place: str
+) -> None:
+    agent.external_backup = True
+    assert "The drive has to be plugged in then." in signed_in.get("/schedule/1.0.1")
+    signed_in.send("/schedule/1.0.1", when=when, backup_location=place)
+    assert agent.did(verb)[0]["backup_location"] == place
+
+
+def test_without_a_drive_there_is_no_choice(signed_in: Browser, agent: FakeAgent) -> None:
+    text = signed_in.get("/schedule/1.0.1")
+    assert 'name="backup_location"' not in text
+    assert "To this server." in text
+    agent.external_backup = True
+    agent.refuses["schedule"] = ClmsError("BACKUP_LOCATION")  # somebody has changed the settings meanwhile
+    answer = signed_in.send("/schedule/1.0.1", when="tonight", backup_location="external")
+    assert agent.refuses["schedule"].happened in unescape(answer.text)
+
+
 def test_now(signed_in: Browser, agent: FakeAgent) -> None:
     assert "people would have to wait" in signed_in.get("/schedule/1.0.1")
     assert signed_in.send("/schedule/1.0.1", when="now").location == "/progress?begun=1"

@@ -207,6 +207,10 @@ SCHOOL: dict[str, ErrorText] = {
         "Backups cannot be written to {path}: {detail}.",
         "Mount or free the backup place, or name another one in the settings.",
     ),
+    "BACKUP_LOCATION": ErrorText(
+        "The settings name no external drive to which backups are copied.",
+        "Name a folder on the drive in the settings, or keep the backup on this server alone.",
+    ),
     "SECRET_FILE": ErrorText(
         "The file {path} cannot be used: {detail}.",
         "Make the file readable for root only (mode 0600) and fill it as the guide says.",

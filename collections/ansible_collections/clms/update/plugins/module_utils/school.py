@@ -22,6 +22,8 @@ _ADDRESS = r"https://[^\s@?#]{1,200}"
 _HOST = r"[A-Za-z0-9.-]+(?::\d+)?"
 
 
+LOCATIONS = ("local", "external")
+"""where backups are kept: on the server alone, or on the external drive, too"""
 BUNDLE_FOLDERS = ("/srv/clms-updates", "/media", "/run/media", "/mnt")
 """Where bundles are looked for unless the school says otherwise: a folder for them, and where drives are mounted."""
 
@@ -135,6 +137,16 @@ class BackupPlace:
     """age recipient whose identity is only on the recovery sheet"""
     signing_key_file: str
     """Ed25519 key (PEM, mode 0600) that signs the manifests"""
+
+    def copied_to(self, location: str | None) -> str | None:
+        """Where a second copy goes, or None.
+
+        :param location: one of :data:`LOCATIONS`; None is the external drive where there is one
+        :raises ClmsError: BACKUP_LOCATION for the external drive where the settings name none
+        """
+        if location == "external" and self.external_path is None:
+            raise ClmsError("BACKUP_LOCATION")
+        return None if location == "local" else self.external_path
 
 
 @dataclass(frozen=True)

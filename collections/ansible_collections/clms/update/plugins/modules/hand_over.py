@@ -45,6 +45,12 @@ options:
     description:
       - For O(kind=rollback) and O(kind=restore), the version to go back to. Needed where that loses writes.
     type: str
+  backup_location:
+    description:
+      - For O(kind=update), where the backup of the run is kept - V(local) is on the server alone, V(external) is on the
+        external drive, too. Without it, V(external) where the description of the school names a drive.
+    type: str
+    choices: [local, external]
   follow:
     description:
       - Look on at a run instead of beginning one. The action plugin of the same name passes on what the module said
@@ -127,6 +133,7 @@ from ansible_collections.clms.update.plugins.module_utils.agent_client import is
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.following import News, Seen
 from ansible_collections.clms.update.plugins.module_utils.module_end import fail
+from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 
 
 def main() -> None:
@@ -142,6 +149,7 @@ def main() -> None:
             "version": {"type": "str"},
             "backup": {"type": "str"},
             "confirm": {"type": "str"},
+            "backup_location": {"type": "str", "choices": list(LOCATIONS)},
             "follow": {
                 "type": "dict",
                 "options": {
@@ -161,7 +169,7 @@ def main() -> None:
     if module.check_mode or (seen is None and (not is_installed(socket) or lock.is_ours(home))):
         module.exit_json(changed=False, handed=False)
     run = AgentRun(home, socket, options["kind"], options["version"])
-    asked = {name: options[name] for name in ("version", "backup", "confirm") if options[name]}
+    asked = {name: options[name] for name in ("version", "backup", "confirm", "backup_location") if options[name]}
     try:
         if seen is not None:
             news = run.follow(seen)

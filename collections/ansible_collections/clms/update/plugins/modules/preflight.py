@@ -40,6 +40,12 @@ options:
     description:
       - For O(kind=rollback) and O(kind=restore), the version to go back to. Needed where that loses writes.
     type: str
+  backup_location:
+    description:
+      - Where the backup of the run is kept - V(local) is on the server alone, V(external) is on the external drive,
+        too. Without it, V(external) where the description of the school names a drive.
+    type: str
+    choices: [local, external]
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
@@ -105,6 +111,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.module_end import fail, require_libraries
 from ansible_collections.clms.update.plugins.module_utils.phases import preflight
+from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 
 
 def main() -> None:
@@ -119,12 +126,14 @@ def main() -> None:
             "version": {"type": "str"},
             "backup": {"type": "str"},
             "confirm": {"type": "str"},
+            "backup_location": {"type": "str", "choices": list(LOCATIONS)},
         },
         required_if=[("kind", "restore", ["backup"]), ("kind", "reinstall", ["backup"])],
         supports_check_mode=True,
     )
     require_libraries(module)
-    request = preflight.Request(**{name: module.params[name] for name in ("kind", "version", "backup", "confirm")})
+    asked = ("kind", "version", "backup", "confirm", "backup_location")
+    request = preflight.Request(**{name: module.params[name] for name in asked})
     try:
         if module.check_mode:
             seen = preflight.look(module.params["school"], request)

@@ -261,7 +261,7 @@ def _sign(manifest: Manifest, folder: Path, key_file: Path) -> None:
 
 def _second_copy(context: Context, folder: Path, manifest: Manifest) -> tuple[str | None, list[str]]:
     """Copy the backup to the external drive; that it cannot be done is a warning and no failure."""
-    place = context.school.backup.external_path
+    place = context.school.backup.copied_to(context.run.result("preflight").get("backup_location"))
     if place is None:
         return None, []
     try:

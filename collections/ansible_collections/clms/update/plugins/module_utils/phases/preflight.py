@@ -57,6 +57,8 @@ class Request:
     """for a restore"""
     confirm: str | None = None
     """for a rollback or a restore: the version to go back to, typed by the person"""
+    backup_location: str | None = None
+    """of the run's own backup; see :meth:`.school.BackupPlace.copied_to`"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Findings:
     lost: dict[str, int]
     backup: str | None
     supply: Supply | None = None
+    backup_location: str | None = None
 
 
 def begin(description: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -226,6 +229,7 @@ def _settle(context: Context, findings: Findings) -> None:
         event_scheduler=findings.event_scheduler,
         lost=findings.lost,
         backup=findings.backup,
+        backup_location=findings.backup_location,
         **_supplied(context, findings.supply),
     )
 
@@ -277,6 +281,7 @@ def examine(context: Context, request: Request) -> Findings:
             kind = "update_images"
     check_secrets(school)
     check_place(Path(school.backup.path))
+    school.backup.copied_to(request.backup_location)  # it is a refusal where there is no such place
     events = "OFF"
     if request.kind not in INSTALLS:
         if request.kind != "backup":
@@ -292,7 +297,7 @@ def examine(context: Context, request: Request) -> Findings:
         slot, lost = _to_go_back_to(context, request)
     needs = space_needed(context, supplied.release if supplied else None, slot, architecture, kind)
     arithmetic = check_space([*needs, *copied], reserve=school.reserve_bytes)
-    return Findings(kind, slot, arithmetic, events, lost, request.backup, supplied)
+    return Findings(kind, slot, arithmetic, events, lost, request.backup, supplied, request.backup_location)
 
 
 def _to_restore(context: Context, request: Request, manifest: Manifest) -> tuple[Slot, dict[str, int]]:

@@ -175,3 +175,25 @@ def test_no_description_at_all(data: Any) -> None:
 
 def test_the_description_is_not_shown_with_the_object(describe: Describe) -> None:
     assert "raw=" not in repr(parse_school(describe()))
+
+
+@pytest.mark.parametrize(
+    ("location", "drive", "copied"),
+    [
+        (None, None, None),
+        (None, "/media/usb", "/media/usb"),
+        ("local", None, None),
+        ("local", "/media/usb", None),
+        ("external", "/media/usb", "/media/usb"),
+    ],
+)
+def test_where_a_second_copy_of_a_backup_goes(
+    describe: Describe, location: str | None, drive: str | None, copied: str | None
+) -> None:
+    assert parse_school(put(describe(), "backup.external_path", drive)).backup.copied_to(location) == copied
+
+
+def test_a_copy_to_a_drive_that_nobody_has_named(describe: Describe) -> None:
+    with pytest.raises(ClmsError) as caught:
+        parse_school(put(describe(), "backup.external_path", None)).backup.copied_to("external")
+    assert caught.value.code == "BACKUP_LOCATION"

@@ -56,6 +56,21 @@ def test_a_run_is_opened(
     assert journal.events(limit=1)[0]["message"] == "A run of kind update has begun."
 
 
+@pytest.mark.parametrize("location", [None, "local"])
+def test_where_the_backup_is_to_go_is_kept_for_its_phase(
+    installed: Context, world: Any, handed: list[int], describe: Make, journal: Journal, location: str | None
+) -> None:
+    run = preflight.begin(describe(), Request("update", backup_location=location))["run"]
+    assert journal.run(run).result("preflight")["backup_location"] == location
+
+
+def test_a_drive_for_the_backup_that_nobody_has_named(
+    installed: Context, world: Any, handed: list[int], describe: Make, journal: Journal
+) -> None:
+    assert code(lambda: preflight.begin(describe(), Request("update", backup_location="external"))) == "BACKUP_LOCATION"
+    assert journal.rows(limit=1)[0].outcome == "REFUSED"
+
+
 def test_the_same_version_again_is_no_failure(
     installed: Context, world: Any, handed: list[int], describe: Make, make_school_release: Make, journal: Journal
 ) -> None:
