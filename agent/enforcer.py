@@ -107,7 +107,9 @@ class Enforcer:
             found = None
         if found is not None and found[0].overdue:
             self._is_overdue(school, found[0])
-        elif "blocked" in (mode_on_disk(school.home), running_mode(school)):
+            return
+        self._planner.end_force()
+        if "blocked" in (mode_on_disk(school.home), running_mode(school)):
             self._move(school, lambda gate, _: gate.unblock())
 
     def _is_overdue(self, school: School, forced: Forced) -> None:

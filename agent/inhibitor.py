@@ -14,8 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
-
 from .progress import Silent, View
 
 COMMAND = (
@@ -120,7 +118,7 @@ class WhileClosed(Silent):
 
     def show(self, view: View) -> None:
         """Hold or release."""
-        if _is_closed(view):
+        if view.closed:
             self._inhibitor.hold()
         else:
             self._inhibitor.release()
@@ -128,13 +126,3 @@ class WhileClosed(Silent):
     def say(self, text: str) -> None:
         """Write it to the log."""
         log.info("%s", text)
-
-
-def _is_closed(view: View) -> bool:
-    """Whether the run has come to a phase that closes CLMS, and not yet opened it again.
-
-    A rollback makes its backup after it has closed CLMS, so the phase alone does not say it. Where a new version is
-    started beside the old one, this begins a little early.
-    """
-    reached = {*view.done, *([view.phase] if view.phase else [])}
-    return "open" not in view.done and any(phase.closed for name, phase in PHASES.items() if name in reached)

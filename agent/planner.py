@@ -50,6 +50,8 @@ class Begins(Protocol):
 
 FORCED = "forced"
 """name of the fact that a release is forced, in the schedule's file"""
+_FORCED_ENTRY = "forced_entry"
+"""name of the fact which update was scheduled because it is overdue: its number"""
 _FORCED_CHECK = timedelta(days=1)
 FIRST_PAUSE = 3600.0
 """Seconds until the vendor is asked for news again after the first time without an answer, at most."""
@@ -156,10 +158,29 @@ class Planner:
                 return
             if entry is not None:
                 store.end(entry, "CANCELLED")
-            store.add(version=version, due_at=at.timestamp(), missed="run", now=self._clock())
+            added = store.add(version=version, due_at=at.timestamp(), missed="run", now=self._clock())
+            store.note(_FORCED_ENTRY, added.id if added else None)
         message = f"The update to version {version} is overdue, and begins on {local_text(schedule, at)}."
         tell(self._home, "UPDATE_SCHEDULED", message)
         self.changed()
+
+    def end_force(self) -> None:
+        """Nothing is overdue any more: what :meth:`force` has scheduled does not begin.
+
+        :raises ClmsError: SCHEDULE_STORE
+        """
+        schedule = config.load(self._folder).school.schedule
+        with self._lock, closing(Store(self._home)) as store:
+            number = store.fact(_FORCED_ENTRY)
+            if number is None:
+                return
+            entry = store.entry(int(number))
+            ended = entry is not None and entry.state == "SCHEDULED" and store.end(entry, "CANCELLED")
+            store.note(_FORCED_ENTRY, None)
+        if entry is not None and ended:
+            message = f"{_name(entry)} is not overdue any more, and does not begin on {when(entry, schedule)}."
+            tell(self._home, "UPDATE_CANCELLED", message)
+            self.changed()
 
     def cancel(self, number: int) -> dict[str, Any]:
         """Cancel an update that has yet to begin.

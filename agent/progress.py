@@ -11,7 +11,7 @@ from typing import Any, Protocol, TextIO
 
 from ansible_collections.clms.update.plugins.module_utils.following import failed_line, phase_line
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
-from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
+from ansible_collections.clms.update.plugins.module_utils.plan import PHASES, is_closed
 from ansible_collections.clms.update.plugins.module_utils.status import (
     done_phases,
     duration,
@@ -27,6 +27,8 @@ class View:
     done: dict[str, float]
     """phases that have ended well, with their seconds"""
     phase: str | None
+    closed: bool
+    """whether CLMS is closed to users"""
     percent: int
     seconds_left: int | None
     failure: str | None
@@ -39,9 +41,11 @@ def view_of(journal: Journal, row: RunRow) -> View:
     phase, progress = progress_of(row, records, now=time.time(), history=last_durations(journal, row))
     failures = [record.names for record in records if record.event == "failed" and record.phase in PHASES]
     failure = failures[0] if failures else None
+    done = done_phases(records)
     return View(
-        done=done_phases(records),
+        done=done,
         phase=phase,
+        closed=is_closed(row.phases, phase, done),
         percent=progress.percent,
         seconds_left=progress.seconds_left,
         failure=str(failure["message"]) if failure else None,

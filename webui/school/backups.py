@@ -14,7 +14,7 @@ from .agent import agent
 from .language import gettext as _
 from .language import lazy_gettext
 from .said import said
-from .watch import current
+from .watch import begin, current
 
 blueprint = Blueprint("backups", __name__)
 
@@ -35,8 +35,7 @@ def backups() -> str:
 @blueprint.post("/backups")
 def back_up() -> AnyResponse:
     """Make a backup now."""
-    agent().ask("backup")
-    return redirect(url_for("pages.watch", begun=1))
+    return begin("backup")
 
 
 @blueprint.post("/backups/<backup>/verify")
@@ -76,8 +75,8 @@ def restore(backup: str) -> AnyResponse | str:
     if not found:
         raise ClmsError("BACKUP_UNKNOWN", backup=backup)
     form = forms.GoBack()
-    if form.validate_on_submit() and _goes_back(form, found[0]["version"], "restore", backup=backup):
-        return redirect(url_for("pages.watch", begun=1))
+    if form.validate_on_submit() and (begun := _goes_back(form, found[0]["version"], "restore", backup=backup)):
+        return begun
     return render_template("restore.html", form=form, backup=found[0])
 
 
@@ -89,19 +88,18 @@ def rollback() -> AnyResponse | str:
     if version is None:
         raise ClmsError("ROLLBACK_UNAVAILABLE", detail=lazy_gettext("no earlier version is kept on this server"))
     form = forms.GoBack()
-    if form.validate_on_submit() and _goes_back(form, version, "rollback"):
-        return redirect(url_for("pages.watch", begun=1))
+    if form.validate_on_submit() and (begun := _goes_back(form, version, "rollback")):
+        return begun
     return render_template("rollback.html", form=form, last=last, version=version)
 
 
-def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> bool:
-    """Ask for it, with what was typed; whether it has begun."""
+def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> AnyResponse | None:
+    """Ask for it, with what was typed; None where that was refused."""
     if form.confirm.data.strip() != version:
         form.confirm.errors = [*form.confirm.errors, _("Type %(version)s to go on.", version=version)]
-        return False
+        return None
     try:
-        agent().ask(verb, confirm=version, name=current_user.name, password=form.password.data, **fields)
+        return begin(verb, confirm=version, name=current_user.name, password=form.password.data, **fields)
     except ClmsError as error:
         form.refuse(error)
-        return False
-    return True
+        return None

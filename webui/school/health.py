@@ -14,6 +14,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from .agent import agent
 from .language import N_
 from .said import check_answer, said
+from .watch import begin
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
@@ -43,11 +44,11 @@ def health() -> str:
 def mend(repair: str) -> Response:
     """Mend a problem."""
     try:
+        if repair in _RUNS:
+            return begin(repair)
         answer: dict[str, Any] = agent().ask(repair)
     except ClmsError as error:
         flash(said(error).both, "error")
         return redirect(url_for("health.health"))
-    if repair in _RUNS:
-        return redirect(url_for("pages.watch", begun=1))
     flash(check_answer(answer))
     return redirect(url_for("health.health"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from .protection import csrf
 from .said import caution, check_answer, said
 from .texts import moment
 from .uploads import MOST_BYTES, UploadRequest, check_room, let_come
-from .watch import Watch, current, progress
+from .watch import BEGIN_SECONDS, Watch, begin, current, progress
 
 blueprint = Blueprint("pages", __name__)
 _WATCH = "clms_watch"
@@ -124,8 +125,7 @@ def schedule(version: str) -> AnyResponse | str:
         place = form.backup_location.data if form.backup_location else None
         try:
             if form.when.data == "now":
-                agent().ask("update", version=version, backup_location=place)
-                return redirect(url_for("pages.watch", begun=1))
+                return begin("update", version=version, backup_location=place)
             at = form.when.data
             if at == "own":
                 if form.at.data is None:
@@ -155,10 +155,9 @@ def cancel(number: int) -> AnyResponse:
 
 
 @blueprint.post("/begin/<version>")
-def begin(version: str) -> AnyResponse:
+def begin_forced(version: str) -> AnyResponse:
     """Begin the forced update at once: somebody has confirmed it."""
-    agent().ask("update", version=version)
-    return redirect(url_for("pages.watch", begun=1))
+    return begin("update", version=version)
 
 
 @blueprint.post("/postpone")
@@ -174,12 +173,19 @@ def postpone() -> AnyResponse:
 
 
 @blueprint.get("/progress")
-def watch() -> str:
-    """What goes on; it is kept up to date while somebody looks at it. What was asked for just now is in the journal
-    a moment later.
+def watch() -> AnyResponse | str:
+    """What goes on; it is kept up to date while somebody looks at it. What was asked for just now, ``since``, is in the
+    journal a moment later, and when it has ended its result is shown.
     """
-    now = current()
-    return render_template("progress.html", now=now, begun="begun" in request.args and not now["running"])
+    now, since, begun = current(), request.args.get("since", None, int), False
+    if since is not None and not now["running"]:
+        runs = agent().ask("list", what="history")["history"]
+        if runs and datetime.fromisoformat(runs[0]["started_at"]).timestamp() >= since:  # it has ended by now
+            return redirect(url_for("history.run", number=runs[0]["id"]))
+        begun = since <= time.time() < since + BEGIN_SECONDS
+        if not begun:  # it was refused before there was a run
+            return redirect(url_for("history.history"))
+    return render_template("progress.html", now=now, begun=begun, since=since)
 
 
 @blueprint.get("/progress/stream")
@@ -209,6 +215,7 @@ def stream() -> Response:
             with app.app_context(), force_locale(spoken):  # the request is over by now
                 html = template.render(now=now)
             data = {"html": html, "running": run["id"] if run else None, "failed": "error" in now}
+            data["stoppable"] = bool(run and run["stoppable"])
             yield f"data: {json.dumps(data)}\n\n"
 
     answer = Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -219,8 +226,13 @@ def stream() -> Response:
 @blueprint.post("/progress/cancel/<int:run>")
 def stop(run: int) -> AnyResponse:
     """Stop a run at the next point at which that can be done."""
-    agent().ask("cancel", run=run)
-    flash(_("It stops at the next point at which that can be done; after CLMS was closed it goes on to its end."))
+    try:
+        agent().ask("cancel", run=run)
+        flash(_("It stops at the next point at which that can be done; after CLMS was closed it goes on to its end."))
+    except ClmsError as error:
+        if error.code not in ("RUN_CLOSED", "RUN_UNKNOWN"):
+            raise
+        flash(said(error).both, "warning")  # the page was a moment old
     return redirect(url_for("pages.watch"))
 
 

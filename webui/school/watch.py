@@ -10,10 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from flask import redirect, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
 
 from .agent import agent
+
+BEGIN_SECONDS = 30
+"""within which a run that was asked for is in the journal, or was refused"""
 
 PAUSE = 1.0
 """seconds between two questions to the agent"""
@@ -26,21 +31,28 @@ _ALIVE = 5.0
 def progress(status: dict[str, Any]) -> dict[str, Any]:
     """What a page shows of the agent's ``status``.
 
-    :returns: ``running``: the run that goes on, or None, with ``closed``: whether CLMS is closed to users now,
-        ``safe``: whether the server may be switched off, ``phases`` that are done, go on and are to come; and ``last``:
-        the last run that changed the version, or None
+    :returns: ``running``: see :func:`.overview.running`, with ``stoppable``: whether it can be stopped; and
+        ``last``: the last run that changed the version, or None
     """
     running = status["running"]
     if running is not None:
-        phase = PHASES.get(running["phase"] or "")
-        closed = bool(phase and phase.closed)
-        running = {**running, "closed": closed, "safe": not closed, "interrupted": running["interrupted"]}
+        running = {**running, "stoppable": not (running["closed"] or running["over"] or running["failure"])}
     return {"running": running, "last": status["last_update"], "version": status["current_version"]}
 
 
 def current() -> dict[str, Any]:
     """What a page shows right now; see :func:`progress`."""
     return progress(agent().ask("status"))
+
+
+def begin(verb: str, **fields: Any) -> AnyResponse:
+    """Ask for a run, and go to where people watch it.
+
+    :raises ClmsError: why the agent refuses
+    """
+    since = int(time.time())
+    agent().ask(verb, **fields)
+    return redirect(url_for("pages.watch", since=since))
 
 
 class Watch:

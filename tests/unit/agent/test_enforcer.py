@@ -417,6 +417,33 @@ def test_it_is_put_off_by_people_and_counted(world: World) -> None:
     assert world.enforcer.answer()["forced"]["postponements_left"] == 3
 
 
+def test_what_is_put_off_does_not_begin_at_the_time_before(world: World) -> None:
+    world.now = datetime(2026, 12, 2, 9, tzinfo=UTC)
+    world.look()
+    assert world.planned() == [("1.0.2", "12-02 22:00")]
+    world.enforcer.postpone()
+    assert (world.planned(), world.begun) == ([], [])
+    assert "is not overdue any more" in world.events("UPDATE_CANCELLED")[0]
+    world.now = datetime(2026, 12, 2, 22, 1, tzinfo=UTC)
+    world.look()
+    assert (world.planned(), world.begun) == ([], [])
+    world.now = datetime(2026, 12, 3, 9, 1, tzinfo=UTC)
+    world.look()
+    assert world.planned() == [("1.0.2", "12-03 22:00")]
+    world.news_expired = True
+    world.look()
+    assert (world.planned(), world.gate.disk) == ([], "open")
+
+
+def test_what_a_person_has_scheduled_stays_when_nothing_is_overdue_any_more(world: World) -> None:
+    world.now = datetime(2026, 12, 2, 9, tzinfo=UTC)
+    world.planner.schedule("2026-12-02T21:00", version="1.0.2")
+    world.look()
+    assert (world.planned(), world.gate.disk) == ([("1.0.2", "12-02 21:00")], "blocked")
+    world.enforcer.postpone()
+    assert (world.planned(), world.gate.disk) == ([("1.0.2", "12-02 21:00")], "open")
+
+
 def test_nothing_to_put_off(world: World) -> None:
     world.listed.pop()
     with pytest.raises(ClmsError) as caught:

@@ -16,8 +16,8 @@ from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.status import duration
 
-WORKING = View({"preflight": 1.2, "release": 0.4}, "image_pull", 9, 83, None)
-FAILED = View({"preflight": 1.2}, "release", 3, None, "The release server cannot be reached.")
+WORKING = View({"preflight": 1.2, "release": 0.4}, "image_pull", False, 9, 83, None)
+FAILED = View({"preflight": 1.2}, "release", False, 3, None, "The release server cannot be reached.")
 
 
 class _Terminal(io.StringIO):
@@ -28,7 +28,7 @@ class _Terminal(io.StringIO):
 def test_view(journal: Journal, begin: Callable[..., Run]) -> None:
     run = begin()
     run.enter("preflight")
-    assert view_of(journal, run.row) == View({}, "preflight", 0, None, None)
+    assert view_of(journal, run.row) == View({}, "preflight", False, 0, None, None)
     run.leave("preflight")
     run.enter("release")
     run.fail("release", ClmsError("SERVER_UNREACHABLE", url="https://x", detail="y"))

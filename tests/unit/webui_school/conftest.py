@@ -17,7 +17,7 @@ from agent.doctor import Finding
 from agent.once import Once
 from agent.protocol import parse
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
+from ansible_collections.clms.update.plugins.module_utils.plan import PHASES, is_closed, is_over
 from webui.school.agent import Agent
 from webui.school.app import create_app
 from webui.school.config import parse_settings
@@ -230,9 +230,10 @@ def running(**changes: Any) -> dict[str, Any]:
     """A run that goes on."""
     names, phase = list(PHASES), changes.get("phase", "backup")
     done = names.index(phase) if phase in names else 0
+    closed, over = is_closed(tuple(names), phase, names[:done]), is_over(phase, names[:done])
     return {
         "id": 8, "kind": "update", "version": "1.0.1", "phase": "backup", "percent": 30, "seconds_left": 60,
-        "interrupted": False,
+        "interrupted": False, "closed": closed, "over": over, "failure": None, "events": [],
         "phases": [{"name": name, "seconds": 2.0 if number < done else None} for number, name in enumerate(names)],
         **changes,
     }  # fmt: skip
@@ -252,9 +253,13 @@ class Browser:
 
     def get(self, path: str, code: int = 200) -> str:
         """A page."""
-        answer = self.client.get(path, base_url=self.base)
+        answer = self.look(path)
         assert answer.status_code == code, answer.text[:2000]
         return answer.text
+
+    def look(self, path: str) -> TestResponse:
+        """What is at an address."""
+        return self.client.get(path, base_url=self.base)
 
     def send(self, path: str, *, page: str | None = None, token: str | None = None, **fields: str) -> TestResponse:
         """Send a form that is on a page."""

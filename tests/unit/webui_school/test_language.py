@@ -189,7 +189,7 @@ def test_a_check(
 def test_cautions(signed_in: Browser, agent: FakeAgent, code: str, words: str) -> None:
     speaks(signed_in, "de")
     answer = {"schedule": {"due_at": "2026-11-27T21:00:00Z"}, "warnings": [{"code": code, "message": "Hm."}]}
-    agent._schedule = lambda at, version: answer  # type: ignore[method-assign]
+    agent._schedule = lambda at, version, **_: answer  # type: ignore[method-assign]
     signed_in.send("/schedule/1.0.1", when="tonight")
     text = signed_in.get("/")
     assert words in text

@@ -7,11 +7,13 @@ import csv
 import io
 import json
 import re
+import time
 from html import unescape
 
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.status import iso
 
 from .conftest import PASSWORD, Browser, FakeAgent, forced, release_of, run_of, running
 
@@ -72,7 +74,7 @@ def test_while_clms_is_blocked_somebody_can_begin_the_update(signed_in: Browser,
     text = signed_in.get("/")
     assert "CLMS is blocked until it is updated" in text
     assert "Not now" not in text
-    assert signed_in.send("/begin/1.0.1", page="/").location == "/progress?begun=1"
+    assert signed_in.send("/begin/1.0.1", page="/").location.startswith("/progress?since=")
     assert agent.did("update") == [{"version": "1.0.1"}]
     agent.running = running()
     assert "Update now" not in signed_in.get("/")
@@ -181,7 +183,7 @@ def test_without_a_drive_there_is_no_choice(signed_in: Browser, agent: FakeAgent
 
 def test_now(signed_in: Browser, agent: FakeAgent) -> None:
     assert "people would have to wait" in signed_in.get("/schedule/1.0.1")
-    assert signed_in.send("/schedule/1.0.1", when="now").location == "/progress?begun=1"
+    assert signed_in.send("/schedule/1.0.1", when="now").location.startswith("/progress?since=")
     assert agent.did("update") == [{"version": "1.0.1"}]
     assert agent.did("schedule") == []
 
@@ -235,14 +237,48 @@ def test_what_goes_on(signed_in: Browser, agent: FakeAgent) -> None:
     agent.running = running(phase="migrate", percent=70)
     text = signed_in.get("/progress")
     assert "Do not switch the server off" in text
-    assert "Stop it" not in text
+    assert '<div id="stop" hidden>' in text
+    agent.running = running(phase="clean_up", percent=98)
+    text = signed_in.get("/progress")
+    assert "the rest is done when it is on again" in text
+    assert '<div id="stop" hidden>' in text
 
 
-def test_what_was_asked_for_just_now(signed_in: Browser, agent: FakeAgent) -> None:
-    assert "It is about to begin" in signed_in.get("/progress?begun=1")
+def test_what_it_has_told_is_shown(signed_in: Browser, agent: FakeAgent) -> None:
+    failure = ClmsError("HEALTH_FAILED", detail="it does not answer").as_dict()
+    event = {"at": "2026-11-27T21:00:05Z", "type": "BACKUP_CREATED", "message": "The backup b was made and proven."}
+    agent.running = running(failure=failure, events=[event])
+    text = signed_in.get("/progress")
+    for words in ("The backup b was made and proven.", "CLMS is put back as it was", failure["message"]):
+        assert words in unescape(text), words
+    assert '<div id="stop" hidden>' in text, "it is being put back already"
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_what_was_asked_for_just_now(signed_in: Browser, agent: FakeAgent, script: bool) -> None:
+    now = int(time.time())
+    agent.runs = [run_of(started_at=iso(now - 3600))]
+    text = signed_in.get(f"/progress?since={now}")
+    assert "It is about to begin" in text
+    assert f'content="5; url=/progress?since={now}"' in text
     assert "Nothing goes on" in signed_in.get("/progress")
     agent.running = running()
-    assert "30 % done" in signed_in.get("/progress?begun=1")
+    assert "30 % done" in signed_in.get(f"/progress?since={now}")
+    # without scripts, too, whoever watches comes to its result
+    agent.running = None
+    agent.runs = [run_of(id=8, started_at=iso(now + 1)), *agent.runs]
+    assert signed_in.look(f"/progress?since={now}").location == "/history/8"
+
+
+@pytest.mark.parametrize("since", ["1", "-1", str(10**400), "99999999999"])
+def test_what_has_never_begun(signed_in: Browser, agent: FakeAgent, since: str) -> None:
+    agent.runs = []
+    assert signed_in.look(f"/progress?since={since}").location == "/history"
+
+
+@pytest.mark.parametrize("since", ["", "x", "1e9", "9" * 5000])
+def test_a_time_that_is_none(signed_in: Browser, since: str) -> None:
+    assert "Nothing goes on" in signed_in.get(f"/progress?since={since}")
 
 
 def test_it_is_stopped(signed_in: Browser, agent: FakeAgent) -> None:
@@ -251,13 +287,23 @@ def test_it_is_stopped(signed_in: Browser, agent: FakeAgent) -> None:
     assert agent.did("cancel") == [{"run": 8}]
 
 
+@pytest.mark.parametrize(
+    "refusal", [ClmsError("RUN_CLOSED", run=8, kind="update"), ClmsError("RUN_UNKNOWN", run=8)], ids=["late", "ended"]
+)
+def test_it_cannot_be_stopped_any_more(signed_in: Browser, agent: FakeAgent, refusal: ClmsError) -> None:
+    agent.running = running()
+    agent.refuses["cancel"] = refusal
+    assert signed_in.send("/progress/cancel/8", page="/progress").location == "/progress"
+    assert refusal.happened in unescape(signed_in.get("/progress"))
+
+
 def test_progress_is_sent_as_it_changes(signed_in: Browser, agent: FakeAgent) -> None:
     agent.running = running()
     answer = signed_in.client.get("/progress/stream", base_url=signed_in.base)
     assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
     pieces = iter(answer.response)
     first = sent(next(pieces))
-    assert first["running"] == 8
+    assert (first["running"], first["stoppable"]) == (8, True)
     assert "Making a backup" in first["html"]
     agent.running = None
     last = sent(next(pieces))
@@ -325,7 +371,7 @@ def test_backups(signed_in: Browser, agent: FakeAgent) -> None:
     text = signed_in.get("/backups")
     assert BACKUP in text
     assert "Proven by restoring it on Tue 24 November 2026, 11:12" in text
-    assert signed_in.send("/backups").location == "/progress?begun=1"
+    assert signed_in.send("/backups").location.startswith("/progress?since=")
     assert agent.did("backup") == [{}]
 
 
@@ -347,7 +393,7 @@ def test_going_back_is_typed_and_wants_the_password(
     assert "do not belong together" in answer.text
     assert "canary" not in answer.text
     del agent.refuses[verb]
-    assert signed_in.send(path, confirm=version, password=PASSWORD).location == "/progress?begun=1"
+    assert signed_in.send(path, confirm=version, password=PASSWORD).location.startswith("/progress?since=")
     assert agent.did(verb)[-1] == {"confirm": version, "name": "anna", "password": PASSWORD, **more}
 
 

@@ -125,11 +125,12 @@ def test_each_problem_has_a_button_or_a_sentence(signed_in: Browser, agent: Fake
 
 @pytest.mark.parametrize(
     ("repair", "place"),
-    [*((run, "/progress?begun=1") for run in ("backup", "recover", "update")), ("check", "/health")],
+    [*((run, "/progress?since=") for run in ("backup", "recover", "update")), ("check", "/health")],
 )
 def test_a_button_mends(signed_in: Browser, agent: FakeAgent, repair: str, place: str) -> None:
     answer = signed_in.send(f"/health/{repair}", page="/health")
-    assert (answer.status_code, answer.location) == (302, place)
+    assert answer.status_code == 302
+    assert answer.location.startswith(place)
     assert agent.did(repair) == [{}]
     agent.refuses[repair] = ClmsError("AGENT_BUSY", limit=8)
     signed_in.send(f"/health/{repair}", page="/health")

@@ -109,7 +109,16 @@ def test_what_goes_wrong_is_told_and_ends(watch: Watch, asked: Asked, error: Exc
     following.close()
 
 
-@pytest.mark.parametrize(("phase", "closed"), [("backup", False), ("migrate", True), (None, False), ("unheard", False)])
-def test_whether_the_server_may_be_switched_off(phase: str | None, closed: bool) -> None:
-    now = progress(status(running(phase=phase)))
-    assert (now["running"]["closed"], now["running"]["safe"]) == (closed, not closed)
+@pytest.mark.parametrize(
+    ("changes", "stoppable"),
+    [
+        ({"phase": "backup"}, True),
+        ({"phase": "migrate"}, False),
+        ({"phase": "clean_up"}, False),
+        ({"phase": None}, True),
+        ({"phase": "unheard"}, True),
+        ({"phase": "rehearse", "failure": {"code": "X"}}, False),
+    ],
+)
+def test_whether_it_can_be_stopped(changes: dict[str, Any], stoppable: bool) -> None:
+    assert progress(status(running(**changes)))["running"]["stoppable"] is stoppable

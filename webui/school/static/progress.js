@@ -3,7 +3,7 @@
 const box = document.getElementById("progress");
 const stream = new EventSource(box.dataset.stream);
 stream.onmessage = (message) => {
-  const { html, running, failed } = JSON.parse(message.data);
+  const { html, running, stoppable, failed } = JSON.parse(message.data);
   if (failed) {
     box.innerHTML = html; // nothing is known right now; what goes on goes on
     return;
@@ -19,9 +19,12 @@ stream.onmessage = (message) => {
     return;
   }
   box.innerHTML = html;
+  // it stands beside the box, so that whoever has come to it with the keyboard stays there
+  const stop = document.getElementById("stop");
+  if (stop) stop.hidden = !stoppable;
 };
-// what was refused before it began is in the history
-if (box.dataset.begun) setTimeout(() => location.assign(box.dataset.history), 30000);
+// it may have been refused before it began, or have ended already: the page knows where that is shown
+if (box.dataset.begun) setTimeout(() => location.reload(), 5000);
 stream.onerror = () => {
   if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
   box.textContent = box.dataset.lost;

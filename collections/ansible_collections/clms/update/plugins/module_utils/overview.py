@@ -16,11 +16,11 @@ from .adapters.vendor import newest, store_of
 from .errors import ClmsError
 from .journal import Journal
 from .phases.preflight import check_release
-from .plan import kind_word
+from .plan import is_closed, is_over, kind_word
 from .release import Release
 from .school import School, parse_school
 from .slots import Slot
-from .status import describe_run, done_phases, last_durations, progress_of, rehearsed_durations
+from .status import describe_run, done_phases, iso, last_durations, progress_of, rehearsed_durations
 from .trust import TrustStore
 
 UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "reinstall")
@@ -63,8 +63,9 @@ def status(home: Path) -> dict[str, Any]:
 
 def running(journal: Journal) -> dict[str, Any] | None:
     """The open run: ``id``, ``kind``, ``version``, ``phase``, ``percent``, ``seconds_left``, ``phases`` (each with its
-    ``name`` and the ``seconds`` that it took, or None) and ``interrupted``, which says that nobody works at it any
-    more; None when there is none.
+    ``name`` and the ``seconds`` that it took, or None), ``closed``: whether it keeps CLMS closed, ``over``: whether it
+    only tidies up, ``failure``: why it is being put back, or None, ``events``: what it has told, the oldest first, and
+    ``interrupted``, which says that nobody works at it any more; None when there is none.
     """
     row = journal.open_run()
     if row is None:
@@ -80,6 +81,10 @@ def running(journal: Journal) -> dict[str, Any] | None:
         "percent": progress.percent,
         "seconds_left": progress.seconds_left,
         "phases": [{"name": name, "seconds": done.get(name)} for name in row.phases],
+        "closed": is_closed(row.phases, phase, done),
+        "over": is_over(phase, done),
+        "failure": journal.run(row.id).failure(),
+        "events": [{**event, "at": iso(event["at"])} for event in reversed(journal.events(run=row.id))],
         "interrupted": not lock.is_held(journal.path.parent),
     }
 

@@ -7,7 +7,7 @@ file in ``phases/``, its records in the journal and its place on the progress ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 
@@ -78,6 +78,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kind of run -> its phases in order."""
 
+_CLOSING = ("drain", "slot", "open")
+"""the first of these that a run has closes CLMS; on a server where nothing runs yet, nothing is drained"""
+
 RECOVERY = ("preflight", "open")
 """The phases of the run of kind ``recover``, with which a journal begins that takes the place of a broken one."""
 
@@ -114,6 +117,20 @@ COMPLETED_EVENTS = {
 }
 """Kind of run, as people know it -> the event (original design, section 8.1) that says that it was completed; others
 have said what they have done already."""
+
+
+def is_closed(phases: tuple[str, ...], current: str | None, done: Collection[str]) -> bool:
+    """Whether a run keeps CLMS closed to users: from the phase on that closes it until it was opened again.
+
+    :param current: the phase that runs, or None
+    """
+    closing = next((name for name in _CLOSING if name in phases), None)
+    return closing is not None and closing in (current, *done) and "open" not in done
+
+
+def is_over(current: str | None, done: Collection[str]) -> bool:
+    """Whether a run has done what it was for, so that nothing of it is put back any more, and only tidies up."""
+    return current == "clean_up" or "open" in done
 
 
 def next_phase(phases: tuple[str, ...], done: set[str]) -> str | None:

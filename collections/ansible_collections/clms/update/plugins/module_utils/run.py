@@ -18,12 +18,12 @@ from .containers import parse_env_file
 from .errors import ClmsError
 from .journal import Journal
 from .journal_run import Run
-from .plan import PHASES
+from .plan import PHASES, is_closed
 from .release import Release
 from .school import School, Service, parse_school
 from .secret_file import read_secret
 from .slots import Slot
-from .status import last_durations, progress_of
+from .status import done_phases, last_durations, progress_of
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -156,12 +156,12 @@ def do_phase(
 
 def show_progress(context: Context) -> None:
     """Tell people at the maintenance page how far the run has come, while they cannot use CLMS."""
-    phase = PHASES.get(context.phase)
-    if phase is not None and not phase.closed:
-        return
     row, journal = context.run.row, context.journal
     with suppress(Exception):  # it is a display: whatever is wrong, the phase says better
-        _, progress = progress_of(row, journal.records(row.id), now=time.time(), history=last_durations(journal, row))
+        records = journal.records(row.id)
+        if context.phase in PHASES and not is_closed(row.phases, context.phase, done_phases(records)):
+            return
+        _, progress = progress_of(row, records, now=time.time(), history=last_durations(journal, row))
         GateControl(context.school, context.engine).show_progress(context.phase, progress.percent)
 
 

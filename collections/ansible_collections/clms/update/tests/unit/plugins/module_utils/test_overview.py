@@ -191,11 +191,20 @@ def test_a_run_that_goes_on(begin: Begin) -> None:
         "phase": "backup",
         "percent": 21,
         "seconds_left": None,
+        "closed": False,
+        "over": False,
+        "failure": None,
+        "events": [],
         "interrupted": False,
     }
+    context.journal.event("BACKUP_CREATED", "The backup was made.", run=context.run.id)
+    context.journal.event("UPDATE_AVAILABLE", "That is not about this run.")
     seen = overview.running(context.journal)
     assert seen is not None
     assert seen["interrupted"] is True
+    assert [(event["type"], event["message"]) for event in seen["events"]] == [
+        ("BACKUP_CREATED", "The backup was made.")
+    ]
 
 
 def test_an_update_without_migration_is_an_update_for_people(begin: Begin) -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.clms.update.plugins.module_utils import plan
-from ansible_collections.clms.update.plugins.module_utils.plan import KINDS, PHASES, kind_word, next_phase, progress
+from ansible_collections.clms.update.plugins.module_utils.plan import (
+    KINDS,
+    PHASES,
+    is_closed,
+    is_over,
+    kind_word,
+    next_phase,
+    progress,
+)
 
 UPDATE = KINDS["update"]
 ROLES = Path(plan.__file__).parents[2] / "roles"
@@ -144,3 +152,27 @@ def test_the_bar_only_moves_forward(history: dict[str, float], moments: list[flo
     assert percents[-1] == 100
     assert all(value < 100 for value in percents[:-1])
     assert all(step.seconds_left is None or step.seconds_left >= 0 for step in seen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("update", "drain"),
+        ("update_images", "drain"),  # the new version is started beside the old one
+        ("rollback", "drain"),  # its backup is made after that
+        ("restore", "drain"),
+        ("install", "slot"),
+        ("reinstall", "slot"),
+        ("backup", None),
+    ],
+)
+def test_when_clms_is_closed_and_when_nothing_is_put_back_any_more(kind: str, first: str | None) -> None:
+    phases = KINDS[kind]
+    closed = [name for n, name in enumerate(phases) if is_closed(phases, name, phases[:n])]
+    assert closed == (list(phases[phases.index(first) : phases.index("clean_up")]) if first else [])
+    assert [name for n, name in enumerate(phases) if is_over(name, phases[:n])] == ["clean_up"]
+    assert not is_closed(phases, None, phases)
+
+
+def test_putting_in_order_closes_clms_until_it_is_opened() -> None:
+    assert [is_closed(plan.RECOVERY, *seen) for seen in (("preflight", ()), ("open", ("preflight",)))] == [False, True]
