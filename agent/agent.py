@@ -13,6 +13,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store 
 from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.phases.loss import would_lose
 from ansible_collections.clms.update.plugins.module_utils.plan import kind_word
 from ansible_collections.clms.update.plugins.module_utils.school import School
 
@@ -46,6 +47,7 @@ class Agent:
             "events": _events,
             "health": lambda _, school: doctor.examine(school),
             "enforcement": lambda *_: enforcer.answer(),
+            "loss": lambda request, school: would_lose(school.raw, request.backup),
             "settings": lambda *_: settings.settings(folder),
             "schedule": self._schedule,
             "cancel": self._cancel,

@@ -33,6 +33,7 @@ import      file: name of a file in the folder for        ``version``, ``archite
 health                                                  see :func:`.doctor.examine`
 enforcement                                             see :meth:`.enforcer.Enforcer.answer`
 postpone                                                the same; puts a forced update off once more
+loss        backup: may be left out                     see :func:`.loss.would_lose`
 settings                                                see :func:`.settings.settings`
 change      settings: see :func:`.settings.change`;     ``changed``: their names
             name, password: may be left out
@@ -69,7 +70,7 @@ from ansible_collections.clms.update.plugins.module_utils.version import Version
 MAX_BYTES = 64 * 1024
 RUNS = ("update", "rollback", "restore", "backup", "recover")
 BACKUPS = ("verify", "copy", "download")
-READS = ("status", "check", "list", "events", "school", "release", "health", "settings", "enforcement")
+READS = ("status", "check", "list", "events", "school", "release", "health", "settings", "enforcement", "loss")
 CHANGES = ("schedule", "cancel", "import", "change", "notify", "postpone", *BACKUPS)
 ACCOUNTS = ("accounts", "set_up", "sign_in", "password", "token")
 KEYS = ("once",)
@@ -89,7 +90,7 @@ class Request:
     version: str | None = None
     """for ``update``, ``schedule`` and ``release``: one that this school has verified; None is the newest"""
     backup: str | None = None
-    """for ``restore`` and :data:`BACKUPS`: the name of a backup"""
+    """for ``restore``, ``loss`` and :data:`BACKUPS`: the name of a backup"""
     confirm: str | None = None
     """for ``rollback`` and ``restore``: the version that a person has typed"""
     what: str = "releases"
@@ -157,7 +158,7 @@ def parse(line: bytes) -> Request:
         request = Request(
             verb,
             version=fields.text("version", pattern=_VERSION, default=None) if versioned else None,
-            backup=fields.text("backup", pattern=ID_PATTERN) if verb in ("restore", *BACKUPS) else None,
+            backup=_backup(fields, verb),
             confirm=fields.text("confirm", pattern=_VERSION, default=None) if verb in ("rollback", "restore") else None,
             what=fields.text("what", pattern="|".join(LISTS), default="releases") if verb == "list" else "releases",
             after=fields.number("after", default=0) if verb == "events" else 0,
@@ -190,6 +191,15 @@ def parse(line: bytes) -> Request:
     except (ValueError, RecursionError) as error:  # JSON, texts, versions and fields alike
         detail = str(error) if isinstance(error, FieldError) else "it is no JSON object as it should be"
         raise ClmsError("AGENT_REQUEST", detail=detail[:200]) from None
+
+
+def _backup(fields: Fields, verb: str) -> str | None:
+    backup: str | None = None
+    if verb in ("restore", *BACKUPS):
+        backup = fields.text("backup", pattern=ID_PATTERN)
+    elif verb == "loss":
+        backup = fields.text("backup", pattern=ID_PATTERN, default=None)
+    return backup
 
 
 def _location(fields: Fields) -> str | None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, flash, redirect, render_template, url_for
 from flask_login import current_user, login_required
 from werkzeug.wrappers import Response as AnyResponse
@@ -77,7 +79,7 @@ def restore(backup: str) -> AnyResponse | str:
     form = forms.GoBack()
     if form.validate_on_submit() and (begun := _goes_back(form, found[0]["version"], "restore", backup=backup)):
         return begun
-    return render_template("restore.html", form=form, backup=found[0])
+    return render_template("restore.html", form=form, backup=found[0], loss=_loss(backup))
 
 
 @blueprint.route("/rollback", methods=["GET", "POST"])
@@ -90,7 +92,15 @@ def rollback() -> AnyResponse | str:
     form = forms.GoBack()
     if form.validate_on_submit() and (begun := _goes_back(form, version, "rollback")):
         return begun
-    return render_template("rollback.html", form=form, last=last, version=version)
+    return render_template("rollback.html", form=form, last=last, version=version, loss=_loss())
+
+
+def _loss(backup: str | None = None) -> dict[str, Any]:
+    """What going back would lose right now, or ``error``, which is in the way of nothing."""
+    try:
+        return agent().ask("loss", backup=backup)
+    except ClmsError as error:
+        return {"error": error}
 
 
 def _goes_back(form: forms.GoBack, version: str, verb: str, **fields: str) -> AnyResponse | None:

@@ -20,7 +20,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store 
 from ansible_collections.clms.update.plugins.module_utils.adapters.database import database_of
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import MANIFEST, SIGNATURE
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.phases import clean_up, prepare, restore
+from ansible_collections.clms.update.plugins.module_utils.phases import clean_up, loss, prepare, restore
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import parse_school
 from ansible_collections.clms.update.plugins.module_utils.slots import SlotService, restored_slot
@@ -172,9 +172,9 @@ def test_what_a_rollback_would_lose_is_counted(stage: Stage) -> None:
         services={**stage.live.slot.services, "mysql": SlotService("earlier", "image", "config")},
     )
     time.sleep(1.1)  # the server remembers whole seconds
-    assert restore.lost_writes(context, earlier) == {}
+    assert loss.lost_writes(context, earlier) == {}
     database.query("INSERT INTO clms_database.pages (words) VALUES ('one'), ('two')")
     database.query("UPDATE clms_database.oddities SET words = 'changed' WHERE id = 2")
     database.query("UPDATE clms_database.SystemSettings SET value = '1.0.0' WHERE `key` = 'version'")
-    assert restore.lost_writes(context, earlier) == {"oddities": 1, "pages": 2}
-    assert restore.lost_writes(context, stage.live.slot) == {}
+    assert loss.lost_writes(context, earlier) == {"oddities": 1, "pages": 2}
+    assert loss.lost_writes(context, stage.live.slot) == {}

@@ -54,6 +54,8 @@ def line(**fields: Any) -> bytes:
             Request("update", backup_location="external"),
             {"clms_backup_location": "external"},
         ),
+        ({"verb": "loss"}, Request("loss"), {}),
+        ({"verb": "loss", "backup": BACKUP}, Request("loss", backup=BACKUP), {"clms_backup_id": BACKUP}),
         ({"verb": "cancel", "schedule": 3}, Request("cancel", schedule=3), {}),
         ({"verb": "import", "file": "clms-1.0.1-amd64.zip"}, Request("import", file="clms-1.0.1-amd64.zip"), {}),
         ({"verb": "cancel", "run": 7, "schedule": None}, Request("cancel", run=7), {}),

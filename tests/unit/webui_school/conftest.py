@@ -65,6 +65,7 @@ class FakeAgent(Agent):
         self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
         self.tokens: dict[str, str] = {}
         """token -> account"""
+        self.loss: dict[str, Any] = {"version": "1.0.0", "loses": True, "tables": {"books": 1, "borrows": 5}}
         self.once: Once | None = None
         """keeps idempotency keys, where a test has some"""
         self.refuses: dict[str, ClmsError] = {}
@@ -90,6 +91,9 @@ class FakeAgent(Agent):
     def _postpone(self) -> dict[str, Any]:
         self.enforcement["forced"]["postponements_left"] -= 1
         return self.enforcement
+
+    def _loss(self, **_: Any) -> dict[str, Any]:
+        return self.loss
 
     def _settings(self) -> dict[str, Any]:
         return self.settings

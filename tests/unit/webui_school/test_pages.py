@@ -9,6 +9,7 @@ import json
 import re
 import time
 from html import unescape
+from typing import Any
 
 import pytest
 
@@ -395,6 +396,33 @@ def test_going_back_is_typed_and_wants_the_password(
     del agent.refuses[verb]
     assert signed_in.send(path, confirm=version, password=PASSWORD).location.startswith("/progress?since=")
     assert agent.did(verb)[-1] == {"confirm": version, "name": "anna", "password": PASSWORD, **more}
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (
+            {"loses": True, "tables": {"books": 1, "borrows": 5}},
+            "6 entries or more would not be in CLMS any more: 1 in",
+        ),
+        ({"loses": True, "tables": {"books": 1}}, "1 entry or more would not be in CLMS any more: 1 in"),
+        ({"loses": True, "tables": {}}, "No entries were found that would be lost"),
+        ({"loses": False, "tables": {}}, "nothing that people have saved is lost"),
+        (ClmsError("DATABASE_UNREACHABLE", detail="timed out"), "How much that is cannot be said right now."),
+    ],
+    ids=["some", "one", "none found", "none", "unknown"],
+)
+@pytest.mark.parametrize(("path", "asked"), [("/rollback", {}), (f"/backups/{BACKUP}/restore", {"backup": BACKUP})])
+def test_what_going_back_would_lose_is_counted_and_shown(
+    signed_in: Browser, agent: FakeAgent, loss: Any, words: str, path: str, asked: dict[str, str]
+) -> None:
+    if isinstance(loss, ClmsError):
+        agent.refuses["loss"] = loss
+    else:
+        agent.loss = {"version": "1.0.0", **loss}
+    text = re.sub(r"<[^>]*>|\s+", " ", signed_in.get(path))
+    assert words in re.sub(" +", " ", text)
+    assert agent.did("loss") == [asked]
 
 
 def test_nothing_to_go_back_to(signed_in: Browser, agent: FakeAgent) -> None:

@@ -16,9 +16,9 @@ from .adapters.engine import Engine
 from .adapters.gate import GateControl
 from .containers import parse_env_file
 from .errors import ClmsError
-from .journal import Journal
+from .journal import Journal, RunRow
 from .journal_run import Run
-from .plan import PHASES, is_closed
+from .plan import KINDS, PHASES, is_closed
 from .release import Release
 from .school import School, Service, parse_school
 from .secret_file import read_secret
@@ -152,6 +152,24 @@ def do_phase(
             return _do(Context(journal, journal.run(run, fence=fence), phase), work)
     finally:
         journal.close()
+
+
+def looking(journal: Journal, description: dict[str, Any], kind: str, version: str | None = None) -> Context:
+    """The run that would come next, to look at what it would depend on; nothing of it is in the journal."""
+    latest = journal.rows(limit=1)
+    row = RunRow(
+        id=latest[0].id + 1 if latest else 1,
+        kind=kind,
+        phases=KINDS[kind],
+        school=description,
+        version=version,
+        from_version=None,
+        opened_at=0.0,
+        closed_at=None,
+        outcome=None,
+        error=None,
+    )
+    return Context(journal, Run(journal, row), "preflight")
 
 
 def show_progress(context: Context) -> None:

@@ -25,11 +25,10 @@ from ..adapters.vendor import registry_of
 from ..backup_manifest import Manifest
 from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
-from ..journal import Journal, RunRow
-from ..journal_run import Run
+from ..journal import Journal
 from ..plan import KINDS, kind_word
 from ..release import Release
-from ..run import Context, failures_recorded, read_env_file
+from ..run import Context, failures_recorded, looking, read_env_file
 from ..school import School, parse_school
 from ..secret_file import read_credentials, read_secret
 from ..slots import Slot, plan_slot, restored_slot
@@ -37,7 +36,8 @@ from ..smoke import SmokeError
 from ..version import UPDATER, Version, check_path
 from .clean_up import free_slot
 from .health_check import place_of
-from .restore import bring_here, load_saved_images, lost_writes, space_for_copy, to_reinstall, written_since
+from .loss import lost_writes, shares_data, slot_before, written_since
+from .restore import bring_here, load_saved_images, space_for_copy, to_reinstall
 
 INSTALLS = ("install", "reinstall")
 """Kinds of runs on a server where nothing is installed."""
@@ -154,21 +154,8 @@ def _look(journal: Journal, description: dict[str, Any], request: Request) -> di
     try:
         if journal.open_run() is not None:
             raise journal.in_the_way("RUN_ACTIVE" if lock.is_held(school.home) else "RUN_INTERRUPTED")
-        latest = journal.rows(limit=1)
-        row = RunRow(
-            id=latest[0].id + 1 if latest else 1,
-            kind=request.kind,
-            phases=KINDS[request.kind],
-            school=description,
-            version=request.version,
-            from_version=None,
-            opened_at=0.0,
-            closed_at=None,
-            outcome=None,
-            error=None,
-        )
         try:
-            findings = examine(Context(journal, Run(journal, row), "preflight"), request)
+            findings = examine(looking(journal, description, request.kind, request.version), request)
         except ClmsError as error:
             if error.code != "RELEASE_SAME":
                 raise
@@ -324,21 +311,13 @@ def _to_go_back_to(context: Context, request: Request) -> tuple[Slot, dict[str, 
 
     :raises ClmsError: ROLLBACK_UNAVAILABLE, SCHOOL_CHANGED or CONFIRMATION_MISSING
     """
-    slot = context.journal.slot("previous")
-    if slot is None:
-        raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
+    slot = slot_before(context)
     check_description(context.school, slot)
     lost = lost_writes(context, slot)
-    if not _shares_data(context.school, slot, context.old) and request.confirm != slot.version:
+    if not shares_data(context.school, slot, context.old) and request.confirm != slot.version:
         since = f"version {context.old.version} was opened to users"
         raise ClmsError("CONFIRMATION_MISSING", writes=_words(lost), since=since, word=slot.version)
     return slot, lost
-
-
-def _shares_data(school: School, one: Slot, other: Slot) -> bool:
-    """Whether two slots have the same data; a cache, which is empty in each new slot, does not count."""
-    names = [volume.name for service in school.services for volume in service.volumes if volume.on_update == "copy"]
-    return all(one.volumes.get(name) == other.volumes.get(name) for name in names)
 
 
 def phases_of(kind: str, school: School) -> tuple[str, ...]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from ..adapters.accounts import apply_accounts
@@ -131,58 +130,3 @@ def _fill_database(context: Context, folder: Path, manifest: Manifest) -> None:
         for file in manifest.of_kind("accounts"):
             with decrypted(folder / file.name, identity) as stream:
                 apply_accounts(database, stream.read().decode())
-
-
-def lost_writes(context: Context, slot: Slot) -> dict[str, int]:
-    """What users have written since the current version was opened, and would lose by going back to ``slot``.
-
-    Table -> rows that came or went since then; 1 for a table in which rows were only changed, as far as the database
-    server remembers that (it forgets when it restarts). Where nothing was recorded at the opening, the rows of the
-    backup that was made just before are compared instead, so that the number is too high rather than too low.
-
-    :raises ClmsError: DATABASE_LOGIN or DATABASE_UNREACHABLE
-    """
-    current = context.old
-    database = context.school.database.service
-    if slot.services[database].container == current.services[database].container:
-        return {}  # both versions use the same data: nothing is lost
-    run = context.journal.opening_run(current)
-    opened = context.journal.run(run).result("open")
-    before: dict[str, int] = opened.get("rows") or _rows_of_backup(context, run)
-    at = float(opened.get("rows_at") or _opened_at(context, run))
-    return _changed(context, before, at)
-
-
-def written_since(context: Context, manifest: Manifest) -> dict[str, int]:
-    """What users have written since a backup was made, and would lose by its restore; as :func:`lost_writes`."""
-    made = datetime.fromisoformat(manifest.created).timestamp()
-    return _changed(context, manifest.database.tables, made)
-
-
-def _changed(context: Context, before: dict[str, int], at: float) -> dict[str, int]:
-    """Table -> rows that the serving slot has more or fewer than ``before``; 1 for one touched since ``at``."""
-    with database_of(context, context.old) as now:
-        rows = now.row_counts()
-        touched = now.touched_since(at)
-    lost = {table: abs(rows.get(table, 0) - before.get(table, 0)) for table in rows.keys() | before.keys()}
-    for table in touched:
-        # the version that CLMS shows is written by us, after the opening
-        if table != "SystemSettings":
-            lost[table] = max(lost.get(table, 0), 1)
-    return {table: count for table, count in sorted(lost.items()) if count}
-
-
-def _rows_of_backup(context: Context, run: int) -> dict[str, int]:
-    name = context.journal.run(run).result("backup").get("backup")
-    try:
-        return find_backup(context.school, str(name))[1].database.tables
-    except ClmsError:
-        return {}  # then every row counts as written since
-
-
-def _opened_at(context: Context, run: int) -> float:
-    """When a run let users in, in seconds since 1970."""
-    for record in context.journal.records(run):
-        if "opened_at" in record.names:
-            return float(record.names["opened_at"])
-    return context.journal.row(run).opened_at

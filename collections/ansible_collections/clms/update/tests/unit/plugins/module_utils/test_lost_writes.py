@@ -12,8 +12,8 @@ import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import Manifest
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.phases import loss
 from ansible_collections.clms.update.plugins.module_utils.phases import open as open_phase
-from ansible_collections.clms.update.plugins.module_utils.phases import restore
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
@@ -61,9 +61,9 @@ class Database:
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     found = Database()
-    for module in (restore, open_phase):
+    for module in (loss, open_phase):
         monkeypatch.setattr(module, "database_of", lambda *_, **__: found)
-    monkeypatch.setattr(restore, "_rows_of_backup", lambda context, run: {"books": 1})
+    monkeypatch.setattr(loss, "_rows_of_backup", lambda context, run: {"books": 1})
     return found
 
 
@@ -95,27 +95,27 @@ def test_counted(
     opened(context, 2, rows=BEFORE, rows_at=100.0)
     database.rows.update(rows)
     database.touched = touched
-    assert restore.lost_writes(context, old) == lost
-    assert list(restore.lost_writes(context, old)) == sorted(lost)
+    assert loss.lost_writes(context, old) == lost
+    assert list(loss.lost_writes(context, old)) == sorted(lost)
 
 
 def test_a_table_that_is_gone(begin: Begin, database: Database, old: Slot) -> None:
     context = begin("rollback")
     opened(context, 2, rows=BEFORE, rows_at=100.0)
     del database.rows["books"]
-    assert restore.lost_writes(context, old) == {"books": 10}
+    assert loss.lost_writes(context, old) == {"books": 10}
 
 
 def test_two_versions_with_the_same_database(begin: Begin, new_images: Slot) -> None:
     context = begin("update_images")
-    assert restore.lost_writes(context, new_images) == {}  # and nobody is asked
+    assert loss.lost_writes(context, new_images) == {}  # and nobody is asked
 
 
 def test_where_nothing_was_recorded_the_backup_is_compared(begin: Begin, database: Database, old: Slot) -> None:
     context = begin("rollback")
     opened(context, 2)
     database.touched = {"students": 101.0, "SystemSettings": 101.0}
-    assert restore.lost_writes(context, old) == {"SystemSettings": 3, "books": 9, "students": 5}
+    assert loss.lost_writes(context, old) == {"SystemSettings": 3, "books": 9, "students": 5}
 
 
 def test_after_going_back_the_writes_since_then_count(begin: Begin, database: Database, old: Slot, new: Slot) -> None:
@@ -130,7 +130,7 @@ def test_after_going_back_the_writes_since_then_count(begin: Begin, database: Da
     database.touched = {"books": 250.0, "students": 150.0}
     later = Context(context.journal, again, "preflight")
     assert later.old == old
-    assert restore.lost_writes(later, new) == {"books": 1}
+    assert loss.lost_writes(later, new) == {"books": 1}
 
 
 # a restore
@@ -160,7 +160,7 @@ def test_written_since_a_backup(
     database.rows.update(rows)
     database.touched = touched
     facts = replace(manifest.database, tables=BEFORE)
-    assert restore.written_since(begin("restore"), replace(manifest, database=facts)) == lost
+    assert loss.written_since(begin("restore"), replace(manifest, database=facts)) == lost
 
 
 # what `open` records for it
@@ -205,4 +205,32 @@ def test_after_a_crash_in_open_nobody_knows_the_rows_before(
         open_phase.work(context)
     result = open_phase.work(context)  # by `recover`, maybe days later
     context.run.leave("open", **result)
-    assert restore.lost_writes(Context(context.journal, context.run, "x"), old)["books"] >= 2
+    assert loss.lost_writes(Context(context.journal, context.run, "x"), old)["books"] >= 2
+
+
+# asked for by the page, before anybody has decided
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_a_rollback_would_lose(begin: Begin, database: Database, old: Slot, new: Slot, shared: bool) -> None:
+    context = begin("backup")
+    context.run.close("COMPLETED")
+    before = replace(old, volumes=new.volumes) if shared else old
+    context.journal.set_slot(new, "current")
+    context.journal.set_slot(before, "previous")
+    opened(context, new.run, rows=BEFORE, rows_at=100.0)
+    database.rows["books"] = 12
+    rows = context.journal.rows()
+    answer = loss.would_lose(context.run.row.school, None)
+    assert answer == {"version": old.version, "loses": not shared, "tables": {"books": 2}}
+    assert context.journal.rows() == rows, "looking has opened a run"
+
+
+def test_nothing_to_roll_back_to(begin: Begin) -> None:
+    context = begin("backup")
+    with pytest.raises(ClmsError) as caught:
+        loss.would_lose(context.run.row.school, None)
+    assert caught.value.code == "ROLLBACK_UNAVAILABLE"
+    with pytest.raises(ClmsError) as caught:
+        loss.would_lose(context.run.row.school, "20260101T000000Z-1.0.0-r9")
+    assert caught.value.code == "BACKUP_UNKNOWN"
