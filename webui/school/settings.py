@@ -45,7 +45,7 @@ def settings() -> Response | str:
         ]
     elif not form.errors:
         try:
-            wanted = _wanted(form)
+            wanted = _wanted(form, found["registry_user"])
             done = agent().ask("change", settings=wanted, name=current_user.name, password=form.password.data)
         except ClmsError as error:
             form.refuse(error)
@@ -77,16 +77,20 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _wanted(form: forms.Settings) -> dict[str, Any]:
-    """The request's ``settings``; secrets that were left empty stay as they are."""
+def _wanted(form: forms.Settings, user: str | None) -> dict[str, Any]:
+    """The request's ``settings``; secrets that were left empty stay as they are.
+
+    :param user: the name under which the registry knows this school until now
+    """
     data = form.data
     wanted = {name: data[name] for name in forms.SETTINGS}
     wanted |= {name: [line.strip() for line in data[name].splitlines() if line.strip()] for name in _LISTS}
     wanted |= {name: data[name] or None for name in _MAY_BE_EMPTY}
     if data["api_key"]:
         wanted["api_key"] = data["api_key"]
-    if data["registry_password"]:
-        wanted["registry_login"] = {"username": data["registry_user"], "password": data["registry_password"]}
+    login = {"username": data["registry_user"] or "", "password": data["registry_password"] or ""}
+    if login["password"] or login["username"] != (user or ""):
+        wanted["registry_login"] = login
     if data["notify"] or data["notify_nobody"]:
         wanted["notify"] = "" if data["notify_nobody"] else data["notify"]
     return wanted

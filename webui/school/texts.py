@@ -40,6 +40,8 @@ EVENTS = {
     "BACKUP_COPIED": N_("Backup copied"),
     "BACKUP_CREATED": N_("Backup made"),
     "BACKUP_EXTERNAL_MISSING": N_("Backup not copied"),
+    "BACKUP_FAILED": N_("Backup failed"),
+    "BACKUP_STARTED": N_("Backup begun"),
     "BACKUP_TAMPERED": N_("Backup damaged"),
     "BACKUP_VERIFIED": N_("Backup looked through"),
     "CHECK_FAILED": N_("Vendor not reached"),
@@ -51,6 +53,8 @@ EVENTS = {
     "NOTIFY_FAILED": N_("Notification not sent"),
     "NOTIFY_NOBODY": N_("Nobody was told"),
     "ROLLBACK_COMPLETED": N_("CLMS was put back"),
+    "ROLLBACK_FAILED": N_("Going back failed"),
+    "ROLLBACK_STARTED": N_("Going back begun"),
     "SCHEDULE_LOST": N_("Schedule begun anew"),
     "SETTINGS_CHANGED": N_("Settings changed"),
     "UPDATE_AVAILABLE": N_("Update available"),
@@ -64,7 +68,7 @@ EVENTS = {
     "UPDATE_OVERDUE": N_("Critical update overdue"),
     "UPDATE_POSTPONED": N_("Update put off"),
     "UPDATE_SCHEDULED": N_("Update scheduled"),
-    "UPDATE_STARTED": N_("Begun"),
+    "UPDATE_STARTED": N_("Update begun"),
     "UPDATE_WAITING": N_("Update waits"),
 }
 """Type of an event -> its title; what it says beside is the agent's own words."""

@@ -81,6 +81,19 @@ def test_while_clms_is_blocked_somebody_can_begin_the_update(signed_in: Browser,
     assert "Update now" not in signed_in.get("/")
 
 
+def test_what_is_forced_is_told_also_where_its_release_cannot_be_read(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.refuses["release"] = ClmsError("RELEASE_UNKNOWN", version="1.0.1")
+    agent.enforcement = {"forced": forced(overdue=True), "blocked": True}
+    text = signed_in.get("/")
+    assert "CLMS is blocked until it is updated" in text
+    assert 'action="/begin/1.0.1"' in text
+    assert "What is new" not in text
+    agent.enforcement = {"forced": None, "blocked": True}  # the agent ends that at its next look
+    text = signed_in.get("/")
+    assert "CLMS is blocked until it is updated" in text
+    assert "/begin/" not in text
+
+
 def test_after_a_try_that_failed_the_time_until_the_next_one_is_shown(signed_in: Browser, agent: FakeAgent) -> None:
     agent.enforcement = {"forced": forced(lifted_until="2026-12-02T20:05:00Z"), "blocked": False}
     assert "people can work until Wed 2 December 2026, 21:05" in signed_in.get("/")

@@ -20,6 +20,7 @@ def fill_in(browser: Browser, **changes: str) -> Any:
     shown = {
         **{name: str(value or "") for name, value in SETTINGS.items() if not isinstance(value, bool | list)},
         "school_hours": "mon-fri 07:30-17:00", "quiet_days": "", "password": PASSWORD, "seen": seen[1],
+        "registry_user": "school-42",
     }  # fmt: skip
     return browser.send("/settings", **(shown | changes))
 
@@ -54,6 +55,13 @@ def test_what_was_left_empty_stays(signed_in: Browser, agent: FakeAgent) -> None
     assert asked["settings"] == SETTINGS
     fill_in(signed_in, notify_nobody="y", notify="json://x.test")
     assert agent.did("change")[1]["settings"]["notify"] == ""
+
+
+def test_another_name_at_the_registry_needs_its_password(signed_in: Browser, agent: FakeAgent) -> None:
+    """It is not dropped in silence: the agent is asked, and refuses what is only half of a login."""
+    fill_in(signed_in, registry_user="school-43")
+    (asked,) = agent.did("change")
+    assert asked["settings"]["registry_login"] == {"username": "school-43", "password": ""}
 
 
 @pytest.mark.parametrize(

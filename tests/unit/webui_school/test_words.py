@@ -21,7 +21,7 @@ from agent.notifications import TITLES
 from ansible_collections.clms.update.plugins.module_utils import errors
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
-from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_EVENTS, COMPLETED_TEXTS, KINDS
+from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, KINDS, events_of
 from setup import words
 from webui.school import failures, language, texts
 from webui.school.app import create_app
@@ -123,7 +123,7 @@ def test_everything_that_is_looked_at_has_a_title() -> None:
 
 
 def test_every_type_of_event_has_a_title() -> None:
-    found = {*COMPLETED_EVENTS.values(), *TITLES}
+    found = {event for kind in KINDS for event in events_of(kind) if event is not None} | {*TITLES}
     root = Path(errors.__file__).parents[1]
     for path in (*root.rglob("*.py"), *Path("agent").resolve().rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClmsError
-from .plan import COMPLETED_EVENTS, completed_text, kind_word, next_phase
+from .plan import completed_text, events_of, kind_word, next_phase
 from .restart import PUTTING_BACK
 
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ class Run:
             self._insert(phase, "", "leave", result)
             if self.phase() is None:
                 self.close("COMPLETED")
-                kind = kind_word(self.row.kind)
-                if kind in COMPLETED_EVENTS:
-                    self.journal.event(COMPLETED_EVENTS[kind], completed_text(kind, self.row.version), run=self.id)
+                event = events_of(self.row.kind).completed
+                if event is not None:
+                    self.journal.event(event, completed_text(self.row.kind, self.row.version), run=self.id)
 
         self.journal.file.write(write)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,29 @@ def completed_text(kind: str, version: str | None) -> str:
     return COMPLETED_TEXTS.get(kind_word(kind), "Done.").format(version=version)
 
 
-COMPLETED_EVENTS = {
-    "install": "UPDATE_COMPLETED",
-    "update": "UPDATE_COMPLETED",
-    "reinstall": "UPDATE_COMPLETED",
-    "rollback": "ROLLBACK_COMPLETED",
-    "restore": "ROLLBACK_COMPLETED",
+class RunEvents(NamedTuple):
+    """Types of the events that a run tells (original design, section 8.1)."""
+
+    started: str
+    completed: str | None
+    """None where the run has said before what it has done"""
+    failed: str
+
+
+_UPDATE = RunEvents("UPDATE_STARTED", "UPDATE_COMPLETED", "UPDATE_FAILED")
+_GOING_BACK = RunEvents("ROLLBACK_STARTED", "ROLLBACK_COMPLETED", "ROLLBACK_FAILED")
+EVENTS = {
+    "rollback": _GOING_BACK,
+    "restore": _GOING_BACK,
+    "backup": RunEvents("BACKUP_STARTED", None, "BACKUP_FAILED"),
+    "recover": RunEvents("UPDATE_STARTED", None, "UPDATE_FAILED"),
 }
-"""Kind of run, as people know it -> the event (original design, section 8.1) that says that it was completed; others
-have said what they have done already."""
+"""Kind of run -> its events; those of all others are an update's."""
+
+
+def events_of(kind: str) -> RunEvents:
+    """The events that a run of this kind tells."""
+    return EVENTS.get(kind, _UPDATE)
 
 
 def is_closed(phases: tuple[str, ...], current: str | None, done: Collection[str]) -> bool:

@@ -26,7 +26,7 @@ from ..backup_manifest import Manifest
 from ..disk import Mount, Need, check_space, human
 from ..errors import ClmsError
 from ..journal import Journal
-from ..plan import KINDS, kind_word
+from ..plan import KINDS, events_of, kind_word
 from ..release import Release
 from ..run import Context, failures_recorded, looking, read_env_file
 from ..school import School, parse_school
@@ -182,7 +182,7 @@ def _refuse(journal: Journal, error: ClmsError) -> None:
     if row is not None:
         run = journal.run(row.id)
         run.close("REFUSED", {"phase": "preflight", **error.as_dict()})
-        journal.event("UPDATE_FAILED", error.happened, run=run.id)
+        journal.event(events_of(row.kind).failed, error.happened, run=run.id)
         lock.release(journal.path.parent)
 
 
@@ -202,7 +202,9 @@ def _settle(context: Context, findings: Findings) -> None:
         if findings.slot:
             context.journal.set_slot(findings.slot, "candidate")
     target = findings.slot or context.slot
-    context.journal.event("UPDATE_STARTED", f"A run of kind {kind_word(findings.kind)} has begun.", run=context.run.id)
+    version = f" to version {target.version}" if target and findings.kind != "backup" else ""
+    begun = f"A run of kind {kind_word(findings.kind)}{version} has begun."
+    context.journal.event(events_of(findings.kind).started, begun, run=context.run.id)
     context.run.use(
         kind=findings.kind,
         phases=phases_of(findings.kind, context.school),

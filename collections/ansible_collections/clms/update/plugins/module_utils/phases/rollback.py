@@ -22,7 +22,7 @@ from ..adapters.slot_files import keep_serving, keep_slot
 from ..errors import ClmsError
 from ..journal import Journal
 from ..journal_run import LEFT_BEHIND, Run
-from ..plan import PHASES, kind_word
+from ..plan import PHASES, events_of, kind_word
 from ..restart import PUTTING_BACK, Restart, decide
 from ..run import Context, show_progress
 from ..smoke import SmokeError
@@ -117,7 +117,7 @@ def _put_back(context: Context, what: Restart) -> dict[str, Any]:
     _attempt(context, "tidy", tidy)
     outcome = "ROLLED_BACK" if closed else outcome_of(cause["phase"], cancelled=cause["code"] == "RUN_CANCELLED")
     run.close(outcome, cause)
-    event = "ROLLBACK_COMPLETED" if outcome == "ROLLED_BACK" else "UPDATE_FAILED"
+    event = "ROLLBACK_COMPLETED" if outcome == "ROLLED_BACK" else events_of(run.row.kind).failed
     journal.event(event, cause["message"], run=run.id)
     lock.release(context.school.home)
     return {"outcome": outcome, "error": cause, "changed": closed}
@@ -257,6 +257,6 @@ def _needs_operator(context: Context, problem: Exception | None) -> dict[str, An
         context.run.record(PUTTING_BACK, "call_operator", "note", detail=str(shown)[:500])
     record = {"phase": PUTTING_BACK, **error.as_dict()}
     context.run.close("NEEDS_OPERATOR", record)
-    context.journal.event("UPDATE_FAILED", error.happened, run=context.run.id)
+    context.journal.event(events_of(context.run.row.kind).failed, error.happened, run=context.run.id)
     lock.release(context.school.home)
     return {"outcome": "NEEDS_OPERATOR", "error": record, "changed": True}

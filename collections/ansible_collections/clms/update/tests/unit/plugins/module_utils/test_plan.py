@@ -174,5 +174,13 @@ def test_when_clms_is_closed_and_when_nothing_is_put_back_any_more(kind: str, fi
     assert not is_closed(phases, None, phases)
 
 
+def test_each_kind_of_run_tells_what_it_is() -> None:
+    assert plan.events_of("update_images") == plan.events_of("install") == plan.events_of("update")
+    assert plan.events_of("update").started == "UPDATE_STARTED"
+    assert plan.events_of("rollback") == plan.events_of("restore")
+    assert plan.events_of("rollback").started == "ROLLBACK_STARTED"
+    assert plan.events_of("backup").failed == "BACKUP_FAILED"
+
+
 def test_putting_in_order_closes_clms_until_it_is_opened() -> None:
     assert [is_closed(plan.RECOVERY, *seen) for seen in (("preflight", ()), ("open", ("preflight",)))] == [False, True]

@@ -53,7 +53,7 @@ def test_a_run_is_opened(
     assert journal.run(row.id).result("preflight")["slot"] == candidate.as_dict()
     assert candidate.run == row.id
     assert lock.is_held(school.home)
-    assert journal.events(limit=1)[0]["message"] == "A run of kind update has begun."
+    assert journal.events(limit=1)[0]["message"] == "A run of kind update to version 1.0.1 has begun."
 
 
 @pytest.mark.parametrize("location", [None, "local"])
