@@ -16,9 +16,10 @@ status                                                  see :func:`.overview.sta
 check                                                   see :func:`.overview.check`
 school                                                  see :func:`.about.about`
 release     version: may be left out                    see :func:`.overview.release`
-list        what: one of :data:`LISTS`                  ``releases``, ``backups`` or ``history``; for ``schedule`` the
-                                                        keys ``schedules``, ``time_zone`` and ``checked_at``; for
-                                                        ``files`` also ``folder``, in which uploads are put
+list        what: one of :data:`LISTS`; for             ``releases``, ``backups``, ``history`` or ``totals`` (see
+              ``history`` before: number, may be          :meth:`.journal.Journal.totals`); for ``schedule`` the keys
+              left out: 100 runs with a lower one         ``schedules``, ``time_zone`` and ``checked_at``; for ``files``
+                                                          also ``folder``, in which uploads are put
 events      after: number, follow: true or false        ``events``, the newest first
 schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:`.schedule.Entry.as_dict`) and
             version, missed, backup_location: may be      ``warnings`` (``code``, ``message``)
@@ -75,7 +76,7 @@ CHANGES = ("schedule", "cancel", "import", "change", "notify", "postpone", *BACK
 ACCOUNTS = ("accounts", "set_up", "sign_in", "password", "token")
 KEYS = ("once",)
 GUARDED = ("rollback", "restore", "change")
-LISTS = ("releases", "backups", "files", "history", "schedule")
+LISTS = ("releases", "backups", "files", "history", "schedule", "totals")
 
 _UPLOAD = r"[A-Za-z0-9][A-Za-z0-9._-]*\.zip"
 _VERSION = r"[0-9A-Za-z.+-]{1,64}"
@@ -95,6 +96,8 @@ class Request:
     """for ``rollback`` and ``restore``: the version that a person has typed"""
     what: str = "releases"
     """for ``list``: one of :data:`LISTS`"""
+    before: int | None = None
+    """for ``list`` of the history: runs with a lower number"""
     after: int = 0
     """for ``events``: those with a higher number"""
     follow: bool = False
@@ -161,6 +164,7 @@ def parse(line: bytes) -> Request:
             backup=_backup(fields, verb),
             confirm=fields.text("confirm", pattern=_VERSION, default=None) if verb in ("rollback", "restore") else None,
             what=fields.text("what", pattern="|".join(LISTS), default="releases") if verb == "list" else "releases",
+            before=fields.number("before", low=1, default=None) if verb == "list" else None,
             after=fields.number("after", default=0) if verb == "events" else 0,
             follow=fields.get("follow", bool, False) if verb == "events" else False,
             at=fields.text("at", pattern="[ -~]+", limit=64) if verb == "schedule" else None,

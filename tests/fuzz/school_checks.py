@@ -7,7 +7,7 @@ from typing import Any
 
 import schemathesis
 
-MEANINGS = ("BACKUP_LOCATION", "KEY_REUSED", "SCHEDULE_PAST", "SCHEDULE_TIME", "SETTING_WRONG")
+MEANINGS = ("BACKUP_LOCATION", "BUNDLE_REFUSED", "KEY_REUSED", "SCHEDULE_PAST", "SCHEDULE_TIME", "SETTING_WRONG")
 """codes with which a request may be refused (422) that is as the document wants it; all else would be its fault"""
 
 

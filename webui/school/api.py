@@ -1,81 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API of the page: the addresses and shapes of the original design, section 3.1, and what the page shows beside."""
+"""The API of updates: the addresses and shapes of the original design, section 3.1, and their progress."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from flask import g, request
+from flask import Response
 from flask_login import current_user
-from flask_smorest import Blueprint
 
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from webui.common import openapi
-
-from . import tokens, updates
+from . import updates
 from .agent import agent
+from .api_blueprint import blueprint as blueprint
+from .api_blueprint import problems
 from .once import once
 from .schemas import (
     Accepted,
-    Backup,
-    Changed,
     CheckAnswer,
     Enforcement,
     Event,
     GoBackBody,
+    Progress,
     ScheduleBody,
-    SettingsAnswer,
-    SettingsBody,
     SystemUpdate,
     UpdateInfo,
-    VendorFile,
 )
+from .watch import EVENT_STREAM, stream
 
-SECURITY_SCHEMES = {
-    "session": {
-        "type": "apiKey",
-        "in": "cookie",
-        "name": "__Host-clms-update",
-        "description": "of who is signed in; what changes something needs the header X-CSRFToken too",
-    },
-    "token": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "made on the server with 'clms-update account --token NAME'; counts before a session",
-    },
-}
 _BEGIN_SECONDS = 5.0
-_ALWAYS = (400, 401, 429, 500, 503)
-
-blueprint = Blueprint("updates", __name__, url_prefix="/api", description="Updates of CLMS at this school")
-
-
-def problems(*statuses: int) -> Any:
-    """Name the problem documents with which a view may answer."""
-    return openapi.problems(blueprint, *statuses, always=_ALWAYS)
-
-
-@blueprint.before_request
-def _signed_in() -> None:
-    """For programs with a token and people who are signed in; of a request with both, the token counts."""
-    token = tokens.sent()
-    if token is not None:
-        g._login_user = tokens.whose(token)
-    elif not current_user.is_authenticated:
-        raise ClmsError("SESSION_MISSING")
-
-
-@blueprint.before_request
-def _json() -> None:
-    """What comes as content is JSON; what is wrong in it is for the schemas to say."""
-    if request.method in ("POST", "PATCH") and (request.content_length or request.mimetype):
-        if not request.is_json:
-            raise ClmsError("REQUEST_TYPE", wanted="application/json")
-        try:
-            request.get_json(silent=True)
-        except RecursionError:
-            raise ClmsError("REQUEST_INVALID", detail="its content is nested too deep") from None
 
 
 @blueprint.route("/updates/check", methods=["GET"])
@@ -167,6 +119,14 @@ def _run_of(schedule: int) -> int | None:
     return None
 
 
+@blueprint.route("/updates/progress", methods=["GET"])
+@blueprint.response(200, Progress, content_type=EVENT_STREAM, description="One 'data:' line for each change")
+@problems()
+def progress() -> Response:
+    """What goes on, as server-sent events: right now, and then whenever something has changed."""
+    return stream(lambda now: now)
+
+
 @blueprint.route("/updates/rollback", methods=["POST"])
 @blueprint.arguments(GoBackBody)
 @blueprint.response(202, Accepted)
@@ -207,35 +167,6 @@ def _enforcement(found: dict[str, Any]) -> dict[str, Any]:
     return {"blocked": found["blocked"], "forced": named}
 
 
-@blueprint.route("/settings", methods=["GET"])
-@blueprint.response(200, SettingsAnswer)
-@problems()
-def settings() -> dict[str, Any]:
-    """What is set, and which secrets there are."""
-    return agent().ask("settings")
-
-
-@blueprint.route("/settings", methods=["PATCH"])
-@blueprint.arguments(SettingsBody)
-@blueprint.response(200, Changed)
-@problems(409, 413, 415, 422)
-def change_settings(content: dict[str, Any]) -> dict[str, Any]:
-    """Change settings, all of them or none."""
-    password = content["password"]
-    answer = agent().ask("change", settings=content["settings"], name=current_user.name, password=password)
-    agent().forget()
-    return answer
-
-
-@blueprint.route("/files", methods=["GET"])
-@blueprint.response(200, VendorFile(many=True))
-@problems()
-def files() -> list[dict[str, Any]]:
-    """The files of the vendor on this server, with which one can update without the network."""
-    found: list[dict[str, Any]] = agent().ask("list", what="files")["files"]
-    return found
-
-
 @blueprint.route("/events", methods=["GET"])
 @blueprint.response(200, Event(many=True))
 @problems()
@@ -243,7 +174,7 @@ def events() -> list[dict[str, Any]]:
     """What happened, the newest first."""
     return [
         {
-            "id": event["id"],
+            "id": str(event["id"]),
             "type": event["type"],
             "updateId": f"run-{event['run']}" if event.get("run") else None,
             "timestamp": event["at"],
@@ -251,37 +182,3 @@ def events() -> list[dict[str, Any]]:
         }
         for event in agent().ask("events")["events"]
     ]
-
-
-@blueprint.route("/backups", methods=["GET"])
-@blueprint.response(200, Backup(many=True))
-@problems()
-def backups() -> list[dict[str, Any]]:
-    """The backups on this server, the newest first."""
-    found: list[dict[str, Any]] = agent().ask("list", what="backups")["backups"]
-    return found
-
-
-@blueprint.route("/backups", methods=["POST"])
-@blueprint.response(202, Accepted)
-@problems(409, 413, 415, 422)
-@once(blueprint)
-def back_up() -> dict[str, Any]:
-    """Make a backup now."""
-    agent().ask("backup")
-    return {"success": True}
-
-
-@blueprint.route("/backups/<backup>/restore", methods=["POST"])
-@blueprint.arguments(GoBackBody)
-@blueprint.response(202, Accepted)
-@problems(404, 409, 413, 415, 422)
-@once(blueprint)
-def restore(content: dict[str, Any], backup: str) -> dict[str, Any]:
-    """Put a backup in place of the current data."""
-    if backup not in {one["id"] for one in agent().ask("list", what="backups")["backups"]}:
-        raise ClmsError("BACKUP_UNKNOWN", backup=backup[:120])
-    agent().ask(
-        "restore", backup=backup, confirm=content["confirm"], name=current_user.name, password=content["password"]
-    )
-    return {"success": True}

@@ -11,7 +11,9 @@ from webui.common.openapi import OpenApi
 
 from . import (
     api,
+    api_blueprint,
     api_page,
+    api_server,
     backups,
     failures,
     health,
@@ -23,13 +25,13 @@ from . import (
     said,
     signing_in,
     texts,
+    watch,
 )
 from . import settings as settings_page
 from .agent import Agent, attach
 from .config import Settings, as_flask
 from .protection import csrf
 from .uploads import UploadRequest
-from .watch import Watch
 
 _OTHERS = 8
 """threads that are kept free of browsers that watch"""
@@ -57,13 +59,14 @@ def create_app(settings: Settings, agent: Agent | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     found = agent or Agent(settings.agent_socket)
     attach(app, found)
-    app.extensions[pages._WATCH] = Watch(found.ask, most=max(1, settings.threads - _OTHERS))
+    watch.attach(app, watch.Watch(found.ask, most=max(1, settings.threads - _OTHERS)))
     logs.install(app)
     language.install(app)
     headers.install(app, tls=True, instead=_HEADERS)
     failures.install(app)
     csrf.init_app(app)
-    csrf.exempt("webui.school.pages.upload")  # it looks at the token itself, once there is room for the file
+    for upload in (pages.upload, api_server.upload):
+        csrf.exempt(upload)  # it looks at the token itself, once there is room for the file
     people.install(app)
     texts.install(app)
     said.install(app)
@@ -88,9 +91,9 @@ def _document(app: Flask) -> None:
         OPENAPI_URL_PREFIX="/api",
         OPENAPI_JSON_PATH="openapi.json",
     )
-    found = OpenApi(app, spec_kwargs={"security": [{name: []} for name in api.SECURITY_SCHEMES]})
-    for name, scheme in api.SECURITY_SCHEMES.items():
+    found = OpenApi(app, spec_kwargs={"security": [{name: []} for name in api_blueprint.SECURITY_SCHEMES]})
+    for name, scheme in api_blueprint.SECURITY_SCHEMES.items():
         found.spec.components.security_scheme(name, scheme)
-    found.register_blueprint(api.blueprint)
+    found.register_blueprint(api.blueprint)  # with what api_server has put into it
     app.extensions[api_page.DOCUMENT] = found
     app.register_blueprint(api_page.blueprint)

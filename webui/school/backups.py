@@ -19,6 +19,7 @@ from .said import said
 from .watch import begin, current
 
 blueprint = Blueprint("backups", __name__)
+TAR = "application/x-tar"
 
 
 @blueprint.before_request
@@ -65,9 +66,17 @@ def _with_backup(verb: str, backup: str, done: str) -> AnyResponse:
 @blueprint.get("/backups/<backup>/download")
 def download(backup: str) -> Response:
     """Take a backup away; it stays encrypted."""
+    return handed_over(backup)
+
+
+def handed_over(backup: str) -> Response:
+    """A backup as one file, as the agent hands it over.
+
+    :raises ClmsError: BACKUP_UNKNOWN, BACKUP_TAMPERED or SECRET_FILE
+    """
     answer, content = agent().fetch("download", backup=backup)
     headers = {"Content-Disposition": f"attachment; filename={answer['name']}", "Content-Length": str(answer["bytes"])}
-    return Response(content, mimetype="application/x-tar", headers=headers)
+    return Response(content, mimetype=TAR, headers=headers)
 
 
 @blueprint.route("/backups/<backup>/restore", methods=["GET", "POST"])

@@ -25,10 +25,13 @@ STATUSES: dict[str, tuple[int, str]] = {
     "AGENT_SILENT": (503, "The agent does not answer"),
     "BACKUP_BUSY": (409, "Another backup comes first"),
     "BACKUP_LOCATION": (422, "No external drive"),
+    "BACKUP_PLACE": (409, "External drive not usable"),
+    "BACKUP_TAMPERED": (409, "Backup not whole"),
     "BACKUP_UNKNOWN": (404, "No such backup"),
     "BUNDLE_OLD": (422, "File out of date"),
     "BUNDLE_REFUSED": (422, "File refused"),
     "CONFIRMATION_MISSING": (409, "Confirmation needed"),
+    "DISK_TOO_SMALL": (507, "No room on the disk"),
     "FORCED_LAST": (409, "Not to be put off again"),
     "FORCED_NONE": (409, "Nothing is forced"),
     "FORM_EXPIRED": (400, "Form out of date"),
@@ -37,6 +40,8 @@ STATUSES: dict[str, tuple[int, str]] = {
     "KEYS_STORE": (503, "Keys not usable"),
     "KEY_ACTIVE": (409, "Request goes on"),
     "KEY_REUSED": (422, "Key of another request"),
+    "NOTIFY_FAILED": (502, "Not everybody was reached"),
+    "NOTIFY_NOBODY": (409, "Nobody is to be told"),
     "RELEASE_UNKNOWN": (404, "No such version"),
     "ROLLBACK_UNAVAILABLE": (409, "Nothing to go back to"),
     "RUN_ACTIVE": (409, "Something is going on"),
@@ -51,6 +56,8 @@ STATUSES: dict[str, tuple[int, str]] = {
     "SIGN_IN_REFUSED": (401, "Sign-in refused"),
     "SIGN_IN_WAIT": (429, "Too many attempts"),
     "TOKEN_REFUSED": (401, "Token refused"),
+    "UPLOAD_FOLDER": (507, "File cannot be kept"),
+    "UPLOAD_NONE": (422, "No file came"),
 }
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
 _AWAY = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
@@ -14,9 +15,11 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from .agent import agent
 from .texts import KINDS
+from .updates import all_runs, one_run
 from .watch import current
 
 blueprint = Blueprint("history", __name__)
+_ON_A_PAGE = 50
 _COLUMNS = (
     *("id", "kind", "version", "from_version", "status", "outcome", "started_at", "finished_at", "closed_seconds"),
     *("error_code", "message", "remedy"),
@@ -32,12 +35,28 @@ def _signed_in() -> None:
 
 @blueprint.get("/history")
 def history() -> str:
-    """What was done here, or some of it."""
-    kind, state = request.args.get("kind", ""), request.args.get("state", "")
-    runs = agent().ask("list", what="history")["history"]
-    shown = [run for run in runs if kind in ("", run["kind"]) and state in ("", run["status"])]
-    kinds = sorted({run["kind"] for run in runs} | ({kind} & KINDS.keys()))
-    return render_template("history.html", runs=shown, kinds=kinds, kind=kind, state=state)
+    """What was done here, or some of it, the newest first; older runs are on pages of their own."""
+    wanted = _wanted()
+    before = request.args.get("before", None, _number)
+    found = (run for run in all_runs(agent(), before) if _is(run, wanted))
+    shown = list(islice(found, _ON_A_PAGE))
+    more = next(found, None) is not None
+    return render_template("history.html", runs=shown, kinds=list(KINDS), more=more, **wanted)
+
+
+def _number(text: str) -> int:
+    """:raises ValueError: where it is none of a run"""
+    if not 0 < int(text) < 2**53:
+        raise ValueError(text)
+    return int(text)
+
+
+def _wanted() -> dict[str, str]:
+    return {name: request.args.get(name, "") for name in ("kind", "state")}
+
+
+def _is(run: dict[str, Any], wanted: dict[str, str]) -> bool:
+    return wanted["kind"] in ("", run["kind"]) and wanted["state"] in ("", run["status"])
 
 
 @blueprint.get("/history.csv")
@@ -46,8 +65,10 @@ def table() -> Response:
     sink = io.StringIO()
     rows = csv.DictWriter(sink, _COLUMNS, extrasaction="ignore")
     rows.writeheader()
-    for run in agent().ask("list", what="history")["history"]:
-        rows.writerow({name: _cell(run[name]) for name in _COLUMNS})
+    wanted = _wanted()
+    for run in all_runs(agent()):
+        if _is(run, wanted):
+            rows.writerow({name: _cell(run[name]) for name in _COLUMNS})
     headers = {"Content-Disposition": "attachment; filename=clms-history.csv"}
     return Response(sink.getvalue(), mimetype="text/csv", headers=headers)
 
@@ -61,10 +82,8 @@ def _cell(value: object) -> str:
 @blueprint.get("/history/<int:number>")
 def run(number: int) -> str:
     """How one run went."""
-    found = [one for one in agent().ask("list", what="history")["history"] if one["id"] == number]
-    if not found:
-        raise ClmsError("RUN_UNKNOWN", run=number)
-    return render_template("run.html", run=found[0], changelog=_changelog(found[0]), now=current())
+    found = one_run(agent(), number)
+    return render_template("run.html", run=found, changelog=_changelog(found), now=current())
 
 
 def _changelog(run: dict[str, Any]) -> str | None:

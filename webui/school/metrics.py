@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hmac
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from ipaddress import ip_address
@@ -12,7 +11,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
@@ -56,7 +55,7 @@ class _School:
         """All of them."""
         try:
             status = self._agent.ask("status")
-            runs = self._agent.ask("list", what="history")["history"]
+            totals = self._agent.ask("list", what="totals")["totals"]
             backups = self._agent.ask("list", what="backups")["backups"]
         except ClmsError:
             yield GaugeMetricFamily("clms_agent_up", "Whether the agent answers.", value=0)
@@ -73,11 +72,11 @@ class _School:
         yield GaugeMetricFamily("clms_backups", "Backups on this server.", value=len(backups))
         proven = max((_seconds(backup["proven"]) for backup in backups), default=None)
         yield _gauge("clms_backup_proven_timestamp_seconds", "When the newest backup was proven.", proven)
-        ended = CounterMetricFamily(
-            "clms_runs", "Runs that have ended, of those in the history.", labels=("kind", "status")
+        ended = SummaryMetricFamily(
+            "clms_run_seconds", "Runs that have ended, and the time that they took.", labels=("kind", "outcome")
         )
-        for (kind, outcome), count in Counter((run["kind"], run["status"]) for run in runs if run["outcome"]).items():
-            ended.add_metric((kind, outcome), count)
+        for one in totals:
+            ended.add_metric((one["kind"], one["outcome"]), count_value=one["count"], sum_value=one["seconds"])
         yield ended
         last = status["last_update"]
         closed = last["closed_seconds"] if last else None

@@ -3,35 +3,30 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, session, url_for
 from flask_babel import force_locale
-from flask_login import current_user, login_required
+from flask_login import login_required
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from . import forms, language, people
+from . import forms, language
 from .agent import agent
+from .failures import status_of
 from .language import gettext as _
 from .language import lazy_gettext
-from .protection import csrf
 from .said import caution, check_answer, said
 from .texts import moment
-from .uploads import MOST_BYTES, UploadRequest, check_room, let_come
-from .watch import BEGIN_SECONDS, Watch, begin, current, progress
+from .uploads import take_in
+from .watch import BEGIN_SECONDS, begin, current, progress
+from .watch import stream as watching
 
 blueprint = Blueprint("pages", __name__)
-_WATCH = "clms_watch"
-_STREAM_SECONDS = 600.0
-"""after which a browser that watches has to ask anew; it does so by itself"""
 _HIDDEN = "hidden_version"
 """in the session: the version whose banner a person does not want to see any more"""
 
@@ -108,7 +103,8 @@ def hide(version: str) -> AnyResponse:
 @blueprint.get("/release/<version>")
 def release(version: str) -> str:
     """All that is known of a release."""
-    return render_template("release.html", release=agent().ask("release", version=version), now=current())
+    found, forced = agent().ask("release", version=version), agent().ask("enforcement")["forced"]
+    return render_template("release.html", release=found, forced=forced, now=current())
 
 
 # when
@@ -191,36 +187,16 @@ def watch() -> AnyResponse | str:
 @blueprint.get("/progress/stream")
 def stream() -> Response:
     """The same, as server-sent events: a piece of the page whenever something has changed."""
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    template, spoken = app.jinja_env.get_template("_progress.html"), language.current()
-    seen: Watch = app.extensions[_WATCH]
-    asked, name, generation, over = (
-        agent(),
-        current_user.name,
-        current_user.generation,
-        time.monotonic() + _STREAM_SECONDS,
-    )
-    if not seen.places.acquire(blocking=False):
-        raise ClmsError("AGENT_BUSY", limit=seen.most)
+    template, spoken = current_app.jinja_env.get_template("_progress.html"), language.current()
 
-    def events() -> Iterator[str]:
-        for now in seen.follow():
-            # whoever is signed out sees no more, and a window that is left open makes room now and then
-            if time.monotonic() > over or not people.counts(asked, name, generation):
-                return
-            if now is None:
-                yield ": still there\n\n"
-                continue
-            run = now.get("running")
-            with app.app_context(), force_locale(spoken):  # the request is over by now
-                html = template.render(now=now)
-            data = {"html": html, "running": run["id"] if run else None, "failed": "error" in now}
-            data["stoppable"] = bool(run and run["stoppable"])
-            yield f"data: {json.dumps(data)}\n\n"
+    def piece(now: dict[str, Any]) -> dict[str, Any]:
+        run = now.get("running")
+        with force_locale(spoken):  # the request is over by now
+            html = template.render(now=now)
+        shown = {"html": html, "running": run["id"] if run else None, "failed": "error" in now}
+        return {**shown, "stoppable": bool(run and run["stoppable"])}
 
-    answer = Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
-    answer.call_on_close(seen.places.release)
-    return answer
+    return watching(piece)
 
 
 @blueprint.post("/progress/cancel/<int:run>")
@@ -248,28 +224,11 @@ def files() -> str:
 @blueprint.post("/files")
 def upload() -> AnyResponse | tuple[str, int]:
     """Take in a file that somebody has brought."""
-    found = agent().ask("list", what="files")
-    folder = Path(found["folder"])
-    sent = cast(UploadRequest, request._get_current_object())  # type: ignore[attr-defined]
-    sent.max_content_length = MOST_BYTES
     try:
-        check_room(folder, sent.content_length)
-        sent.upload_folder = folder
-        csrf.protect()  # not before: to look at the form is to read the file
-        file = sent.files.get("file")
-        if file is None or sent.uploaded is None:
-            raise ClmsError("UPLOAD_NONE")
-        file.close()
-        taken = agent().ask("import", file=sent.uploaded.name)
+        version = take_in()
     except ClmsError as error:
-        let_come(sent)
-        return render_template("files.html", files=found["files"], error=error), 422
-    except OSError as error:
-        let_come(sent)
-        refusal = ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror or error)
-        return render_template("files.html", files=found["files"], error=refusal), 507
-    finally:
-        sent.remove_upload()
-    version = taken["version"]
+        status = status_of(error)[0]
+        code = status if status == 507 else 422  # beside the field, whatever it is
+        return render_template("files.html", files=agent().ask("list", what="files")["files"], error=error), code
     flash(_("Version %(version)s is on this server now; the vendor's signature was verified.", version=version))
     return redirect(url_for("pages.files"))

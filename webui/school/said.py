@@ -125,7 +125,7 @@ def check_answer(answer: Mapping[str, Any]) -> Markup:
     """What came of asking the vendor, see :func:`.overview.check`."""
     current, latest = answer.get("currentVersion"), answer.get("latestVersion")
     if is_original():
-        return english(answer["message"])
+        return escape(answer["message"])
     if latest is None:
         text = gettext("The vendor has published no release.")
     elif answer["updateAvailable"] and current is None:
@@ -134,8 +134,16 @@ def check_answer(answer: Mapping[str, Any]) -> Markup:
         text = gettext(
             "Version %(latest)s is available; version %(current)s is running.", latest=latest, current=current
         )
+    elif latest == current and answer.get("offline"):
+        text = gettext("Version %(current)s is the newest that this server knows of.", current=current)
     elif latest == current:
         text = gettext("Version %(current)s is the newest.", current=current)
     else:
         text = gettext("Version %(current)s is newer than what the vendor offers.", current=current)
-    return escape(text)
+    return escape(f"{_no_news(answer)} {text}" if answer.get("offline") else text)
+
+
+def _no_news(answer: Mapping[str, Any]) -> str:
+    """That nobody has answered, and since when."""
+    when = age(answer.get("newsAgeSeconds"))
+    return gettext("There is no fresh news; the vendor was last heard of: %(when)s.", when=when)

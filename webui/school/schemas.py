@@ -20,6 +20,8 @@ _TIME = (
     r"(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?"
 )
 _VERSION = (Whole(PATTERN, error="Not a version like 1.0.2."), validate.Length(max=LONGEST))
+FILE = {"type": "string", "format": "binary"}
+"""any content, as OpenAPI says it"""
 _MOMENT = {"format": "date-time", "example": "2026-11-23T14:05:09Z"}
 
 
@@ -162,6 +164,30 @@ class VendorFile(Schema):
     size = fields.Integer(required=True)
 
 
+class TakenIn(Schema):
+    """A file was taken in."""
+
+    version = fields.String(required=True, metadata={"description": "of the release in it"})
+
+
+class Check(Schema):
+    """Something that was looked at."""
+
+    name = fields.String(required=True)
+    ok = fields.Boolean(required=True, allow_none=True, metadata={"description": "null: it could not be seen"})
+    message = fields.String(required=True)
+    remedy = fields.String(required=True, allow_none=True)
+    code = fields.String(allow_none=True)
+    repair = fields.String(allow_none=True, metadata={"description": "what the server can do about it itself"})
+
+
+class Health(Schema):
+    """Whether all is well."""
+
+    ok = fields.Boolean(required=True)
+    checks = fields.List(fields.Nested(Check), required=True)
+
+
 class UpdateInfo(Schema):
     """A release; ``UpdateInfo`` of the original design."""
 
@@ -170,6 +196,7 @@ class UpdateInfo(Schema):
     changelog = fields.String(required=True)
     critical = fields.Boolean(required=True)
     forceAfterDate = fields.String(allow_none=True, metadata=_MOMENT)
+    gracePeriodDays = fields.Integer(metadata={"description": "after this school has heard of it, where that is later"})
     minVersion = fields.String(allow_none=True)
     dockerTags = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "by digest"})
     backupRequired = fields.Boolean(required=True)
@@ -197,12 +224,28 @@ class SystemUpdate(Schema):
     status = fields.String(required=True, validate=validate.OneOf(sorted(STATUSES)))
     scheduledFor = fields.String(allow_none=True, metadata=_MOMENT)
     executedAt = fields.String(allow_none=True, metadata=_MOMENT)
+    backupPath = fields.String(allow_none=True, metadata={"description": "its backup, on the server"})
     changelog = fields.String(required=True, metadata={"description": "empty where it is not known any more"})
     critical = fields.Boolean(required=True)
     createdAt = fields.String(allow_none=True, metadata=_MOMENT)
     updatedAt = fields.String(allow_none=True, metadata=_MOMENT)
     errorCode = fields.String(allow_none=True)
     message = fields.String(required=True, metadata={"description": "for people"})
+
+
+class Progress(Schema):
+    """What goes on."""
+
+    running = fields.Dict(allow_none=True, metadata={"description": "the run: its phase, percent, seconds_left, …"})
+    last = fields.Dict(allow_none=True, metadata={"description": "the last run that changed the version"})
+    version = fields.String(allow_none=True, metadata={"description": "that is installed"})
+    error = fields.Dict(metadata={"description": "why it cannot be told right now; there is nothing else then"})
+
+
+class Done(Schema):
+    """It was done."""
+
+    success = fields.Boolean(required=True)
 
 
 class Accepted(Schema):
@@ -233,9 +276,9 @@ class Enforcement(Schema):
 class Event(Schema):
     """Something that happened; ``UpdateEvent`` of the original design."""
 
-    id = fields.Integer(required=True)
+    id = fields.String(required=True)
     type = fields.String(required=True)
-    updateId = fields.String(allow_none=True)
+    updateId = fields.String(allow_none=True, metadata={"description": "none where it is about no update"})
     timestamp = fields.String(required=True, metadata=_MOMENT)
     message = fields.String(required=True)
 

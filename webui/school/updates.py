@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -35,7 +36,7 @@ def parse_id(text: str) -> tuple[str, int]:
 
 def updates(agent: Agent) -> list[dict[str, Any]]:
     """All of them, the newest first, in the shape of :class:`.schemas.SystemUpdate`."""
-    runs = {run["id"]: run for run in agent.ask("list", what="history")["history"] if run["kind"] in _CHANGES}
+    runs = {run["id"]: run for run in all_runs(agent) if run["kind"] in _CHANGES}
     entries = agent.ask("list", what="schedule")["schedules"]
     known = _releases(agent, {one["version"] for one in (*runs.values(), *entries) if one["version"]})
     found = [_scheduled(entry, runs.pop(entry["run"], None), known) for entry in entries]
@@ -52,10 +53,28 @@ def update(agent: Agent, wanted: str) -> dict[str, Any]:
     for one in updates(agent):
         if one["id"] == wanted:
             return one
-    for run in agent.ask("list", what="history")["history"] if kind == "run" else []:
-        if run["id"] == number:  # one that was scheduled, or that changes no version
-            return _run(wanted, run, _releases(agent, {run["version"]} - {None}))
+    if kind == "run":  # one that was scheduled, or that changes no version
+        run = one_run(agent, number)
+        return _run(wanted, run, _releases(agent, {run["version"]} - {None}))
     raise ClmsError("RUN_UNKNOWN", run=wanted)
+
+
+def all_runs(agent: Agent, before: int | None = None) -> Iterator[dict[str, Any]]:
+    """The whole history, the newest first, see :func:`.status.describe_run`; or only runs with a lower number."""
+    while runs := agent.ask("list", what="history", before=before)["history"]:
+        yield from runs
+        before = runs[-1]["id"]
+
+
+def one_run(agent: Agent, number: int) -> dict[str, Any]:
+    """One run of the history.
+
+    :raises ClmsError: RUN_UNKNOWN
+    """
+    for run in agent.ask("list", what="history", before=number + 1)["history"]:
+        if run["id"] == number:
+            return dict(run)
+    raise ClmsError("RUN_UNKNOWN", run=number)
 
 
 def _releases(agent: Agent, versions: set[str]) -> dict[str, dict[str, Any]]:
@@ -70,7 +89,9 @@ def _releases(agent: Agent, versions: set[str]) -> dict[str, dict[str, Any]]:
 
 
 def _scheduled(entry: dict[str, Any], run: dict[str, Any] | None, known: dict[str, Any]) -> dict[str, Any]:
-    shown = _run("", run, known) if run else {**_release(entry["version"], known), "executedAt": None}
+    shown = (
+        _run("", run, known) if run else {**_release(entry["version"], known), "executedAt": None, "backupPath": None}
+    )
     if run is None:
         status, message = _WITHOUT_RUN.get(entry["state"], ("SCHEDULED", "It is scheduled."))
         shown |= {"version": entry["version"], "status": status, "message": message, "errorCode": entry["code"]}
@@ -85,6 +106,7 @@ def _run(number: str, run: dict[str, Any], known: dict[str, Any]) -> dict[str, A
         "status": run["status"],
         "scheduledFor": None,
         "executedAt": run["started_at"],
+        "backupPath": run["backup_path"],
         **_release(run["version"], known),
         "createdAt": run["started_at"],
         "updatedAt": run["finished_at"] or run["started_at"],

@@ -8,14 +8,16 @@ import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-from flask import Request
+from flask import Request, request
 from werkzeug.exceptions import HTTPException
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
+from .agent import agent
 from .language import lazy_gettext
+from .protection import csrf
 from .texts import size as words_of
 
 MOST_BYTES = 20_000_000_000
@@ -57,7 +59,34 @@ class UploadRequest(Request):
                 self.uploaded.unlink()
 
 
-def let_come(sent: Request) -> None:
+def take_in() -> str:
+    """Let the agent take in the file that comes with this request; the version in it.
+
+    :raises ClmsError: DISK_TOO_SMALL, REQUEST_TOO_LARGE, UPLOAD_FOLDER, UPLOAD_NONE, or why the agent refuses the file
+    """
+    sent = cast(UploadRequest, request._get_current_object())  # type: ignore[attr-defined]
+    folder = Path(agent().ask("list", what="files")["folder"])
+    sent.max_content_length = MOST_BYTES
+    try:
+        check_room(folder, sent.content_length)
+        sent.upload_folder = folder
+        csrf.protect()  # not before: to look at the form is to read the file
+        file = sent.files.get("file")
+        if file is None or sent.uploaded is None:
+            raise ClmsError("UPLOAD_NONE")
+        file.close()
+        return str(agent().ask("import", file=sent.uploaded.name)["version"])
+    except ClmsError:
+        _let_come(sent)
+        raise
+    except OSError as error:
+        _let_come(sent)
+        raise ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror or error) from None
+    finally:
+        sent.remove_upload()
+
+
+def _let_come(sent: Request) -> None:
     """Read what is still coming, and forget it: a browser reads no answer before all was sent, and would say that the
     connection broke.
     """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import threading
@@ -10,11 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import redirect, url_for
+from flask import Flask, Response, current_app, redirect, url_for
+from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
+from . import people
 from .agent import agent
 
 BEGIN_SECONDS = 30
@@ -22,6 +25,10 @@ BEGIN_SECONDS = 30
 
 PAUSE = 1.0
 """seconds between two questions to the agent"""
+EVENT_STREAM = "text/event-stream"
+_STREAM_SECONDS = 600.0
+"""after which who watches has to ask anew; a browser does so by itself"""
+_NAME = "clms_watch"
 _log = logging.getLogger(__name__)
 
 _ALIVE = 5.0
@@ -112,3 +119,38 @@ class Watch:
                     self._number += 1
                     self._changed.notify_all()
             time.sleep(self._pause)
+
+
+def attach(app: Flask, watch: Watch) -> None:
+    """Make a watch that of ``app``."""
+    app.extensions[_NAME] = watch
+
+
+def stream(piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+    """Server-sent events (WHATWG HTML, section 9.2) for who asks: what goes on, whenever it has changed.
+
+    :param piece: makes of what :meth:`Watch.follow` says the JSON that is sent; it is called in the context of the app
+    :raises ClmsError: AGENT_BUSY where too many watch
+    """
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    seen: Watch = app.extensions[_NAME]
+    asked, name, generation = agent(), current_user.name, current_user.generation
+    over = time.monotonic() + _STREAM_SECONDS
+    if not seen.places.acquire(blocking=False):
+        raise ClmsError("AGENT_BUSY", limit=seen.most)
+
+    def events() -> Iterator[str]:
+        for now in seen.follow():
+            # whoever is signed out sees no more, and a window that is left open makes room now and then
+            if time.monotonic() > over or not people.counts(asked, name, generation):
+                return
+            if now is None:
+                yield ": still there\n\n"
+                continue
+            with app.app_context():
+                data = json.dumps(piece(now))
+            yield f"data: {data}\n\n"
+
+    answer = Response(events(), mimetype=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+    answer.call_on_close(seen.places.release)
+    return answer

@@ -60,13 +60,15 @@ def test_it_is_copied_to_the_drive(stage: Stage, made: dict[str, Any], other_dis
     (other_disk / folder.name / "manifest.json").unlink()
 
 
-@pytest.mark.parametrize("place", [None, "here"])
-def test_where_there_is_no_drive(stage: Stage, made: dict[str, Any], tmp_path: Path, place: str | None) -> None:
+@pytest.mark.parametrize(("place", "code"), [(None, "BACKUP_LOCATION"), ("here", "BACKUP_PLACE")])
+def test_where_there_is_no_drive(
+    stage: Stage, made: dict[str, Any], tmp_path: Path, place: str | None, code: str
+) -> None:
     folder = stage.take_over(made)
     school = parse_school(stage.description(external_path=str(tmp_path / place) if place else None))
     with pytest.raises(ClmsError) as caught:
         backups.copy_out(school, folder.name)
-    assert caught.value.code == "BACKUP_PLACE"
+    assert caught.value.code == code
 
 
 def test_one_at_a_time_and_beside_runs(stage: Stage, made: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ class FakeAgent(Agent):
         self.running: dict[str, Any] | None = None
         self.last: dict[str, Any] | None = run_of()
         self.runs = [run_of()]
+        self.totals: list[dict[str, Any]] = []
         self.planned: list[dict[str, Any]] = []
         self.release = release_of()
         self.files: list[dict[str, Any]] = []
@@ -168,14 +169,15 @@ class FakeAgent(Agent):
             "warnings": [{"code": "SCHOOL_HOURS", "message": "School is on at that time."}],
         }
 
-    def _list(self, what: str) -> dict[str, Any]:
+    def _list(self, what: str, before: int | None = None) -> dict[str, Any]:
         backup = {
             "id": "20261124T101112Z-1.0.0-r1", "created": "2026-11-24T10:11:12Z", "version": "1.0.0",
             "bytes": 12_000_000, "proven": "2026-11-24T10:12:12Z",
         }  # fmt: skip
         lists: dict[str, dict[str, Any]] = {
             "schedule": {"schedules": self.planned, "time_zone": "Europe/Berlin", "checked_at": None},
-            "history": {"history": self.runs},
+            "history": {"history": [run for run in self.runs if before is None or run["id"] < before][:3]},
+            "totals": {"totals": self.totals},
             "backups": {"backups": [backup]},
             "files": {"files": self.files, "folder": str(self.folder)},
         }
@@ -212,7 +214,8 @@ def run_of(**changes: Any) -> dict[str, Any]:
         "id": 7, "kind": "update", "version": "1.0.0", "from_version": "0.9.0", "status": "COMPLETED",
         "outcome": "COMPLETED", "started_at": "2026-11-24T10:11:12Z", "finished_at": "2026-11-24T10:13:12Z",
         "closed_seconds": 12.5, "error_code": None, "message": "CLMS was updated to version 1.0.0.", "remedy": None,
-        "error_values": None, "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}], **changes,
+        "error_values": None, "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}],
+        "backup_path": "/srv/backups/b", **changes,
     }  # fmt: skip
 
 
@@ -220,7 +223,7 @@ def release_of(**changes: Any) -> dict[str, Any]:
     """A release as the agent describes it; ``changes`` are of its ``info``."""
     info = {
         "version": "1.0.1", "releaseDate": "2026-11-20T08:00:00Z", "changelog": "A faster search\nand more",
-        "critical": False, "forceAfterDate": None, "breakingChanges": ["The menu is on the left"],
+        "critical": False, "forceAfterDate": None, "gracePeriodDays": 0, "breakingChanges": ["The menu is on the left"],
         "estimatedMinutes": 5, "migrationNotes": "0001 → 0002", "size": 1_000_000, "minVersion": None,
         "backupRequired": True, "dockerTags": {"backend": f"registry.test/backend@sha256:{'a' * 64}"}, **changes,
     }  # fmt: skip

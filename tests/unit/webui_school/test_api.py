@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +24,8 @@ ENTRY = {
     "created_at": "2026-11-25T08:00:00Z", "run": None, "outcome": None, "code": None,
 }  # fmt: skip
 GETS = ["/api/updates/check", "/api/updates/latest", "/api/updates/status/run-7", "/api/updates/history", "/api/events",
-        "/api/backups", "/api/enforcement", "/api/settings", "/api/files"]  # fmt: skip
+        "/api/backups", "/api/enforcement", "/api/settings", "/api/files", "/api/health", "/api/updates/progress",
+        "/api/backups/20261124T101112Z-1.0.0-r1/download"]  # fmt: skip
 
 
 class Program:
@@ -125,7 +129,8 @@ def test_an_update_that_begins_has_ended_by_then(
 
 SCHEDULE = {"updateId": "1.0.1", "scheduledFor": "tonight"}
 BACK = {"confirm": "0.9.0", "password": PASSWORD}
-RESTORE = "/api/backups/20261124T101112Z-1.0.0-r1/restore"
+BACKUP = "20261124T101112Z-1.0.0-r1"
+RESTORE = f"/api/backups/{BACKUP}/restore"
 NO_TEXT = [None, 1, 1.5, True, [], {}, ["1.0.1"]]
 NO_VERSION = [
     *NO_TEXT,
@@ -292,13 +297,36 @@ def test_one_list_of_updates(program: Program, agent: FakeAgent) -> None:
     ]  # fmt: skip
     assert found[1] == {
         "id": "schedule-3", "version": "1.0.1", "status": "SCHEDULED", "scheduledFor": "2026-11-27T21:00:00Z",
-        "executedAt": None, "changelog": "A faster search\nand more", "critical": False,
+        "executedAt": None, "backupPath": None, "changelog": "A faster search\nand more", "critical": False,
         "createdAt": "2026-11-25T08:00:00Z", "updatedAt": "2026-11-25T08:00:00Z", "errorCode": None,
         "message": "It is scheduled.",
     }  # fmt: skip
     assert program.ask("GET", "/api/updates/status/schedule-4") == found[0]
     assert found[0]["executedAt"] == "2026-11-24T10:11:12Z"
     assert found[3]["errorCode"] == "SCHEDULE_MISSED"
+
+
+ORIGINAL = {
+    "UpdateInfo": "version releaseDate changelog critical forceAfterDate minVersion dockerTags backupRequired "
+    "migrationNotes",
+    "SystemUpdate": "id version status scheduledFor executedAt backupPath changelog critical createdAt updatedAt",
+    "Event": "id type updateId timestamp message",
+}
+"""Shape -> the fields that it has in the original design, sections 3.1 and 8.1"""
+
+
+@pytest.mark.parametrize("shape", ORIGINAL)
+def test_the_shapes_have_the_fields_of_the_original_design(program: Program, shape: str) -> None:
+    fields = program.ask("GET", "/api/openapi.json")["components"]["schemas"][shape]["properties"]
+    assert set(ORIGINAL[shape].split()) <= fields.keys()
+    assert shape == "UpdateInfo" or fields["id"]["type"] == "string"
+
+
+def test_a_run_of_long_ago(program: Program, agent: FakeAgent) -> None:
+    agent.runs = [run_of(id=number) for number in range(250, 0, -1)]
+    assert len(program.ask("GET", "/api/updates/history")) == 250
+    answer = program.ask("GET", "/api/updates/status/run-1")
+    assert (answer["id"], answer["backupPath"]) == ("run-1", "/srv/backups/b")
 
 
 UNKNOWN = [
@@ -391,13 +419,15 @@ def test_it_describes_itself(browser: Browser) -> None:
         "/api/updates/check", "/api/updates/latest", "/api/updates/schedule", "/api/updates/status/{update_id}",
         "/api/updates/history", "/api/updates/cancel/{update_id}", "/api/updates/rollback", "/api/events",
         "/api/backups", "/api/backups/{backup}/restore", "/api/enforcement", "/api/enforcement/postpone",
-        "/api/settings", "/api/files",
+        "/api/settings", "/api/files", "/api/updates/progress", "/api/health", "/api/notifications/test",
+        "/api/backups/{backup}/verify", "/api/backups/{backup}/copy", "/api/backups/{backup}/download",
     }  # fmt: skip
-    for path in document["paths"].values():
-        for operation in (one for name, one in path.items() if name in ("get", "post", "delete")):
+    for name, path in document["paths"].items():
+        for operation in (one for method, one in path.items() if method in ("get", "post", "delete")):
             assert set(operation["responses"]) >= {"400", "401", "429", "500", "503"}
             headers = [one["name"] for one in operation.get("parameters", []) if one["in"] == "header"]
-            assert headers == (["Idempotency-Key"] if operation is path.get("post") else [])
+            twice = operation is path.get("post") and name != "/api/files"  # a file that comes again is there already
+            assert headers == (["Idempotency-Key"] if twice else [])
     assert document["security"] == [{"session": []}, {"token": []}]
     schemes = document["components"]["securitySchemes"]
     assert (schemes["session"]["in"], schemes["token"]["scheme"]) == ("cookie", "bearer")
@@ -475,3 +505,113 @@ def test_its_description_can_be_read(signed_in: Browser) -> None:
 
 def test_nobody_else_reads_it(browser: Browser) -> None:
     assert browser.client.get("/api-description", base_url=browser.base).status_code == 302
+
+
+def test_progress(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.running = running()
+    answer = signed_in.client.get("/api/updates/progress", base_url=signed_in.base, buffered=False)
+    assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
+    first = next(answer.response).decode()  # type: ignore[arg-type]
+    answer.close()
+    now = json.loads(first.removeprefix("data: "))
+    assert (now["version"], now["running"]["phase"], now["running"]["percent"]) == ("1.0.0", "backup", 30)
+    assert now["running"]["stoppable"] is True
+
+
+def test_health(program: Program, agent: FakeAgent) -> None:
+    answer = program.ask("GET", "/api/health")
+    assert answer["ok"] is False
+    disk, backup, gate, news = answer["checks"]
+    assert (disk["name"], disk["ok"], disk["remedy"]) == ("disk", False, "Free some space.")
+    assert (backup["repair"], gate["ok"], news["ok"]) == ("backup", None, True)
+    assert set(disk) == {"name", "ok", "message", "remedy", "code", "repair"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ClmsError("NOTIFY_NOBODY"), 409), (ClmsError("NOTIFY_FAILED", path="/x", detail="y"), 502)]
+)
+def test_a_notification_is_tried(program: Program, agent: FakeAgent, error: ClmsError, code: int) -> None:
+    assert program.ask("POST", "/api/notifications/test") == {"success": True}
+    assert agent.did("notify") == [{}]
+    agent.refuses["notify"] = error
+    assert program.ask("POST", "/api/notifications/test", code)["code"] == error.code
+
+
+@pytest.mark.parametrize(
+    ("verb", "error", "code"),
+    [
+        ("verify", ClmsError("BACKUP_TAMPERED", backup=BACKUP, detail="y"), 409),
+        ("copy", ClmsError("BACKUP_LOCATION"), 422),
+        ("copy", ClmsError("BACKUP_PLACE", path="/x", detail="y"), 409),
+        ("copy", ClmsError("DISK_TOO_SMALL", detail="y"), 507),
+    ],
+)
+def test_a_backup_is_looked_at_and_copied(
+    program: Program, agent: FakeAgent, verb: str, error: ClmsError, code: int
+) -> None:
+    path = f"/api/backups/{BACKUP}/{verb}"
+    assert program.ask("POST", path) == {"success": True}
+    assert agent.did(verb) == [{"backup": BACKUP}]
+    agent.refuses[verb] = error
+    assert program.ask("POST", path, code)["code"] == error.code
+    assert program.ask("POST", f"/api/backups/x/{verb}", 404)["code"] == "BACKUP_UNKNOWN"
+
+
+def test_a_backup_is_taken_away(signed_in: Browser) -> None:
+    answer = signed_in.client.get(f"/api/backups/{BACKUP}/download", base_url=signed_in.base)
+    assert (answer.mimetype, answer.data) == ("application/x-tar", b"tar file")
+    assert answer.headers["Content-Disposition"] == f"attachment; filename={BACKUP}.tar"
+    missing = signed_in.client.get("/api/backups/x/download", base_url=signed_in.base)
+    assert (missing.status_code, missing.json["code"]) == (404, "BACKUP_UNKNOWN")
+
+
+@pytest.fixture
+def folder(agent: FakeAgent, tmp_path: Path) -> Path:
+    """Where uploads are put."""
+    agent.folder = tmp_path / "uploads"
+    agent.folder.mkdir()
+    return agent.folder
+
+
+def test_a_file_is_brought(program: Program, agent: FakeAgent, folder: Path) -> None:
+    content = os.urandom(100_000)
+    form = {"file": (io.BytesIO(content), "clms.zip")}
+    headers = {"X-CSRFToken": program.token, "Referer": f"{program.browser.base}/"}
+    answer = program.browser.client.post("/api/files", base_url=program.browser.base, data=form, headers=headers)
+    assert (answer.status_code, answer.json) == (201, {"version": "1.0.1"})
+    assert agent.taken == [content]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "error", "code", "named"),
+    [
+        ({}, None, 422, "UPLOAD_NONE"),
+        (None, ClmsError("BUNDLE_REFUSED", path="x", detail="y"), 422, "BUNDLE_REFUSED"),
+        (None, ClmsError("DISK_TOO_SMALL", detail="y"), 507, "DISK_TOO_SMALL"),
+    ],
+)
+def test_a_file_is_refused(
+    program: Program, agent: FakeAgent, folder: Path, form: Any, error: ClmsError | None, code: int, named: str
+) -> None:
+    if error:
+        agent.refuses["import"] = error
+    form = {"file": (io.BytesIO(b"PK"), "clms.zip")} if form is None else form
+    headers = {"X-CSRFToken": program.token, "Referer": f"{program.browser.base}/"}
+    answer = program.browser.client.post(
+        "/api/files", base_url=program.browser.base, data=form, headers=headers, content_type="multipart/form-data"
+    )
+    assert (answer.status_code, answer.json["code"]) == (code, named)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_comes_as_something_else_or_from_another_site(
+    program: Program, agent: FakeAgent, folder: Path
+) -> None:
+    assert program.ask("POST", "/api/files", 415, {"file": "x"})["code"] == "REQUEST_TYPE"
+    form = {"file": (io.BytesIO(b"PK"), "clms.zip")}
+    answer = program.browser.client.post(
+        "/api/files", base_url=program.browser.base, data=form, headers={"Referer": f"{program.browser.base}/"}
+    )
+    assert (answer.status_code, answer.json["code"]) == (400, "FORM_EXPIRED")
+    assert (agent.taken, list(folder.iterdir())) == ([], [])

@@ -184,6 +184,29 @@ def test_a_check(
 
 
 @pytest.mark.parametrize(
+    ("latest", "available", "words"),
+    [
+        ("1.0.0", False, "Version 1.0.0 ist die neueste, von der dieser Server weiß."),
+        ("1.0.1", True, "Version 1.0.1 ist verfügbar; zurzeit läuft Version 1.0.0."),
+    ],
+)
+@pytest.mark.parametrize(("seconds", "ago"), [(7200.0, "vor 2 Std"), (None, "noch nie")])
+def test_a_check_that_nobody_answered(
+    signed_in: Browser, agent: FakeAgent, latest: str, available: bool, words: str, seconds: float | None, ago: str
+) -> None:
+    """It is never told as up to date."""
+    speaks(signed_in, "de")
+    answer = {"updateAvailable": available, "currentVersion": "1.0.0", "latestVersion": latest, "message": "…"}
+    away = {"code": "SERVER_UNREACHABLE", "message": "…", "remedy": "…"}
+    agent._check = lambda: {**answer, "offline": away, "newsAgeSeconds": seconds}  # type: ignore[method-assign]
+    signed_in.send("/check", page="/")
+    text = signed_in.get("/")
+    assert words in text
+    assert f"Es gibt keine neuen Nachrichten; vom Hersteller zuletzt gehört: {ago}" in text
+    assert "ist die neueste." not in text
+
+
+@pytest.mark.parametrize(
     ("code", "words"), [("SCHOOL_HOURS", "Unterrichtszeit"), ("QUIET_DAY", "Ferien"), ("X", "Hm.")]
 )
 def test_cautions(signed_in: Browser, agent: FakeAgent, code: str, words: str) -> None:

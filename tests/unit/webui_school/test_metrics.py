@@ -12,7 +12,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from webui.school.app import create_app
 from webui.school.config import parse_settings
 
-from .conftest import Browser, FakeAgent, run_of, running
+from .conftest import Browser, FakeAgent, running
 
 
 def samples(browser: Browser) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -27,16 +27,14 @@ def samples(browser: Browser) -> dict[tuple[str, tuple[str, ...]], float]:
 
 def test_what_is_told(browser: Browser, agent: FakeAgent) -> None:
     agent.running = running(percent=30)
-    agent.runs = [run_of(), run_of(id=8, status="ROLLED_BACK", outcome="ROLLED_BACK"), run_of(id=9, outcome=None)]
+    agent.totals = [{"kind": "update", "outcome": "COMPLETED", "count": 240, "seconds": 24_000.0}]
     found = samples(browser)
     assert found["clms_agent_up", ()] == 1
     assert found["clms_version_info", ("1.0.0", "1.0.1")] == 1
     assert found["clms_news_age_seconds", ()] == 7200
     assert (found["clms_run_active", ()], found["clms_run_percent", ()]) == (1, 30)
-    assert (found["clms_runs_total", ("update", "COMPLETED")], found["clms_runs_total", ("update", "ROLLED_BACK")]) == (
-        1,
-        1,
-    )
+    assert found["clms_run_seconds_count", ("update", "COMPLETED")] == 240
+    assert found["clms_run_seconds_sum", ("update", "COMPLETED")] == 24_000
     assert found["clms_last_update_closed_seconds", ()] == 12.5
     assert found["clms_backup_proven_timestamp_seconds", ()] == 1795515132
 

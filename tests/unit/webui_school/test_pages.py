@@ -142,6 +142,15 @@ def test_a_release_is_described(signed_in: Browser) -> None:
     assert "Choose when to update" in text
 
 
+def test_a_deadline_is_shown_before_it_comes(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.release = release_of(critical=True, forceAfterDate="2026-11-29T20:00:00Z", gracePeriodDays=2)
+    assert "29 November 2026" in signed_in.get("/release/1.0.1")
+    agent.enforcement = {"forced": forced(), "blocked": False}
+    text = signed_in.get("/release/1.0.1")
+    assert "Tue 1 December 2026, 21:00; from then on people can only look books up" in text
+    assert "(2 days of grace after this school has heard of it)" in text
+
+
 def test_a_changelog_is_text_and_nothing_else(signed_in: Browser, agent: FakeAgent) -> None:
     agent.release = release_of(changelog="<script>alert(1)</script>", breakingChanges=["<img src=x onerror=alert(1)>"])
     text = signed_in.get("/release/1.0.1")
@@ -368,6 +377,9 @@ def test_history(signed_in: Browser, agent: FakeAgent) -> None:
     agent.runs = [failed, run_of()]
     assert "rolled back" in signed_in.get("/history")
     text = signed_in.get("/history/9")
+    assert 'href="/schedule/1.0.1">Try again' in text
+    assert "/srv/backups/b" in text
+    assert "Try again" not in signed_in.get("/history/7")
     for words in ("The data could not be converted.", "Tell the vendor.", "MIGRATION_FAILED", "Converting the data"):
         assert words in text, words
     assert "Go back to version 0.9.0" in signed_in.get("/history/7")
@@ -495,6 +507,24 @@ def test_some_of_the_history(signed_in: Browser, agent: FakeAgent) -> None:
         assert set(re.findall(r'href="/history/([0-9]+)"', text)) == shown, query
         assert "<script>" not in text
     assert "Nothing of that kind was done here" in text
+
+
+def test_older_runs_are_on_pages_of_their_own(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.runs = [run_of(id=number, kind="backup" if number % 2 else "update") for number in range(130, 0, -1)]
+
+    def shown(address: str) -> tuple[list[int], str | None]:
+        text = signed_in.get(address)
+        more = re.search(r'href="(/history\?[^"]*before=[^"]*)"', text)
+        return [int(one) for one in re.findall(r'href="/history/([0-9]+)"', text)], unescape(more[1]) if more else None
+
+    first, more = shown("/history?kind=update")
+    assert (first, more) == ([*range(130, 30, -2)], "/history?kind=update&before=32")
+    assert shown(more) == ([*range(30, 0, -2)], None)
+    assert len(signed_in.get("/history.csv").splitlines()) == 131
+    assert len(signed_in.get("/history.csv?kind=update").splitlines()) == 66
+    assert signed_in.get("/history/1")
+    for odd in ("x", "-1", "0", "9" * 30):
+        assert shown(f"/history?before={odd}")[0] == [*range(130, 80, -1)]
 
 
 def test_the_history_as_a_table(signed_in: Browser, agent: FakeAgent) -> None:

@@ -83,7 +83,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     monkeypatch.setattr(uploads.shutil, "disk_usage", lambda _: Usage(10**12, 0, free))
     monkeypatch.setattr(UploadRequest, "_get_file_stream", lambda *_, **__: pytest.fail("it was written"))
     answer = bring(signed_in)
-    assert (answer.status_code, "not enough free space" in answer.text) == (422, True)
+    assert (answer.status_code, "not enough free space" in answer.text) == (507, True)
     assert agent.did("import") == []
     assert answer.request.environ["wsgi.input"].read() == b"", "a browser that is sending still reads no answer"
 

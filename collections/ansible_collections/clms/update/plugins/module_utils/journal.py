@@ -136,11 +136,22 @@ class Journal:
             raise ClmsError("RUN_NONE", phase=f"run {run}")
         return rows[0]
 
-    def rows(self, *, limit: int = 100, kinds: tuple[str, ...] = ()) -> list[RunRow]:
-        """The newest runs first, of all kinds or of ``kinds``."""
+    def rows(self, *, limit: int = 100, kinds: tuple[str, ...] = (), before: int | None = None) -> list[RunRow]:
+        """The newest runs first, of all kinds or of ``kinds``.
+
+        :param before: only runs with a lower number
+        """
         marks = ", ".join("?" * len(kinds))
-        where = f"WHERE kind IN ({marks}) " if kinds else ""
-        return self._rows(f"{where}ORDER BY id DESC LIMIT ?", *kinds, limit)
+        where = f"WHERE id < coalesce(?, id + 1) {f'AND kind IN ({marks}) ' if kinds else ''}"
+        return self._rows(f"{where}ORDER BY id DESC LIMIT ?", before, *kinds, limit)
+
+    def totals(self) -> list[dict[str, Any]]:
+        """The runs that have ended: ``kind``, ``outcome``, ``count``, and the ``seconds`` that they took in all."""
+        found = self.file.select(
+            "SELECT kind, outcome, count(*), sum(max(0.0, closed_at - opened_at)) FROM runs "
+            "WHERE outcome IS NOT NULL GROUP BY kind, outcome ORDER BY kind, outcome"
+        )
+        return [dict(zip(("kind", "outcome", "count", "seconds"), row, strict=True)) for row in found]
 
     def _rows(self, where: str, *values: object) -> list[RunRow]:
         found = self.file.select(f"SELECT {_RUN_COLUMNS} FROM runs {where}", *values)  # noqa: S608 - from this file

@@ -20,7 +20,7 @@ from .plan import is_closed, is_over, kind_word
 from .release import Release
 from .school import School, parse_school
 from .slots import Slot
-from .status import describe_run, done_phases, iso, last_durations, progress_of, rehearsed_durations
+from .status import describe_run, done_phases, duration, iso, last_durations, progress_of, rehearsed_durations
 from .trust import TrustStore
 
 UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "reinstall")
@@ -127,15 +127,13 @@ def _check(school: School, journal: Journal) -> dict[str, Any]:
         found = None
     latest = found.release.version.text if found else None
     journal.event("UPDATE_CHECKED", f"Newest release: {latest or 'none'}.")
-    more = {
-        "files": files(school),
-        "offline": found.away.as_dict() if found and found.away else None,
-        "newsAgeSeconds": store_of(school).news_age_seconds(),
-    }
+    away = found.away if found else None
+    news_age = store_of(school).news_age_seconds()
+    more = {"files": files(school), "offline": away.as_dict() if away else None, "newsAgeSeconds": news_age}
     if found is None or latest == current:
         message = f"Version {current} is the newest." if current else "The vendor has published no release."
-        if more["offline"]:
-            message = f"There is no fresh news. {message.rstrip('.')} that this server knows of."
+        if away:
+            message = f"{_no_news(news_age)} {message.rstrip('.')} that this server knows of."
         return _answer(False, current, latest, None, message, None) | more
     release = found.release
     blocked = None
@@ -149,9 +147,17 @@ def _check(school: School, journal: Journal) -> dict[str, Any]:
     journal.event_once("UPDATE_AVAILABLE", f"Version {release.version} is available.")
     runs = f"version {current} is running" if current else "CLMS is not installed yet"
     message = f"Version {release.version} is available; {runs}."
+    if away:
+        message = f"{_no_news(news_age)} {message}"
     if found.bundle is not None:
         message += f" It is on this server already, in the file {found.bundle.name}."
     return _answer(True, current, latest, update_info(release), message, blocked) | more
+
+
+def _no_news(age_seconds: float | None) -> str:
+    """That nobody has answered, and since when: what a school knows is never told as up to date then."""
+    since = "never" if age_seconds is None else f"{duration(age_seconds)} ago"
+    return f"There is no fresh news; the vendor was last heard of: {since}."
 
 
 def _fetch_newer(store: TrustStore, school: School, slot: Slot | None) -> None:
@@ -190,6 +196,7 @@ def update_info(release: Release) -> dict[str, Any]:
         "changelog": release.changelog,
         "critical": release.critical,
         "forceAfterDate": raw.get("forceAfterDate"),
+        "gracePeriodDays": release.grace_days,
         "minVersion": raw.get("minVersion"),
         "dockerTags": {
             service: f"{image.repository}@{image.digest}"
@@ -280,6 +287,9 @@ def files(school: School) -> list[dict[str, Any]]:
     return [found.as_dict() for found in releases_here(school)]
 
 
-def history(journal: Journal, *, limit: int = 100) -> list[dict[str, Any]]:
-    """The newest runs first, as :func:`.status.describe_run` gives them."""
-    return [describe_run(row, journal.records(row.id)) for row in journal.rows(limit=limit)]
+def history(journal: Journal, *, before: int | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest runs first, as :func:`.status.describe_run` gives them.
+
+    :param before: only runs with a lower number
+    """
+    return [describe_run(row, journal.records(row.id)) for row in journal.rows(before=before, limit=limit)]

@@ -113,6 +113,7 @@ def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:
         "error_values": error.get("values"),
         "failed_phase": error.get("phase"),
         "phases": [{"name": name, "seconds": seconds} for name, seconds in done_phases(records).items()],
+        "backup_path": next((r.names.get("path") for r in records if r.phase == "backup" and r.event == "leave"), None),
     }
 
 
@@ -151,6 +152,7 @@ def without_run(kind: str, version: str | None, failure: dict[str, Any] | None) 
         **failed_with(failure or {"code": None, "message": "", "remedy": None}),
         "failed_phase": None,
         "phases": [],
+        "backup_path": None,
     }
 
 

@@ -20,6 +20,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGU
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_file import FORMAT
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
+from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
 Open = Callable[..., Run]
@@ -496,3 +497,23 @@ def test_an_event_that_is_told_once(journal: Journal) -> None:
         ("UPDATE_AVAILABLE", "1.0.2"),
         ("UPDATE_CHECKED", "1.0.1"),
     ]
+
+
+def test_runs_of_before(journal: Journal) -> None:
+    for kind in ("update", "backup", "update"):
+        journal.begin(kind, phases=KINDS[kind], school={}).close("COMPLETED")
+    assert [row.id for row in journal.rows(before=3)] == [2, 1]
+    assert [row.id for row in journal.rows(before=3, kinds=("update",))] == [1]
+    assert journal.rows(before=1) == []
+
+
+def test_totals(journal: Journal) -> None:
+    for outcome in ("COMPLETED", "COMPLETED", "ROLLED_BACK"):
+        journal.begin("update", phases=KINDS["update"], school={}).close(outcome)
+    journal.begin("update", phases=KINDS["update"], school={})
+    found = journal.totals()
+    assert [(one["kind"], one["outcome"], one["count"]) for one in found] == [
+        ("update", "COMPLETED", 2),
+        ("update", "ROLLED_BACK", 1),
+    ]
+    assert all(0 <= one["seconds"] < 60 for one in found)

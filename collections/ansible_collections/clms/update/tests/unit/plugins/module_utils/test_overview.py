@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,26 @@ def test_a_vendor_that_cannot_be_reached(
     assert journal.events() == []
 
 
+@pytest.mark.parametrize("current", ["1.0.1", "1.0.2"])
+def test_where_a_file_speaks_for_the_vendor_nothing_is_told_as_up_to_date(
+    journal: Journal, school: School, store: TrustStore, old: Slot, monkeypatch: pytest.MonkeyPatch, current: str
+) -> None:
+    serves(journal, old, current)
+
+    def away(*asked: Any) -> Any:
+        return replace(supply(*asked), away=ClmsError("SERVER_UNREACHABLE", url="https://x.test", detail="no route"))
+
+    monkeypatch.setattr(overview, "supply", away)
+    answer = overview.check(school)
+    assert answer["offline"]["code"] == "SERVER_UNREACHABLE"
+    assert answer["message"].startswith("There is no fresh news; the vendor was last heard of: ")
+    assert answer["message"].endswith(
+        "Version 1.0.2 is available; version 1.0.1 is running."
+        if current == "1.0.1"
+        else "Version 1.0.2 is the newest that this server knows of."
+    )
+
+
 def test_update_info(make_school_release: Callable[..., dict[str, Any]]) -> None:
     raw = make_school_release("1.0.1", critical=True, forceAfterDate="2026-02-01T00:00:00Z")
     info = overview.update_info(parse_release(raw))
@@ -113,6 +134,7 @@ def test_update_info(make_school_release: Callable[..., dict[str, Any]]) -> None
     assert (info["critical"], info["forceAfterDate"], info["minVersion"]) == (True, "2026-02-01T00:00:00Z", "1.0.0")
     assert info["migrationNotes"] == "20250101_init → 20260101_authors"
     assert info["size"] == raw["package"]["size"]
+    assert info["gracePeriodDays"] == 0
     backend = raw["services"]["backend"]["images"]["amd64"]
     assert info["dockerTags"]["backend"] == f"clms/backend@{backend['digest']}"
     assert overview.update_info(parse_release(make_school_release(migration="none")))["migrationNotes"] is None
