@@ -58,9 +58,10 @@ class Browser:
         )  # fmt: skip
         self._cookies: dict[str, str] = {}
 
-    def open(self, path: str, host: str = f"{NAME}:9443", **fields: str) -> tuple[int, str]:
+    def open(self, path: str, host: str = f"{NAME}:9443", bearer: str | None = None, **fields: str) -> tuple[int, str]:
         """Status and text of a page; with fields, a form is sent, and its answer followed."""
         headers = {"Host": host, "Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
+        headers |= {"Authorization": f"Bearer {bearer}"} if bearer else {}
         if fields:
             page = self.open(path)[1]
             token = re.search(r'name="csrf_token"[^>]* value="([^"]+)"', page)
@@ -90,6 +91,10 @@ def test_the_page_that_the_role_sets_up(fleet: Fleet) -> None:
     processes = school.host.run("ps", "-eo", "user:32,args").splitlines()
     assert {line.split()[0] for line in processes if "webui.school" in line} == {user}
     assert browser.open("/", host="somewhere.else")[0] == 400
+    # other servers see the metrics with the token that the role has made, and not without
+    assert browser.open("/metrics")[0] == 404
+    status, text = browser.open("/metrics", bearer=school.host.run("cat", "/etc/clms-update-page/metrics-token"))
+    assert (status, 'clms_run_seconds_count{kind="install",outcome="COMPLETED"} 1.0' in text) == (200, True), text
     # the first account, with the code that only root can have
     made = school.command("account", "--code")[1]["code"]
     status, text = browser.open("/set-up", code=made, name="anna", new="a few good words", again="a few good words")

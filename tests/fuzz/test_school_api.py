@@ -42,7 +42,7 @@ from tests.unit.webui_school.conftest import PASSWORD, check_of, forced, release
 from tests.unit.webui_school.served import ROOT, Served, serve
 
 REQUESTS = 5000
-EXAMPLES = 300
+EXAMPLES = 220
 """for each address and phase"""
 BACKUP = "20261124T101112Z-1.0.0-r1"
 SETTINGS = f"""
@@ -144,6 +144,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Serv
     accounts = Accounts(school.home)
     accounts.set_password("anna", PASSWORD)
     _, token = accounts.make_token("anna")
+    load(school.etc).school.upload_folder.mkdir()
     executor = Executor(school.etc, school.start, group=lambda _: None, inhibitor=FakeInhibitor([]))
     planner = Planner(school.etc, executor, check=school.check)
     with ExitStack() as stack:
