@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .adapters.bundle_file import Bundle
 from .bundle import BundleError
@@ -45,12 +46,23 @@ class Fetcher(FetcherInterface):
         """
         return _without(self.fetch(url), start)
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """What is fetched inside has to be there in that time, where it comes through a network."""
+        yield
+
 
 class HttpsFetcher(Fetcher):
     """Fetches over :class:`HttpsClient`; the caller's length limit is enforced while the data comes in."""
 
     def __init__(self, client: HttpsClient) -> None:
         self._client = client
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """A shorter total deadline for what is fetched inside."""
+        with self._client.within(seconds):
+            yield
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """The content of ``url``; raises as :meth:`fetch_from`."""

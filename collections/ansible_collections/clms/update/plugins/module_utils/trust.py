@@ -43,6 +43,8 @@ _CLOCK_SECONDS = 8 * 86_400
 """Seconds by which the clock may be put back: a bit longer than a timestamp counts on the release server."""
 _PAUSES = (1.0, 2.0, 4.0)
 """Seconds before a broken download is taken up again."""
+_DOWNLOAD_SECONDS = 3600.0
+"""Total time for one file, however often its download is taken up again; what is there by then is kept."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class TrustStore:
         fetcher: Fetcher,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Touches neither disk nor network.
 
@@ -84,6 +87,7 @@ class TrustStore:
         :param url: the release repository, with ``metadata/`` and ``targets/`` below it
         :param clock: seconds since the epoch; only for :meth:`news_age_seconds`
         :param sleep: waits between two attempts
+        :param monotonic: seconds that nobody can put back, for the total time of a download
         :raises ClmsError: SERVER_ADDRESS
         """
         check_address(url)
@@ -93,6 +97,7 @@ class TrustStore:
         self._fetcher = fetcher
         self._clock = clock
         self._sleep = sleep
+        self._monotonic = monotonic
         self._updater: Updater | None = None
 
     def refresh(self) -> None:
@@ -383,22 +388,24 @@ class TrustStore:
     def _fetch(self, url: str, file: IO[bytes], length: int) -> None:
         """Fetch what is missing of a file.
 
-        :raises DownloadError: when the connection breaks, and goes on breaking
+        :raises DownloadError: when the connection breaks, and goes on breaking, or it takes too long
         :raises DownloadLengthMismatchError: as soon as it is longer than was signed
         """
+        end = self._monotonic() + _DOWNLOAD_SECONDS
         for pause in (*_PAUSES, None):
             before = file.tell()
             try:
-                for chunk in self._fetcher.fetch_from(url, before) if before < length else ():
-                    file.write(chunk)
-                    if file.tell() > length:
-                        raise DownloadLengthMismatchError(f"it is longer than the {length} bytes that were signed")
+                with self._fetcher.within(end - self._monotonic()):
+                    for chunk in self._fetcher.fetch_from(url, before) if before < length else ():
+                        file.write(chunk)
+                        if file.tell() > length:
+                            raise DownloadLengthMismatchError(f"it is longer than the {length} bytes that were signed")
                 break
             except (DownloadHTTPError, DownloadLengthMismatchError):
                 raise
             except DownloadError:
                 # a server that sends nothing at all is asked again by whoever wants it
-                if pause is None or file.tell() == before:
+                if pause is None or file.tell() == before or self._monotonic() + pause >= end:
                     raise
                 self._sleep(pause)
         file.flush()

@@ -313,6 +313,14 @@ def test_another_host_name(server: str, client: HttpsClient) -> None:
         client.get(f"{server.replace('127.0.0.1', 'localhost')}/good", {}, 10)
 
 
+def test_less_time_for_what_is_fetched_inside(certificate: Path, server: str) -> None:
+    with closing(HttpsClient(ca_file=certificate)) as client:
+        fetcher = HttpsFetcher(client)
+        with pytest.raises(DownloadRefusedError, match="too slowly"), fetcher.within(0.2):
+            list(fetcher.fetch_from(f"{server}/slow_body", 0))
+        assert b"".join(fetcher.fetch_from(f"{server}/good", 0)) == BODY
+
+
 def test_nobody_there(client: HttpsClient) -> None:
     with pytest.raises(HttpsError, match="refused"):
         client.get("https://127.0.0.1:1/", {}, 10)

@@ -7,6 +7,7 @@ import json
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -478,6 +479,40 @@ def test_the_next_call_goes_on_where_the_last_one_has_given_up(
         assert not (tmp_path / "clms-1.0.2.zip").exists()
     store.package(release, tmp_path)
     assert fetcher.asked == [0, 5, 6, 7, 8, 8]
+
+
+class Slow(Breaking):
+    """Needs some seconds for each piece, and notes within which time it was to come."""
+
+    def __init__(self, vendor: Any, seconds: float, *after: int) -> None:
+        super().__init__(vendor, *after)
+        self.seconds, self.now = seconds, 0.0
+        self.left: list[float] = []
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        self.left.append(seconds)
+        yield
+
+    def fetch_from(self, url: str, start: int) -> Iterator[bytes]:
+        if url.endswith("clms-1.0.2.zip"):
+            self.now += self.seconds
+        yield from super().fetch_from(url, start)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_taking_up_a_download_gives_no_more_time(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
+    fetcher = Slow(vendor, 1500, 5, 3, 2)
+    store = make_store(fetcher=fetcher, sleep=fetcher.wait, monotonic=lambda: fetcher.now)
+    release = store.release("1.0.2")
+    fetcher.left.clear()
+    assert refused(lambda: store.package(release, tmp_path)) == "SERVER_UNREACHABLE"
+    assert fetcher.left == [3600, 3600 - 1501, 3600 - 1501 - 1502]
+    assert (tmp_path / ".clms-1.0.2.zip.part").stat().st_size == 10  # what the next call goes on with
+    store.package(release, tmp_path)
+    assert fetcher.asked == [0, 5, 8, 10]
 
 
 def test_what_is_left_of_another_file_does_no_harm(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
