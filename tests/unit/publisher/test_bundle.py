@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,6 +76,64 @@ def test_a_bundle_of_the_future_points_to_the_clock(desk: Desk, school: Any) -> 
     resigned(desk, path, contents(created="2099-01-01T00:00:00Z"))
     assert refused(lambda: offline.import_file(school, path)).code == "CLOCK_WRONG"
     assert bundles_in(offline.folder_of(school)) == []
+
+
+DAY = 86_400
+
+
+def seen(folder: Path, days: float) -> None:
+    """What was verified there last was so many days from now."""
+    (folder / "refreshed").write_text(str(int(time.time() + days * DAY)))
+
+
+@pytest.mark.parametrize(
+    ("days", "code"),
+    [
+        pytest.param(7, None, id="it was a week fast"),
+        pytest.param(9, "CLOCK_WRONG", id="put back by nine days"),
+        pytest.param(300, "CLOCK_WRONG", id="put back by most of a year"),
+    ],
+)
+@pytest.mark.parametrize("by", ["server", "bundle"])
+def test_a_clock_that_was_put_back_revives_no_bundle(
+    desk: Desk, school: Any, by: str, days: float, code: str | None
+) -> None:
+    taken = offline.import_file(school, desk.bundle("1.0.1"))
+    if by == "server":
+        school.online.refresh()
+        seen(school.home / "trust", days)
+    else:
+        (newest,) = (school.home / "trust-offline").iterdir()
+        seen(newest, days)
+    if code is None:
+        assert offline.believed(school, taken.path).release.version.text == "1.0.1"
+        return
+    for call in (lambda: offline.believed(school, taken.path), lambda: offline.import_file(school, taken.path)):
+        assert refused(call).code == code
+    assert versions(school) == []
+
+
+def test_each_time_that_a_bundle_is_believed_time_has_gone_on(desk: Desk, school: Any) -> None:
+    older = offline.import_file(school, desk.bundle("1.0.1"))
+    desk.sign("1.0.2", 2)
+    offline.import_file(school, desk.bundle("1.0.2"))
+    newest = max((school.home / "trust-offline").iterdir())
+    seen(newest, -100)
+    offline.believed(school, older.path)
+    assert int((newest / "refreshed").read_text()) > time.time() - DAY
+    seen(newest, 5)
+    offline.believed(school, older.path)
+    assert int((newest / "refreshed").read_text()) > time.time() + 4 * DAY
+
+
+def test_a_clock_that_was_fast_locks_nobody_out_for_good(desk: Desk, school: Any) -> None:
+    older = offline.import_file(school, desk.bundle("1.0.1"))
+    (newest,) = (school.home / "trust-offline").iterdir()
+    seen(newest, 100)
+    assert refused(lambda: offline.believed(school, older.path)).code == "CLOCK_WRONG"
+    desk.sign("1.0.2", 2)
+    offline.import_file(school, desk.bundle("1.0.2"))
+    assert versions(school) == ["1.0.1", "1.0.2"]
 
 
 def test_an_older_bundle_counts_while_the_release_is_listed(desk: Desk, school: Any) -> None:

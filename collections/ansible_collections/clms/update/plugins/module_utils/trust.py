@@ -123,6 +123,16 @@ class TrustStore:
             self._write(_REFRESHED, str(int(self._clock())))
             self._updater = updater
 
+    def saw(self, other: TrustStore) -> None:
+        """Time has gone on to when another store, of the same vendor, was refreshed last.
+
+        :raises ClmsError: TRUST_STORE
+        """
+        before, now = self._refreshed(), other._refreshed()
+        if before is not None and now is not None and now > before:
+            with self._guarded():
+                self._write(_REFRESHED, str(now))
+
     def news_age_seconds(self) -> int | None:
         """Seconds since metadata was last verified against the server; None when it never was."""
         refreshed = self._refreshed()
