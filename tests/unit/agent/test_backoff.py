@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.backoff import LONGEST_PAUSE, pause
+from agent.backoff import LONGEST_PAUSE, MOST_ASKED, pause
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_pauses_grow_and_differ(failures: int, least: float, most: float) -> Non
     assert max(drawn) <= most
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(7200, 7200), (10.0**9, LONGEST_PAUSE)])
+@pytest.mark.parametrize(("asked", "expected"), [(7200, 7200), (20 * 3600, 20 * 3600), (10.0**9, MOST_ASKED)])
 def test_what_the_server_asks_for_counts_but_not_for_ever(asked: float, expected: float) -> None:
     assert pause(1, asked, first=60) == expected
 
