@@ -9,6 +9,7 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from ansible_collections.clms.update.plugins.module_utils.release import Release
 from .images import engine, inspect
 from .keys import signing_errors
 from .repository import Repository
+from .settings import BUNDLE_LIFETIME
 from .vendor import Vendor, as_json, sync_folder
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -32,6 +34,20 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 Content = bytes | Path
 """A member: what is in it, or the file that it comes from."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle that was made."""
+
+    path: Path
+    until: datetime
+    """when something in it expires, so that no school takes it any more"""
+
+    @property
+    def counts_until(self) -> str:
+        """The same as text."""
+        return self.until.strftime(_TIME)
 
 
 def make_bundle(
@@ -43,24 +59,27 @@ def make_bundle(
     offline: Signer,
     online: Signer,
     now: datetime | None = None,
-) -> Path:
+) -> Made:
     """Write the bundle of a signed release.
+
+    It counts for :data:`.settings.BUNDLE_LIFETIME`, unless the release or the root expires sooner. The list of targets
+    is signed anew where it would.
 
     :param destination: folder for it; made where it is missing
     :param architecture: of the images that go into it; the engine here has them
-    :param offline: signs the bundle, as it signs the list of targets
+    :param offline: signs the bundle, and where need be the list of targets
     :param online: signs the snapshot and the timestamp in it
-    :returns: the file
     :raises ClmsError: RELEASE_UNKNOWN, RELEASE_ARCHITECTURE, RELEASE_IMAGE_MISSING, ENGINE_UNREACHABLE,
-        SIGNING_FAILED, VENDOR_HOME or PUBLISH_FAILED
+        ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME or PUBLISH_FAILED
     """
-    repository = Repository(vendor.repository)
+    now = now or datetime.now(UTC)
+    repository = Repository(vendor.repository, now=now)
     path = f"releases/{version}.json"
     if path not in repository.targets():
         raise ClmsError("RELEASE_UNKNOWN", version=version)
     release = parse_release(repository.read(path))
     # each bundle is a state of its own, so that a school can tell which of two is newer
-    repository.refresh(online)
+    repository.refresh_for(BUNDLE_LIFETIME, offline, online)
     members: dict[str, Content] = dict(repository.offline_files(online))
     for target in _targets(repository, release):
         name, data = repository.target_file(target)
@@ -69,7 +88,7 @@ def make_bundle(
         destination.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".bundle-", dir=destination) as folder:
             members.update(_images(release, architecture, Path(folder)))
-            contents = _contents(release, architecture, now or datetime.now(UTC), members)
+            contents = _contents(release, architecture, now, members)
             unsigned = Path(folder) / "unsigned.zip"
             _write(unsigned, {bundle.CONTENTS: contents, **members})
             _seal(unsigned, repository.later_roots(), offline)
@@ -78,7 +97,7 @@ def make_bundle(
             sync_folder(destination)
     except OSError as error:
         raise ClmsError("PUBLISH_FAILED", path=destination, detail=error.strerror) from None
-    return target_file
+    return Made(target_file, min(repository.offline_until(), release.expires))
 
 
 def _targets(repository: Repository, release: Release) -> Iterator[str]:

@@ -167,7 +167,7 @@ def _bundle(options: argparse.Namespace) -> dict[str, Any]:
     vendor = Vendor.load(options.home)
     with locked(vendor.home):
         try:
-            path = make_bundle(
+            made = make_bundle(
                 vendor,
                 options.version,
                 options.to,
@@ -177,7 +177,7 @@ def _bundle(options: argparse.Namespace) -> dict[str, Any]:
             )
         finally:
             _end_own_agent(vendor.home, vendor.gpg_home)
-    return {"bundle": str(path), "size": path.stat().st_size}
+    return {"bundle": str(made.path), "size": made.path.stat().st_size, "counts_until": made.counts_until}
 
 
 def _rotate_keys(options: argparse.Namespace) -> dict[str, Any]:

@@ -172,6 +172,16 @@ class Repository:
         self._check_keys(online, None)
         self._renew(None, online)
 
+    def refresh_for(self, lifetime: timedelta, offline: Signer, online: Signer) -> None:
+        """As :meth:`refresh`, and so for the list of targets where that expires within this time.
+
+        :raises ClmsError: ROTATION_UNFINISHED, SIGNING_FAILED, VENDOR_HOME
+        """
+        if _utc(self._current_targets()) < self._now + lifetime:
+            self.add((), offline, online)
+        else:
+            self.refresh(online)
+
     def refresh_all(
         self, roots: Sequence[Signer], offline: Signer, online: Signer, files: Sequence[NewTarget] = ()
     ) -> None:
@@ -296,6 +306,10 @@ class Repository:
         files["metadata/timestamp.json"] = self._sign(timestamp, online, lifetime=BUNDLE_LIFETIME)
         return files
 
+    def offline_until(self) -> datetime:
+        """Until when the :meth:`offline_files` count, by whatever in them expires first."""
+        return min(self._now + BUNDLE_LIFETIME, _utc(self._root()), _utc(self._current_targets()))
+
     def later_roots(self) -> list[bytes]:
         """Root metadata from the second one on, oldest first."""
         return [(self._metadata / f"{number}.root.json").read_bytes() for number in range(2, self._root().version + 1)]
@@ -386,6 +400,11 @@ class Repository:
     def _local(self, target: TargetFile) -> Path:
         folder, _slash, name = target.path.rpartition("/")
         return self._targets / folder / f"{target.hashes['sha256']}.{name}"
+
+
+def _utc(signed: Signed) -> datetime:
+    """When it expires."""
+    return signed.expires.replace(tzinfo=UTC)
 
 
 def package_path(version: str) -> str:

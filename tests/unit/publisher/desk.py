@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,17 @@ class Desk:
         return keys.file_signer(self.vendor.online_key)
 
     def bundle(self, version: str) -> Path:
+        return self.made(version).path
+
+    def made(self, version: str, now: datetime | None = None) -> maker.Made:
         return maker.make_bundle(
-            self.vendor, version, self.to, architecture="amd64", offline=self.offline_key, online=self.online_key
+            self.vendor,
+            version,
+            self.to,
+            architecture="amd64",
+            offline=self.offline_key,
+            online=self.online_key,
+            now=now,
         )
 
     def seal(self, path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,42 @@ def test_what_the_command_makes_is_a_zip(desk: Desk, run: Callable[..., dict[str
     path = Path(made["bundle"])
     assert path.name == "clms-1.0.1-amd64.zip"
     assert made["size"] == path.stat().st_size
+    left = datetime.fromisoformat(made["counts_until"]) - datetime.now(UTC)
+    assert timedelta(days=179, hours=23) < left <= timedelta(days=180)
     assert [entry.name for entry in desk.to.iterdir()] == [path.name]
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         names = archive.namelist()
     assert names[0] == "contents.json"
     assert {"metadata/1.root.json", "metadata/timestamp.json"} < set(names)
+
+
+@pytest.mark.parametrize(
+    ("later", "expires", "days", "renewed"),
+    [
+        pytest.param(0, "2099-01-01T00:00:00Z", 180, False, id="whole"),
+        pytest.param(200, "2099-01-01T00:00:00Z", 180, True, id="the list of releases would expire sooner"),
+        pytest.param(600, "2099-01-01T00:00:00Z", 130, True, id="the root does"),
+        pytest.param(0, 30, 30, False, id="the release does"),
+    ],
+)
+def test_until_when_it_counts(desk: Desk, later: int, expires: str | int, days: int, renewed: bool) -> None:
+    start = datetime.now(UTC)
+    if isinstance(expires, int):
+        expires = (start + timedelta(days=expires)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    desk.sign("1.0.2", 2, expires=expires)
+    now = start + timedelta(days=later)
+    made = desk.made("1.0.2", now)
+    assert abs(made.until - now - timedelta(days=days)) < timedelta(hours=1)
+    with zipfile.ZipFile(made.path) as archive:
+        inside = {
+            name.rpartition("/")[2]: json.loads(archive.read(name))["signed"]
+            for name in archive.namelist()
+            if name.startswith("metadata/")
+        }
+    ends = {signed["_type"]: datetime.fromisoformat(signed["expires"]) for signed in inside.values()}
+    assert min(ends.values()) >= made.until - timedelta(seconds=1)
+    assert ("4.targets.json" in inside) is renewed, inside.keys()
 
 
 def test_a_school_believes_it(desk: Desk, school: Any) -> None:
