@@ -132,6 +132,7 @@ class _Patient:
             "clock": self._clock,
             "news": self._news,
             "keys": self._keys,
+            "vendor": self._vendor,
             "registry": self._registry,
         }
 
@@ -275,6 +276,13 @@ class _Patient:
         if seconds > _OLD_NEWS:
             raise Finding("NEWS_OLD", ago=seconds, repair="check")
         return Finding("NEWS_FRESH", ago=seconds)
+
+    def _vendor(self) -> Finding:
+        """Nobody else can sign a release; but who may answer in the vendor's place can keep news away."""
+        trust = self._school.trust
+        if not trust.ca_file and not trust.pins:
+            raise Finding("VENDOR_ANYBODY", url=trust.url)
+        return Finding("VENDOR_NAMED")
 
     def _registry(self) -> Finding:
         slot, _ = self._recorded

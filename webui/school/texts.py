@@ -86,6 +86,7 @@ CHECKS = {
     "clock": N_("Clock"),
     "news": N_("News"),
     "keys": N_("Keys"),
+    "vendor": N_("Vendor"),
     "registry": N_("Registry"),
 }
 """Name of something that is looked at, see ``agent/doctor.py`` -> its title."""

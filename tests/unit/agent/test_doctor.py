@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_nothing_installed(settings: Config) -> None:
         "last backup": None,
         "news": None,
         "keys": "TRUST_MISSING",
+        "vendor": None,
     }
     assert all(check["remedy"] for check in checks.values() if check["ok"] is False)
     for name in ("containers", "database", "gate", "disk", "registry"):
@@ -97,6 +99,23 @@ def test_run_that_could_not_be_put_back(settings: Config, begin: Callable[..., R
     begin().close("NEEDS_OPERATOR", {"phase": "rollback", **error.as_dict()})
     check = _by_name(doctor.examine(settings.school))["journal"]
     assert (check["ok"], check["remedy"]) == (False, error.remedy)
+
+
+@pytest.mark.parametrize(
+    ("trust", "finding"),
+    [
+        pytest.param({}, "VENDOR_ANYBODY", id="nothing"),
+        pytest.param({"ca_file": "/etc/clms-update/vendor-ca.crt"}, "VENDOR_NAMED", id="authority"),
+        pytest.param({"pins": ("A" * 43 + "=", "B" * 43 + "=")}, "VENDOR_NAMED", id="pins"),
+    ],
+)
+def test_who_may_answer_as_the_vendor(settings: Config, trust: dict[str, Any], finding: str) -> None:
+    school = replace(settings.school, trust=replace(settings.school.trust, **trust))
+    check = _by_name(doctor.examine(school))["vendor"]
+    assert (check["finding"], check["ok"]) == (finding, finding == "VENDOR_NAMED")
+    if not check["ok"]:
+        assert school.trust.url in check["message"]
+        assert "clms_trust" in check["remedy"]
 
 
 def test_a_check_that_breaks_hides_no_other(

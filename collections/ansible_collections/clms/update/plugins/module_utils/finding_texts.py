@@ -25,6 +25,7 @@ FINDINGS: dict[str, ErrorText] = {
     "CLOCK_SHOWS": ErrorText("The clock of this server shows {moment}.", ""),
     "KEYS_COUNT": ErrorText("The vendor's keys, as this server knows them, count until {moment}.", ""),
     "NEWS_FRESH": ErrorText("The release server last answered {ago}.", ""),
+    "VENDOR_NAMED": ErrorText("The release server has to show a certificate or a key that the settings name.", ""),
     "REGISTRY_ANSWERS": ErrorText("The image registry {registry} answers and takes this school's login.", ""),
     # what is to be mended
     "RUN_NOT_PUT_BACK": ErrorText("Run number {run} could not be put back: {detail}", "{remedy}"),
@@ -47,6 +48,10 @@ FINDINGS: dict[str, ErrorText] = {
     "NEWS_OLD": ErrorText(
         "The release server last answered {ago}.",
         "Run 'clms-update check'; if it fails, it says what is wrong.",
+    ),
+    "VENDOR_ANYBODY": ErrorText(
+        "Every authority that this server knows may vouch for the release server {url}.",
+        "Name the vendor's own authority (ca_file) or two of its keys (pins) in clms_trust.",
     ),
     # what could not be looked at
     "SEEN_NO_INSTALLATION": ErrorText("not looked at, because no installation is recorded", ""),
