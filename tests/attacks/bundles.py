@@ -101,12 +101,12 @@ def bundles_of(bench: Bench) -> list[str]:
 # images in them
 
 
-def wrong_image(change: Change, bench: Bench, _: Result) -> str:
+def wrong_image(change: Change, codes: tuple[str, ...], bench: Bench, _: Result) -> str:
     """A good seal, a good table of contents, and another image; an update finds that out."""
     path = copy_of(bench)
     resigned(bench.special.desk, path, change)
     assert bench.school.clms_update("import", str(path), "--json").code == 0
-    bench.refused(("IMAGE_MISMATCH", "BUNDLE_REFUSED"), "update", "--version", VERSION, moves="signed")
+    bench.refused(codes, "update", "--version", VERSION, moves="signed")
     bench.special.forget()
     return REFUSED
 
@@ -259,12 +259,13 @@ def cases() -> Iterator[Case]:
     ):
         act = partial(on_a_drive, file, spoil)
         yield Case(f"ZIP on a drive: {name}", on_a_drive.__doc__ or "", act, slow=file == b"found.zip")
-    for name, injected, change in (
-        ("swapped images", swapped_images.__doc__, swapped_images),
-        ("no image at all", "A text in place of an image.", replaced_image(b"no archive")),
-        ("bomb in an image", bomb_inside.__doc__, bomb_inside),
+    another = ("IMAGE_MISMATCH", "BUNDLE_REFUSED")
+    for name, injected, change, codes in (
+        ("swapped images", swapped_images.__doc__, swapped_images, another),
+        ("no image at all", "A text in place of an image.", replaced_image(b"no archive"), another),
+        ("bomb in an image", bomb_inside.__doc__, bomb_inside, ("IMAGE_TOO_LARGE",)),
     ):
-        yield Case(f"tampered archive: {name}", injected or "", partial(wrong_image, change), slow=True)
+        yield Case(f"tampered archive: {name}", injected or "", partial(wrong_image, change, codes), slow=True)
     yield Case("tampered archive: on the school's disk", decayed.__doc__ or "", decayed, slow=True)
     for kind in ("symlink", "pipe", "device"):
         yield Case(f"file swapped: {kind}", no_file.__doc__ or "", partial(no_file, kind))

@@ -32,7 +32,7 @@ def main(source: Path, folder: Path, key_file: Path) -> None:
     with taken_in(source, folder, vouched) as copy, Bundle(copy) as bundle:
         path = folder / bundle.contents.name
         (member,) = [name for name in bundle.names() if name.startswith("images/")]
-    load(path, member.removeprefix("images/").removesuffix(".tar.zst").replace("-", ":"))
+    load(path, member.removeprefix("images/").removesuffix(".tar.zst").replace("-", ":"), 1 << 40)
     os.sync()
     seconds = time.monotonic() - began
     # of this process, and of the largest one that it has started

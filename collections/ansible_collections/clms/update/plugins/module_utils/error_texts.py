@@ -150,6 +150,14 @@ SCHOOL: dict[str, ErrorText] = {
         "The image registry does not have the image {image} that the release names.",
         "Tell the vendor that the image of this release is missing from the registry.",
     ),
+    "PULL_TOO_SLOW": ErrorText(
+        "The image {image} comes too slowly from the image registry: {detail}.",
+        "Start the update anew, it goes on with what has come; or install from a file of the vendor.",
+    ),
+    "IMAGE_TOO_LARGE": ErrorText(
+        "More comes of the image {image} than the vendor has signed.",
+        "Tell the vendor; the image is not used.",
+    ),
     "IMAGE_MISMATCH": ErrorText(
         "The image {image} differs from what the vendor signed: {detail}.",
         "Tell the vendor; the image is not used.",

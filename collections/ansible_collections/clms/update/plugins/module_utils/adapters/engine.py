@@ -7,18 +7,21 @@ errors.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 try:
     import docker
+    import docker.auth
     import docker.errors
     import requests.exceptions
+    import urllib3.exceptions
 
     HAS_DOCKER = True
 except ImportError:
@@ -26,6 +29,7 @@ except ImportError:
 
 from ..containers import ContainerSpec
 from ..errors import ClmsError
+from ..pull_watch import SILENCE, PullWatch
 
 _OUTPUT_LINES = 10_000
 """of a container that runs once"""
@@ -326,15 +330,44 @@ class Engine:
             return False
         return True
 
-    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
-        """Pull ``repository@digest``.
+    def pull(self, repository: str, digest: str, login: dict[str, str] | None, watch: PullWatch) -> None:
+        """Pull ``repository@digest``; the engine ends the pull when nobody listens any more.
+
+        The library's own function waits for as long as a registry says nothing.
 
         :param login: ``username`` and ``password`` for the registry
         :raises docker.errors.APIError: when the registry or the engine refuses
+        :raises ClmsError: PULL_TOO_SLOW, IMAGE_TOO_LARGE, ENGINE_UNREACHABLE
         """
-        for line in self.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login):
-            if "error" in line:
-                raise docker.errors.APIError(line["error"])
+        if login is None:
+            header = docker.auth.get_config_header(self.api, docker.auth.resolve_repository_name(repository)[0])
+        else:
+            header = docker.auth.encode_header(login)
+        try:
+            with closing(
+                self.api.post(
+                    f"{self.api.base_url}/v{self.api.api_version}/images/create",
+                    params={"fromImage": repository, "tag": digest},
+                    headers={"X-Registry-Auth": header} if header else {},
+                    stream=True,
+                    timeout=SILENCE,
+                )
+            ) as response:
+                _check_answer(response)
+                for text in response.iter_lines():
+                    line = json.loads(text or b"{}")
+                    if "error" in line:
+                        raise docker.errors.APIError(line["error"])
+                    watch.see(line)
+        except docker.errors.APIError:  # it is a RequestException too
+            raise
+        except requests.exceptions.RequestException as error:
+            # while a body is read, the library hides the time-out in an error of the connection
+            if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(
+                next(iter(error.args), None), urllib3.exceptions.ReadTimeoutError
+            ):
+                raise watch.silent() from None
+            raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Remove an image that no container uses; returns whether it was there and is gone.
@@ -346,6 +379,14 @@ class Engine:
         except (docker.errors.ImageNotFound, docker.errors.APIError):
             return False
         return True
+
+
+def _check_answer(response: Any) -> None:
+    """:raises docker.errors.APIError: when the engine refuses"""
+    try:
+        response.raise_for_status()
+    except requests.exceptions.HTTPError as error:
+        docker.errors.create_api_error_from_http_exception(error)
 
 
 def wait_until(test: Callable[[], bool], *, seconds: float, pause: float = 0.05) -> bool:

@@ -22,6 +22,10 @@ _SMALL = 4_000_000
 """bytes of the largest image configuration that is looked at"""
 
 
+class TooLargeError(ArchiveError):
+    """More comes out of a packed archive than may."""
+
+
 def save_image(image: str, target: Path) -> None:
     """Write an image of the engine as a compressed archive, which ``zstd -d < file | docker load`` takes.
 
@@ -87,10 +91,12 @@ def _expanded(source: IO[bytes]) -> Iterator[IO[bytes]]:
         expand.end()
 
 
-def load_stream(source: IO[bytes]) -> str:
+def load_stream(source: IO[bytes], most: int | None = None) -> str:
     """Give the engine an image from a stream of :func:`save_image`'s format, and see on the way what it is.
 
+    :param most: bytes that the archive may have, unpacked
     :returns: the digest of the image's configuration, taken from the archive: engines give loaded images different ids
+    :raises TooLargeError: when it has more
     :raises ArchiveError: when the stream or the engine does not go along, or there is not exactly one image in it
     """
     try:
@@ -98,7 +104,7 @@ def load_stream(source: IO[bytes]) -> str:
             load = Process([DOCKER, "load", "--quiet"], stdin=subprocess.PIPE, name="docker load")
             try:
                 try:
-                    config = _pass_on(archive, load.stdin)
+                    config = _pass_on(archive, load.stdin, most)
                 except BrokenPipeError:  # the engine says why below
                     config = ""
                 load.stdin.close()
@@ -113,25 +119,30 @@ def load_stream(source: IO[bytes]) -> str:
 class _Tee(io.RawIOBase):
     """What is read from a stream is written to another one as well."""
 
-    def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
+    def __init__(self, source: IO[bytes], sink: IO[bytes], most: int | None) -> None:
         self._source = source
         self._sink = sink
+        self._most = most
+        self._passed = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
+        self._passed += len(data)
+        if self._most is not None and self._passed > self._most:
+            raise TooLargeError(f"it has more than {self._most} bytes when it is unpacked")
         self._sink.write(data)
         return data
 
 
-def _pass_on(source: IO[bytes], sink: IO[bytes]) -> str:
+def _pass_on(source: IO[bytes], sink: IO[bytes], most: int | None = None) -> str:
     """Copy a ``docker save`` archive; the digest of the configuration of the one image in it.
 
     :raises ArchiveError: when it is no such archive
     """
-    tee = _Tee(source, sink)
+    tee = _Tee(source, sink, most)
     listed: Any = None
     digests: dict[str, str] = {}
     try:

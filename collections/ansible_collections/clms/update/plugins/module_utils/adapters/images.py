@@ -20,7 +20,7 @@ from ..school import School
 from ..slots import Slot
 from .bundle_file import Bundle
 from .engine import Engine
-from .image_archive import load_stream
+from .image_archive import TooLargeError, load_stream
 from .image_build import build_image, remove_left
 from .pipes import ArchiveError
 from .source import SourceError, write_context
@@ -82,14 +82,17 @@ def to_get(engine: Engine, school: School, release: Release, slot: Slot, archite
     ], to_build
 
 
-def load(bundle: Path, config: str) -> None:
+def load(bundle: Path, config: str, most: int) -> None:
     """Give the engine an image from a bundle.
 
-    :raises ClmsError: BUNDLE_REFUSED, IMAGE_MISMATCH or DISK_TOO_SMALL
+    :param most: bytes that may come of it, unpacked
+    :raises ClmsError: BUNDLE_REFUSED, IMAGE_MISMATCH, IMAGE_TOO_LARGE or DISK_TOO_SMALL
     """
     try:
         with Bundle(bundle) as opened, opened.stream(image_member(config)) as stream:
-            found = load_stream(stream)
+            found = load_stream(stream, most)
+    except TooLargeError:
+        raise ClmsError("IMAGE_TOO_LARGE", image=config) from None
     except (BundleError, KeyError, ArchiveError, OSError) as error:
         if "no space left" in str(error).lower():
             raise ClmsError("DISK_TOO_SMALL", detail=str(error)[:200]) from None

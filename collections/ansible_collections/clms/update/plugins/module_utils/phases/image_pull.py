@@ -21,6 +21,7 @@ from ..adapters.engine import engine_errors
 from ..adapters.files import sync_file_system
 from ..adapters.images import build, find_built, find_signed, identity_of, load, reference_of
 from ..errors import ClmsError
+from ..pull_watch import PullWatch, most_bytes
 from ..release import Image
 from ..run import Context
 from ..secret_file import read_credentials
@@ -96,9 +97,9 @@ class _Images:
             return found
         if self._bundle is not None:
             with self._context.step("load", image=reference, bundle=self._bundle):
-                load(Path(self._bundle), image.config)
+                load(Path(self._bundle), image.config, most_bytes(image.size))
         else:
-            self._pull(reference)
+            self._pull(reference, image.size)
         found = find_signed(engine, reference, image, unnamed=unnamed)
         if found is None:
             raise ClmsError("IMAGE_MISMATCH", image=reference, detail="its layers are not the signed ones")
@@ -110,7 +111,7 @@ class _Images:
         if self._whole(reference if engine.image(reference) is not None else None):
             self.present.append(reference)
         elif "@" in reference:
-            self._pull(reference)
+            self._pull(reference, None)
         else:
             backup = self._context.run.result("preflight").get("backup") or "of this school"
             raise ClmsError("IMAGE_MISSING", image=reference, backup=backup)
@@ -162,9 +163,9 @@ class _Images:
         self._context.engine.remove_image(found, force=True)
         return None
 
-    def _pull(self, reference: str) -> None:
+    def _pull(self, reference: str, size: int | None) -> None:
         with self._context.step("pull", image=reference):
-            _pull(self._context, reference)
+            _pull(self._context, reference, PullWatch(reference, size))
         self.pulled.append(reference)
 
 
@@ -176,13 +177,13 @@ def _durable(context: Context) -> set[str]:
     return known
 
 
-def _pull(context: Context, reference: str) -> None:
+def _pull(context: Context, reference: str, watch: PullWatch) -> None:
     repository, digest = reference.split("@", 1)
     credentials = context.school.registry_credentials_file
     login = asdict(read_credentials(Path(credentials))) if credentials else None
     for attempt in range(1, _TRIES + 1):
         try:
-            context.engine.pull(repository, digest, login)
+            context.engine.pull(repository, digest, login, watch)
             return
         except docker.errors.APIError as error:
             cause = explain_pull(str(error.explanation or error), reference, context.school.registry)
@@ -190,6 +191,7 @@ def _pull(context: Context, reference: str) -> None:
                 raise cause from None
             context.note("retry", image=reference, attempt=attempt, cause=cause.happened)
             time.sleep(2**attempt)
+            watch.check_time()
 
 
 def explain_pull(text: str, reference: str, registry: str) -> ClmsError:

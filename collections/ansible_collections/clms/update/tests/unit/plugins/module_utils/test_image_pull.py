@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.images import
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.phases import image_pull
 from ansible_collections.clms.update.plugins.module_utils.phases.image_pull import explain_pull
+from ansible_collections.clms.update.plugins.module_utils.pull_watch import PullWatch
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
@@ -96,9 +98,11 @@ class Registry:
             if name in context.release.images
         }
         self.logins: list[Any] = []
+        self.watches: list[PullWatch] = []
 
-    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
+    def pull(self, repository: str, digest: str, login: dict[str, str] | None, watch: PullWatch) -> None:
         self.logins.append(login)
+        self.watches.append(watch)
         if self.complaints:
             raise docker.errors.APIError(self.complaints.pop(0))
         reference = f"{repository}@{digest}"
@@ -200,6 +204,22 @@ def test_what_is_not_tried_again(
     assert caught.value.code == code
     assert len(registry.logins) == attempts
     assert len(waits) == attempts - 1
+
+
+def test_all_attempts_have_one_time_together(
+    begin: Callable[..., Context], engine: Any, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = begin(phase="image_pull")
+    registry = Registry(context, *["timeout"] * 9)
+    engine.pull = registry.pull
+    now = [0.0]
+    monkeypatch.setattr(image_pull, "PullWatch", partial(PullWatch, clock=lambda: now[0]))
+    monkeypatch.setattr(image_pull.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + 400))
+    with pytest.raises(ClmsError) as caught:
+        image_pull.work(context)
+    assert caught.value.code == "PULL_TOO_SLOW"
+    assert len(registry.logins) == 2
+    assert len(set(registry.watches)) == 1
 
 
 def test_an_image_with_other_layers_than_signed_is_not_used(begin: Callable[..., Context], engine: Any) -> None:
