@@ -17,7 +17,7 @@ from pathlib import Path
 from .bench import Bench
 from .cases import HELD, REFUSED, Case, Result
 from .desk import Desk, flip, shorten
-from .special import VERSION
+from .special import VERSION, Special
 from .zips import (
     PASSWD,
     Change,
@@ -208,6 +208,26 @@ def swapped_after(bench: Bench, result: Result) -> str:
     return f"{version}, from the verified copy"
 
 
+def nothing_but_the_file(bench: Bench, result: Result) -> str:
+    """Neither the release server nor the registry can be reached, and the engine has none of the images."""
+    base, (running,) = bench.next_version(), bench.school.versions()
+    special = Special(bench, base=base, version="8.0.1-special")
+    assert bench.school.clms_update("import", str(special.bundle), "--json").code == 0
+    trust = {**bench.school.description()["clms_trust"], "url": "https://127.0.0.1:1"}
+    assert not special.has_images()
+    with bench.school.described(clms_trust=trust, clms_registry="127.0.0.1:1"):
+        bench.updates_to(special.version, result)
+    with bench.school.journal() as journal:
+        run = journal.run(bench.school.last_run()["id"])
+    images = run.result("image_pull")
+    loaded = {name: special.image(name)["config"] for name in special.release["services"]}
+    assert (images["pulled"], images["loaded"]) == ([], loaded), images
+    assert run.result("release")["bundle"] is not None
+    done = bench.school.clms_update("rollback", "--confirm", running, "--json")
+    assert done.code == 0, done.output
+    return f"{special.version}, loaded from the file"
+
+
 def counterpart(bench: Bench, _: Result) -> str:
     """A file as the vendor makes it."""
     done = bench.school.clms_update("import", str(copy_of(bench)), "--json")
@@ -272,3 +292,10 @@ def cases() -> Iterator[Case]:
     yield Case("file swapped: link on a drive", link_on_a_drive.__doc__ or "", link_on_a_drive)
     yield Case("file swapped: while it is read", swapped_meanwhile.__doc__ or "", swapped_meanwhile, slow=True)
     yield Case("file swapped: after it was taken in", swapped_after.__doc__ or "", swapped_after, slow=True, last=True)
+    yield Case(
+        "ZIP: the counterpart, installed",
+        nothing_but_the_file.__doc__ or "",
+        nothing_but_the_file,
+        slow=True,
+        last=True,
+    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
 import time
@@ -71,6 +72,28 @@ def test_until_when_it_counts(desk: Desk, later: int, expires: str | int, days: 
     ends = {signed["_type"]: datetime.fromisoformat(signed["expires"]) for signed in inside.values()}
     assert min(ends.values()) >= made.until - timedelta(seconds=1)
     assert ("4.targets.json" in inside) is renewed, inside.keys()
+
+
+def test_it_holds_all_that_an_update_needs(
+    home: Path, release: Callable[..., Any], run: Callable[..., dict[str, Any]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What is new, how the database is brought there, and of a service that schools build the source."""
+    migration = {"service": "frontend", "command": ["migrate"], "from": "1", "to": "2", "timeoutSeconds": 60}
+    release("1.0.1", 1, changelog="New: a search", migration=migration)
+    monkeypatch.setattr(maker, "_images", lambda *_: {})  # they have tests of their own, with an engine
+    with zipfile.ZipFile(run("bundle", "1.0.1", "--home", home, "--to", tmp_path / "to")["bundle"]) as archive:
+        (description,) = (name for name in archive.namelist() if re.fullmatch(r"targets/releases/.*\.json", name))
+        (package,) = (name for name in archive.namelist() if re.fullmatch(r"targets/packages/.*\.zip", name))
+        (signature,) = (name for name in archive.namelist() if re.fullmatch(r"targets/packages/.*\.zip\.sig", name))
+        (key,) = (name for name in archive.namelist() if re.fullmatch(r"targets/keys/.*\.asc", name))
+        said = json.loads(archive.read(description))
+        assert archive.read(signature)
+        assert archive.read(key).startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----")
+        with zipfile.ZipFile(archive.open(package)) as inside:
+            assert inside.read("source/frontend/Dockerfile") == b"FROM scratch\nCOPY . /\n"
+    assert (said["changelog"], said["migration"]) == ("New: a search", migration)
+    assert said["services"]["frontend"]["build"]["source"] == "source/frontend"
 
 
 def test_a_school_believes_it(desk: Desk, school: Any) -> None:
