@@ -95,6 +95,9 @@ def test_the_page_that_the_role_sets_up(fleet: Fleet) -> None:
     assert browser.open("/metrics")[0] == 404
     status, text = browser.open("/metrics", bearer=school.host.run("cat", "/etc/clms-update-page/metrics-token"))
     assert (status, 'clms_run_seconds_count{kind="install",outcome="COMPLETED"} 1.0' in text) == (200, True), text
+    # the drives of which it speaks are mounted; how, is in `tests/integration/test_drives.py`
+    rule = school.host.run("cat", "/etc/udev/rules.d/85-clms-update-drives.rules")
+    assert "options=ro,nosuid,nodev,noexec $devnode /run/media/usb-$kernel" in rule
     # the first account, with the code that only root can have
     made = school.command("account", "--code")[1]["code"]
     status, text = browser.open("/set-up", code=made, name="anna", new="a few good words", again="a few good words")

@@ -25,7 +25,7 @@ DISK_BYTES = 6 * 1024**3
 """both sparse: only what is written takes space"""
 
 _BOOT_SECONDS = 120
-_RIGHTS = (
+RIGHTS = (
     "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--security-opt", "seccomp=unconfined",
     "--security-opt", "apparmor=unconfined", "--device-cgroup-rule", "a *:* rwm", "--cgroupns", "host",
     "--volume", "/sys/fs/cgroup:/sys/fs/cgroup", "--tmpfs", "/run", "--tmpfs", "/tmp",
@@ -170,7 +170,7 @@ class Host:
         self._first_process = None
         ports = [(self.ports.http, 8080), (self.ports.database, 3306), (self.ports.ssh, 22)]
         docker(
-            "run", "--detach", "--name", self.name, "--hostname", self.name, *_RIGHTS,
+            "run", "--detach", "--name", self.name, "--hostname", self.name, *RIGHTS,
             *(part for mount in mounts for part in ("--volume", mount)),
             *(part for outer, inner in ports for part in ("--publish", f"127.0.0.1:{outer}:{inner}")),
             image,
