@@ -6,7 +6,9 @@ function attach(form) {
   form.addEventListener("dragover", (event) => event.preventDefault());
   form.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files.length === 1) form.elements.file.files = event.dataTransfer.files;
+    const { files } = event.dataTransfer;
+    state.textContent = files.length > 1 ? form.dataset.one : "";
+    if (files.length === 1) form.elements.file.files = files;
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
