@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
-.PHONY: help setup demo demo-down check test bench faults attacks words lock
+.PHONY: help setup demo demo-down check test scenarios bench faults attacks words lock
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -18,8 +18,11 @@ demo-down: ## stop and remove what demo made, and nothing else
 check: $(PYTHON) ## lint, types and unit tests; no Docker engine needed
 	@$(PYTHON) tests/run.py lint types unit
 
-test: setup ## every check: what `make check` does, then everything on real containers
+test: setup ## what `make check` does, then everything on real containers, with a part of faults and attacks
 	@$(PYTHON) tests/run.py
+
+scenarios: setup ## do in a real browser what people do on the page of a real school, from sign-in to the end of updates
+	@$(PYTHON) tests/run.py scenarios
 
 bench: setup ## measure against a plain shell script; writes build/bench.json
 	@$(PYTHON) -m tests.bench $(BENCH_ARGS)

@@ -145,7 +145,7 @@ def fuzz() -> Count:
 
 
 def scenarios() -> Count:
-    """What people do on the page of a real school; not a part of `make test`."""
+    """What people do on the page of a real school; not a part of `make test`, but `make scenarios`."""
     return pytest("scenarios", "tests/scenarios")
 
 
