@@ -25,6 +25,7 @@ from . import (
     file_servers,
     fuzz,
     packages,
+    page,
     registry,
     reports,
     rotation,
@@ -51,6 +52,7 @@ def catalogue() -> list[Case]:
         bundles,
         file_servers,
         uploads,
+        page,
         registry,
         fuzz,
         secrets_left,
@@ -75,7 +77,8 @@ def try_all(cases: list[Case], bench: Bench) -> list[Result]:
     """Try cases one after the other, and say how each of them went."""
     results = []
     for number, case in enumerate(cases, 1):
-        result = attempt(case, bench)
+        ends_row = number == len(cases) or cases[number].row != case.row
+        result = attempt(case, bench, ends_row=ends_row)
         results.append(result)
         words = "passed" if result.passed else "FAILED"
         print(f"{number:>3}/{len(cases)} {words:<6} {result.seconds:>6.1f} s  {result.name}", flush=True)

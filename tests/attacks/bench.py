@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Bench:
         self._served = stand.vendor / "releases/repository"
         self._aside = self._served.with_name("repository.real")
         self._stack = ExitStack()
+        self._row = ExitStack()
+        self._standing: Any = None
         self._undo_serving()
 
     # what an attacker has
@@ -307,11 +309,23 @@ class Bench:
 
         return Special(self)
 
+    def for_this_row(self, make: Callable[[], AbstractContextManager[Any]]) -> Any:
+        """What all cases of a row of the threat table use; the first of them makes it."""
+        if self._standing is None:
+            self._standing = self._row.enter_context(make())
+        return self._standing
+
+    def end_row(self) -> None:
+        """What the cases of a row have used goes away."""
+        self._standing = None
+        self._row.close()
+
     def at_the_end(self, action: Callable[[], object]) -> None:
         """Do something when everything was tried."""
         self._stack.callback(action)
 
     def close(self) -> None:
         """Remove what an attacker has prepared."""
+        self.end_row()
         self._stack.close()
         self.engine.client.close()

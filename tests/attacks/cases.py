@@ -31,6 +31,11 @@ class Case:
     last: bool = False
     """whether it comes after all others: it leaves the school on another version"""
 
+    @property
+    def row(self) -> str:
+        """The row of the threat table."""
+        return self.name.partition(":")[0]
+
 
 @dataclass
 class Result:
@@ -51,13 +56,20 @@ class Result:
         return vars(self)
 
 
-def attempt(case: Case, bench: Bench) -> Result:
-    """Try a case; what it has put in anybody's way is taken away again."""
+def attempt(case: Case, bench: Bench, *, ends_row: bool = True) -> Result:
+    """Try a case; what it has put in anybody's way is taken away again.
+
+    :param ends_row: whether the next one is of another row
+    """
     result = Result(case.name, case.injected)
     began = time.monotonic()
     try:
         with bench.put_back():
-            result.end_state = case.act(bench, result)
+            try:
+                result.end_state = case.act(bench, result)
+            finally:
+                if ends_row:
+                    bench.end_row()
             bench.assert_nothing_left()
         result.passed = True
     except (Exception, pytest.fail.Exception) as error:  # the next case goes on

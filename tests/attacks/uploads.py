@@ -34,7 +34,7 @@ class Visitor:
     """A browser in front of the page of a school."""
 
     def __init__(self, url: str, certificate: Path) -> None:
-        self.url = url
+        self.url, self.certificate = url, certificate
         self.session = requests.Session()
         self.session.trust_env, self.session.verify = False, str(certificate)
         self._context = ssl.create_default_context(cafile=str(certificate))

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is signed in. A session names an account and how often its password was set: with another one, it has ended."""
+"""Who is signed in. A session names an account and how often its password was set: with another one, it has ended. It
+counts in the browser in which it began, and nowhere else.
+"""
 
 from __future__ import annotations
+
+import hashlib
 
 from flask import Flask, redirect, request, session, url_for
 from flask_login import LoginManager, UserMixin, login_user
@@ -11,6 +15,9 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from .agent import Agent, agent
 from .language import clear_session
+
+_BROWSER = "browser"
+"""in the session: where it began"""
 
 
 class Person(UserMixin):  # type: ignore[misc]
@@ -28,16 +35,23 @@ class Person(UserMixin):  # type: ignore[misc]
 def install(app: Flask) -> None:
     """Know people by their sessions."""
     manager = LoginManager(app)
-    manager.session_protection = "strong"
+    manager.session_protection = None  # it spares sessions that outlive the window; see _browser
     manager.user_loader(_load)
     manager.unauthorized_handler(_unauthorized)
 
 
 def _load(kept: str) -> Person | None:
     generation, _, name = kept.partition(" ")
+    if session.get(_BROWSER) != _browser():
+        return None
     if not generation.isdecimal() or agent().ask_kept("accounts")["accounts"].get(name) != int(generation):
         return None
     return Person(name, int(generation))
+
+
+def _browser() -> str:
+    """What can be seen of a browser, without saying it: a cookie that was stolen is of no use in another one."""
+    return hashlib.sha256(f"{request.remote_addr} {request.user_agent.string}".encode()).hexdigest()
 
 
 def counts(asked: Agent, name: str, generation: int) -> bool:
@@ -59,4 +73,5 @@ def begin_session(name: str, generation: int) -> None:
     """Sign somebody in, with a session that has nothing of the one before but its language."""
     clear_session()
     session.permanent = True
+    session[_BROWSER] = _browser()
     login_user(Person(name, generation))

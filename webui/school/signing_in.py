@@ -33,6 +33,7 @@ def sign_in() -> Response | str:
         except ClmsError as error:
             form.refuse(error)
         else:
+            agent().forget()  # the account may have been made, or given its password, a moment ago
             begin_session(person["name"], person["generation"])
             return redirect(_after())
     return render_template("sign_in.html", form=form)

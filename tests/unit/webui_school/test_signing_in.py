@@ -55,6 +55,25 @@ def test_the_session_is_another_one_afterwards(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
+    "other", [{"User-Agent": "another browser"}, {"REMOTE_ADDR": "192.0.2.7"}], ids=["browser", "address"]
+)
+def test_a_stolen_session_is_of_no_use_elsewhere(signed_in: Browser, other: dict[str, str]) -> None:
+    address = {name: value for name, value in other.items() if name == "REMOTE_ADDR"}
+    headers = {name: value for name, value in other.items() if name not in address}
+    answer = signed_in.client.get("/", base_url=signed_in.base, headers=headers, environ_overrides=address)
+    assert (answer.status_code, answer.location) == (302, "/sign-in")
+    assert "Linden School" in signed_in.get("/"), "it has ended where it began"
+
+
+def test_an_account_that_was_made_a_moment_ago(browser: Browser, agent: FakeAgent) -> None:
+    """The page had asked just before who may sign in, and keeps the answer for some seconds."""
+    browser.get("/sign-in")
+    agent.accounts["bert"] = 1
+    assert browser.send("/sign-in", name="bert", password=PASSWORD).location == "/"
+    assert "Linden School" in browser.get("/")
+
+
+@pytest.mark.parametrize(
     ("refusal", "words"),
     [
         (ClmsError("SIGN_IN_REFUSED"), "do not belong together"),
