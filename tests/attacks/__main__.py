@@ -34,6 +34,7 @@ from . import (
     transport,
     trust,
     uploads,
+    vendor_keys,
 )
 from .bench import CHAIN, SCHOOL, Bench
 from .cases import Case, Result, attempt
@@ -47,6 +48,7 @@ def catalogue() -> list[Case]:
     groups = (
         trust,
         rotation,
+        vendor_keys,
         transport,
         reports,
         packages,
