@@ -23,6 +23,7 @@ from tests.stand.stand import ROOT, Stand
 from . import (
     bundles,
     file_servers,
+    forced,
     fuzz,
     packages,
     page,
@@ -57,6 +58,7 @@ def catalogue() -> list[Case]:
         uploads,
         page,
         taken_over,
+        forced,
         registry,
         fuzz,
         secrets_left,
