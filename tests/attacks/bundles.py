@@ -219,10 +219,10 @@ def nothing_but_the_file(bench: Bench, result: Result) -> str:
         bench.updates_to(special.version, result)
     with bench.school.journal() as journal:
         run = journal.run(bench.school.last_run()["id"])
-    images = run.result("image_pull")
+        images, bundle = run.result("image_pull"), run.result("release")["bundle"]
     loaded = {name: special.image(name)["config"] for name in special.release["services"]}
     assert (images["pulled"], images["loaded"]) == ([], loaded), images
-    assert run.result("release")["bundle"] is not None
+    assert bundle is not None, "the release did not come from the file"
     done = bench.school.clms_update("rollback", "--confirm", running, "--json")
     assert done.code == 0, done.output
     return f"{special.version}, loaded from the file"

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import ContainerState
 from ansible_collections.clms.update.plugins.module_utils.containers import ContainerSpec
+from ansible_collections.clms.update.plugins.module_utils.pull_watch import PullWatch
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
 
 
@@ -215,7 +216,7 @@ class FakeEngine:
     def image(self, reference: str) -> dict[str, Any] | None:
         return self.images.get(reference)
 
-    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
+    def pull(self, repository: str, digest: str, login: dict[str, str] | None, watch: PullWatch) -> None:
         self._call("pull", f"{repository}@{digest}")
 
     def is_whole(self, reference: str) -> bool:

@@ -19,6 +19,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.images import
 from ansible_collections.clms.update.plugins.module_utils.build_plan import LABEL
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.phases import clean_up, image_pull
+from ansible_collections.clms.update.plugins.module_utils.pull_watch import PullWatch
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import parse_school
@@ -42,7 +43,7 @@ class Builder:
         self.arguments: dict[str, str] = {}
         self.fails: Exception | None = None
 
-    def pull(self, repository: str, digest: str, login: dict[str, str] | None) -> None:
+    def pull(self, repository: str, digest: str, login: dict[str, str] | None, watch: PullWatch) -> None:
         layers = (DIGEST,) if digest == DIGEST else self.context.release.image("backend", "amd64").layers
         self.engine.images[f"{repository}@{digest}"] = {"RootFS": {"Layers": list(layers)}}
 
@@ -145,8 +146,8 @@ def test_a_base_with_other_layers(context: Context, builder: Builder, engine: An
     base = reference_of(context.school, context.release.bases("frontend", "amd64")["BASE_IMAGE"])
     pull = builder.pull
 
-    def swapped(repository: str, digest: str, login: dict[str, str] | None) -> None:
-        pull(repository, digest, login)
+    def swapped(repository: str, digest: str, login: dict[str, str] | None, watch: PullWatch) -> None:
+        pull(repository, digest, login, watch)
         if digest == DIGEST:
             engine.images[base]["RootFS"]["Layers"] = ["sha256:other"]
 
