@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from ansible_collections.clms.update.plugins.module_utils.adapters import images
+
 from .bench import Bench
 from .cases import HELD, REFUSED, Case, Result
 from .desk import Desk, flip, shorten
@@ -101,12 +103,24 @@ def bundles_of(bench: Bench) -> list[str]:
 # images in them
 
 
-def wrong_image(change: Change, codes: tuple[str, ...], bench: Bench, _: Result) -> str:
+def loaded(bench: Bench) -> None:
+    """The counterpart: the engine takes the images from the file as the vendor has made it."""
+    special, good = bench.special, copy_of(bench)
+    special.forget()
+    for service in special.release["services"]:
+        images.load(good, special.image(service)["config"])
+        assert special.has_images(service), service
+    special.forget()
+
+
+def wrong_image(change: Change, code: str, says: str, bench: Bench, _: Result) -> str:
     """A good seal, a good table of contents, and another image; an update finds that out."""
+    loaded(bench)
     path = copy_of(bench)
     resigned(bench.special.desk, path, change)
     assert bench.school.clms_update("import", str(path), "--json").code == 0
-    bench.refused(codes, "update", "--version", VERSION, moves="signed")
+    assert len(bundles_of(bench)) == 1
+    bench.refused(code, "update", "--version", VERSION, says=says, moves="signed")
     bench.special.forget()
     return REFUSED
 
@@ -179,6 +193,9 @@ def swapped_meanwhile(bench: Bench, _: Result) -> str:
             done = bench.school.clms_update("import", str(path), "--json")
             assert "Traceback" not in done.errors, done.errors
             outcomes.append(done.code)
+            if done.code:
+                assert done.json()["error"]["code"] == "BUNDLE_REFUSED", done.output
+                assert bundles_of(bench) == [], "it was refused, and is there"
             for name in bundles_of(bench):
                 taken = bench.school.home / "bundles" / name
                 assert taken.read_bytes() == good, "something else than the good file was taken in"
@@ -187,6 +204,12 @@ def swapped_meanwhile(bench: Bench, _: Result) -> str:
         over.set()
         thread.join()
     assert set(outcomes) <= {0, 2}, outcomes
+    assert 2 in outcomes, "it was never swapped at the wrong time"
+    path.write_bytes(good)  # the counterpart: nobody writes any more
+    done = bench.school.clms_update("import", str(path), "--json")
+    assert done.code == 0, done.output
+    (name,) = bundles_of(bench)
+    assert (bench.school.home / "bundles" / name).read_bytes() == good
     return f"{outcomes.count(2)} of {len(outcomes)} refused, the others whole"
 
 
@@ -279,13 +302,14 @@ def cases() -> Iterator[Case]:
     ):
         act = partial(on_a_drive, file, spoil)
         yield Case(f"ZIP on a drive: {name}", on_a_drive.__doc__ or "", act, slow=file == b"found.zip")
-    another = ("IMAGE_MISMATCH", "BUNDLE_REFUSED")
-    for name, injected, change, codes in (
-        ("swapped images", swapped_images.__doc__, swapped_images, another),
-        ("no image at all", "A text in place of an image.", replaced_image(b"no archive"), another),
-        ("bomb in an image", bomb_inside.__doc__, bomb_inside, ("IMAGE_TOO_LARGE",)),
-    ):
-        yield Case(f"tampered archive: {name}", injected or "", partial(wrong_image, change, codes), slow=True)
+    for name, injected, change, code, says in (
+        ("swapped images", swapped_images.__doc__, swapped_images, "IMAGE_MISMATCH", "in its place"),
+        ("no image at all", "A text in place of an image.", replaced_image(b"no archive"), "BUNDLE_REFUSED",
+         "cannot be loaded"),
+        ("bomb in an image", bomb_inside.__doc__, bomb_inside, "IMAGE_TOO_LARGE", "larger"),
+    ):  # fmt: skip
+        act = partial(wrong_image, change, code, says)
+        yield Case(f"tampered archive: {name}", injected or "", act, slow=True)
     yield Case("tampered archive: on the school's disk", decayed.__doc__ or "", decayed, slow=True)
     for kind in ("symlink", "pipe", "device"):
         yield Case(f"file swapped: {kind}", no_file.__doc__ or "", partial(no_file, kind))

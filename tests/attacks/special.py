@@ -82,7 +82,7 @@ class Special:
             with suppress(BuildError):
                 docker("image", "rm", "--force", name)
 
-    def has_images(self) -> bool:
-        """Whether the engine has got one of them."""
+    def has_images(self, *services: str) -> bool:
+        """Whether the engine has got one of them, or one of those that are named."""
         found = docker("image", "ls", "--all", "--no-trunc", "--format", "{{.ID}} {{.Digest}}")
-        return any(self.image(name)[key] in found for name in self._tags for key in ("digest", "config"))
+        return any(self.image(name)[key] in found for name in services or self._tags for key in ("digest", "config"))
