@@ -8,7 +8,11 @@ inputs; what fails is made as small as it can be.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import shutil
+import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +22,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from tuf.api.exceptions import DownloadHTTPError
 
 from agent import protocol
 from ansible_collections.clms.update.plugins.module_utils import bundle as form
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_file import Bundle
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_server import BundleServer
+from ansible_collections.clms.update.plugins.module_utils.adapters.vendor import store_of
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import (
     BackupFile,
     DatabaseFacts,
@@ -32,8 +38,10 @@ from ansible_collections.clms.update.plugins.module_utils.backup_manifest import
 )
 from ansible_collections.clms.update.plugins.module_utils.bundle import BundleError
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.https import Answer
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
+from ansible_collections.clms.update.plugins.module_utils.trust import ReleaseEntry, TrustStore
 from publisher import bundle as maker
 
 from .bench import Bench
@@ -312,6 +320,145 @@ def of_zip(good: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(make, st.integers(0, len(zones) - 1), st.lists(FLIPS, min_size=1, max_size=4))
 
 
+# what vouches for all of that
+
+
+def seal(store: TrustStore, signed: bytes, data: bytes) -> None:
+    """The seal of a bundle; none of these may vouch for what nobody has signed."""
+    try:
+        store.check_seal(signed, form._parse_seal(data))
+    except BundleError as error:
+        told(error)
+    except ClmsError as error:
+        documented(error, "TRUST_REFUSED")
+        json.dumps(error.as_dict(), ensure_ascii=False).encode()
+    else:
+        raise AssertionError("it vouches for what nobody has signed")
+
+
+def good_seal(bench: Bench) -> tuple[TrustStore, dict[str, Any]]:
+    """What the school believes, and a seal that counts there, with a root that it has already."""
+    good, _ = good_bundle(bench)
+    store = store_of(bench.described())
+    end, found = form.split(good[-form.MAX_TAIL :], len(good))
+    store.check_seal(form.statement(hashlib.sha256(good[:end]).hexdigest(), end), found)
+    return store, {"signature": found.signature, "roots": [store.newest_root().read_text()]}
+
+
+class Served(Fetcher):
+    """A release server that has these files."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        name = url.rpartition("/")[2]
+        if name not in self._files:
+            raise DownloadHTTPError("it answered 404", 404)
+        return iter([self._files[name]])
+
+
+class Metadata:
+    """What a school makes of metadata, one file of which is another one."""
+
+    def __init__(self, bench: Bench, folder: Path) -> None:
+        desk = bench.desk()
+        desk.publish()
+        self._folder = folder
+        self._root = desk.vendor.root
+        files = [desk.newest(role) for role in ("timestamp", "snapshot", "targets")]
+        self._good = {path.name: path.read_bytes() for path in files}
+        self._spoilt = {**self._good, "2.root.json": self._root.read_bytes()}
+        self._releases = self._believed(self._good)
+        assert self._releases, "the counterpart: what is good is believed"
+
+    def strategy(self) -> st.SearchStrategy[bytes]:
+        """The number of a file, and what is in it."""
+        found = []
+        for number, data in enumerate(self._spoilt.values()):
+            near = of_json(json.loads(data))
+            found.append(near.map(lambda made, number=number: bytes([number]) + made))
+        return st.one_of(*found)
+
+    def parse(self, data: bytes) -> None:
+        """Serve it; no other list of releases may be believed for it."""
+        name = list(self._spoilt)[data[0] % len(self._spoilt)] if data else "timestamp.json"
+        try:
+            believed = self._believed({**self._good, name: data[1:]})
+        except ClmsError as error:
+            documented(error, "TRUST_REFUSED", "TRUST_EXPIRED")
+            json.dumps(error.as_dict(), ensure_ascii=False).encode()
+        else:
+            assert believed == self._releases, "another list of releases is believed"
+
+    def _believed(self, files: dict[str, bytes]) -> list[ReleaseEntry]:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        store = TrustStore(
+            state=self._folder, pinned_root=self._root, url="https://fuzzed.test", fetcher=Served(files),
+            sleep=lambda _: None,
+        )  # fmt: skip
+        store.refresh()
+        return store.releases()
+
+
+# the agent's socket
+
+SAFE = ("status", "school", "accounts")
+"""what may be asked for, if it is by chance"""
+PIECES = (
+    *(json.dumps({"verb": verb}).encode() + b"\n" for verb in SAFE),
+    b'{"verb": "sta', b'tus"}\n', b"\n", b"\r\n", b"\0", b"\xff\xfe\n", b"[" * 60_000 + b"\n", b" " * 65_000,
+    b'{"verb": "status"}\r\n', b'{"verb": "status"} {"verb": "status"}\n', b"x" * 65_536,
+    b'{"verb": "status", "x": "' + b"x" * 65_600, b'{"verb":"status"}' + b" " * 65_519 + b"\n",
+    b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01",
+)  # fmt: skip
+"""what comes, of which some is put in a row"""
+
+
+def of_framing() -> st.SearchStrategy[bytes]:
+    """Lines that are cut off, too long, several, or none."""
+    pieces = st.one_of(st.sampled_from(PIECES), st.sampled_from(PIECES), st.binary(max_size=80))
+    return st.lists(pieces, max_size=5).map(b"".join)
+
+
+def framing(path: Path, data: bytes) -> None:
+    """One connection to the agent: one answer, of one line, to its first line; the rest is not looked at."""
+    line, newline, _ = data[: protocol.MAX_BYTES + 1].partition(b"\n")
+    try:
+        verb = protocol.parse(line + newline).verb
+    except ClmsError:
+        verb = ""
+    if verb and verb not in SAFE:
+        return
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(path))
+        for at in range(0, len(data), 30_000):
+            connection.sendall(data[at : at + 30_000])
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answers:
+            answer, rest = answers.readline(), answers.read()
+    assert rest == b"", rest[:200]
+    said = json.loads(answer)
+    assert said["ok"] == bool(verb), said
+    assert verb or said["error"]["code"] == "AGENT_REQUEST", said
+
+
+def framing_of_agent(bench: Bench, count: int) -> Tried:
+    """The agent of the school; it has told of nothing unexpected, and is well afterwards."""
+    name, log = bench.school.name, bench.school.folder / "agent.log"
+    bench.stand.start_agent(name)
+    try:
+        process, size = bench.stand.agent_process(name), log.stat().st_size
+        done = fuzz(of_framing(), partial(framing, bench.stand.agent_socket(name)), count, bench.seed)
+        assert bench.stand.agent_process(name) == process, "it is another one"
+        assert b"could not be answered" not in log.read_bytes()[size:], log.read_text()[-3000:]
+        assert b"Traceback" not in log.read_bytes()[size:], log.read_text()[-3000:]
+    finally:
+        bench.stand.stop_agent(name)
+    return done
+
+
 PARSERS = (
     ("release", "the description of a release"),
     ("contents", "the table of contents of a bundle"),
@@ -320,6 +467,9 @@ PARSERS = (
     ("request", "requests to the agent"),
     ("manifest", "the manifest of a backup"),
     ("page", "the page of a file server"),
+    ("seal", "the seal of a bundle"),
+    ("metadata", "metadata of The Update Framework"),
+    ("framing", "what comes to the agent's socket"),
 )
 
 
@@ -335,6 +485,15 @@ def tried(what: str, bench: Bench, result: Result) -> str:
         done = fuzz(of_json(good_manifest(bench)), manifest, count, bench.seed)
     elif what == "page":
         done = fuzz(of_page(), page, count, bench.seed)
+    elif what == "seal":
+        store, sealed = good_seal(bench)
+        done = fuzz(of_json(sealed), partial(seal, store, form.statement("0" * 64, 1)), count, bench.seed)
+    elif what == "metadata":
+        with tempfile.TemporaryDirectory(prefix="clms-fuzz-", dir="/dev/shm") as folder:
+            metadata = Metadata(bench, Path(folder) / "trust")
+            done = fuzz(metadata.strategy(), metadata.parse, count, bench.seed)
+    elif what == "framing":
+        done = framing_of_agent(bench, count)
     else:
         good, table = good_bundle(bench)
         if what == "contents":
