@@ -86,6 +86,7 @@ class Visitor:
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.session.cookies)
         head = (
             f"POST /files HTTP/1.1\r\nHost: {parts.netloc}\r\nReferer: {self.url}/files\r\nCookie: {cookies}\r\n"
+            f"User-Agent: {self.session.headers['User-Agent']}\r\n"
             f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\nContent-Length: {length}\r\n\r\n"
         )
         with (

@@ -40,7 +40,7 @@ def page(ours: Ours, runs: int, say: Callable[[str], None]) -> Runs:
             time.sleep(_CALM)
             add(found, "page_and_agent_memory_mb", sum(memory_mb(process) for process in _processes(ours)))
         for number in range(runs):
-            with _watchers(url, session.cookies["__Host-clms-update"]) as heard:
+            with _watchers(url, session) as heard:
                 process = ours.stand.page(SCHOOL).process()
                 began, used = time.monotonic(), _cpu_seconds(process)
                 _update(ours, start)
@@ -96,8 +96,8 @@ def _sign_in(url: str, session: requests.Session, login: dict[str, str]) -> None
 
 
 @contextmanager
-def _watchers(url: str, cookie: str) -> Iterator[list[int]]:
-    """How often each of the browsers has heard of something new."""
+def _watchers(url: str, session: requests.Session) -> Iterator[list[int]]:
+    """How often each of the browsers has heard of something new; to the page they are the one that has signed in."""
     heard = [0] * BROWSERS
     address = urlsplit(url)
     context = ssl.create_default_context()
@@ -122,7 +122,8 @@ def _watchers(url: str, cookie: str) -> Iterator[list[int]]:
             connection.settimeout(None)
             connection.sendall(
                 f"GET /progress/stream HTTP/1.1\r\nHost: {address.netloc}\r\n"
-                f"Cookie: __Host-clms-update={cookie}\r\n\r\n".encode()
+                f"User-Agent: {session.headers['User-Agent']}\r\n"
+                f"Cookie: __Host-clms-update={session.cookies['__Host-clms-update']}\r\n\r\n".encode()
             )
             thread = threading.Thread(target=listen, args=(number, connection), daemon=True)
             thread.start()
