@@ -23,7 +23,7 @@ function attach(form) {
       document.querySelector("main").replaceWith(page.querySelector("main"));
       const next = document.getElementById("upload");
       if (next) attach(next);
-      document.querySelector("main").focus();
+      (document.querySelector("main [autofocus]") ?? document.querySelector("main")).focus();
     };
     request.onerror = () => {
       bar.hidden = true;

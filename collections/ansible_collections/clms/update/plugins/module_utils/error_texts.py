@@ -404,7 +404,7 @@ SCHOOL: dict[str, ErrorText] = {
     ),
     "SCHEDULE_PAST": ErrorText(
         "The time {at} has passed already.",
-        "Choose a later time; to update right now, use 'clms-update update'.",
+        "Choose a later time, or update right now.",
     ),
     "SCHEDULE_TWICE": ErrorText(
         "An update is scheduled already: number {schedule}, for {at}.",

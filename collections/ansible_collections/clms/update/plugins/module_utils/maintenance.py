@@ -19,14 +19,14 @@ _PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="{pause}">
+<noscript><meta http-equiv="refresh" content="{pause}"></noscript>
 <title>{title}: {heading}</title>
 <style>
 :root {{ color-scheme: light dark; }}
 body {{ font: 1.1rem/1.6 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0; }}
-main {{ max-width: 34rem; padding: 1.5rem; min-width: 0; }}
+main {{ box-sizing: border-box; max-width: min(34rem, 100%); padding: 1.5rem; min-width: 0; overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.6rem; }}
-progress {{ width: 20rem; max-width: 90vw; height: 1.1rem; }}
+progress {{ width: 20rem; max-width: 100%; height: 1.1rem; }}
 pre {{ font-size: .9rem; white-space: pre-wrap; overflow-wrap: anywhere; padding: .8rem; border: 1px solid; }}
 </style>
 </head>
@@ -34,9 +34,25 @@ pre {{ font-size: .9rem; white-space: pre-wrap; overflow-wrap: anywhere; padding
 <main>
 {text}
 </main>
+{script}
 </body>
 </html>
 """
+
+# whoever reads, or has marked a command, is left where they are: only what has changed is put in its place
+_SCRIPT = """\
+<script>
+setInterval(async () => {
+  const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
+  if (!answer) return;
+  if (answer.status !== 503) { location.assign(location.pathname + location.search); return; }
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const [now, next] = [document, page].map((one) => one.querySelector("main"));
+  if (!next || now.innerHTML === next.innerHTML) return;
+  document.title = page.title;
+  now.replaceWith(next);
+}, PAUSE);
+</script>"""
 
 _UPDATING = """\
 <h1>The library system is being updated</h1>
@@ -95,7 +111,8 @@ def files(title: str, contact: str | None = None, commands: str = "") -> dict[st
 
 
 def _page(title: str, heading: str, text: str, pause: int) -> str:
-    return _PAGE.format(title=escape(title), heading=heading, text=text, pause=pause)
+    script = _SCRIPT.replace("PAUSE", str(pause * 1000))
+    return _PAGE.format(title=escape(title), heading=heading, text=text, pause=pause, script=script)
 
 
 def _answer(said: str) -> str:
