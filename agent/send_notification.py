@@ -28,6 +28,12 @@ def _give_up_power() -> None:
         os.setuid(_NOBODY)
 
 
+def _tell(service: apprise.NotifyBase, message: dict[str, str]) -> bool:
+    """Whether a service took it; an event quotes others, so nothing in it is markup."""
+    taken: bool = service.notify(title=message["title"], body=message["body"], body_format=apprise.NotifyFormat.TEXT)
+    return taken
+
+
 def main() -> int:
     """The exit code is 0 when everybody was told."""
     logging.disable(logging.CRITICAL)  # Apprise would tell of addresses
@@ -41,7 +47,7 @@ def main() -> int:
             continue
         allowed = not _READS.search(line)
         service = apprise.Apprise.instantiate(line, suppress_exceptions=True) if allowed else None
-        if service is None or not service.notify(title=message["title"], body=message["body"]):
+        if service is None or not _tell(service, message):
             wrong.append(f"line {number}: {'it is no address' if service is None else 'the service did not take it'}")
     if wrong:
         print("; ".join(wrong))
