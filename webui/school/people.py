@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from flask import Flask, redirect, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, UserMixin, login_user
 from werkzeug.wrappers import Response
 
@@ -18,6 +19,8 @@ from .language import clear_session
 
 _BROWSER = "browser"
 """in the session: where it began"""
+BY_ITSELF = ("pages.stream", "updates.progress")
+"""endpoints that a window asks again and again, also when nobody is there any more"""
 
 
 class Person(UserMixin):  # type: ignore[misc]
@@ -32,8 +35,17 @@ class Person(UserMixin):  # type: ignore[misc]
         return f"{self.generation} {self.name}"
 
 
+class _Sessions(SecureCookieSessionInterface):
+    """Each request of somebody puts the end of their session off; what a window asks by itself does not."""
+
+    def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
+        """As Flask wants it."""
+        return super().should_set_cookie(app, session) and (session.modified or request.endpoint not in BY_ITSELF)
+
+
 def install(app: Flask) -> None:
     """Know people by their sessions."""
+    app.session_interface = _Sessions()
     manager = LoginManager(app)
     manager.session_protection = None  # it spares sessions that outlive the window; see _browser
     manager.user_loader(_load)
