@@ -176,10 +176,13 @@ def watch() -> AnyResponse | str:
     now, since, begun = current(), request.args.get("since", None, int), False
     if since is not None and not now["running"]:
         runs = agent().ask("list", what="history")["history"]
-        if runs and datetime.fromisoformat(runs[0]["started_at"]).timestamp() >= since:  # it has ended by now
-            return redirect(url_for("history.run", number=runs[0]["id"]))
-        begun = since <= time.time() < since + BEGIN_SECONDS
-        if not begun:  # it was refused before there was a run
+        found = runs[0] if runs and datetime.fromisoformat(runs[0]["started_at"]).timestamp() >= since else None
+        if found and found["finished_at"]:  # it has ended by now
+            return redirect(url_for("history.run", number=found["id"]))
+        if found:  # it has begun between these two questions
+            now = current()
+        begun = not now["running"] and since <= time.time() < since + BEGIN_SECONDS
+        if not now["running"] and not begun:  # it was refused before there was a run
             return redirect(url_for("history.history"))
     return render_template("progress.html", now=now, begun=begun, since=since)
 

@@ -293,6 +293,22 @@ def test_what_was_asked_for_just_now(signed_in: Browser, agent: FakeAgent, scrip
     assert signed_in.look(f"/progress?since={now}").location == "/history/8"
 
 
+def test_what_begins_while_the_page_asks(signed_in: Browser, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is watched, and not taken for one that has ended."""
+    now, look = int(time.time()), agent._list
+
+    def begins(what: str, before: int | None = None) -> dict[str, Any]:
+        if what == "history":
+            agent.running = running()
+            agent.runs = [run_of(id=8, started_at=iso(now), finished_at=None, outcome=None, status="DOWNLOADING")]
+        return look(what, before)
+
+    monkeypatch.setattr(agent, "_list", begins)
+    text = signed_in.get(f"/progress?since={now}")
+    assert "30 % done" in text
+    assert 'data-run="8" data-begun=""' in text
+
+
 @pytest.mark.parametrize("since", ["1", "-1", str(10**400), "99999999999"])
 def test_what_has_never_begun(signed_in: Browser, agent: FakeAgent, since: str) -> None:
     agent.runs = []
