@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ansible_collections.clms.update.plugins.module_utils.adapters import images
+from ansible_collections.clms.update.plugins.module_utils.pull_watch import most_bytes
 
 from .bench import Bench
 from .cases import HELD, REFUSED, Case, Result
@@ -108,7 +109,8 @@ def loaded(bench: Bench) -> None:
     special, good = bench.special, copy_of(bench)
     special.forget()
     for service in special.release["services"]:
-        images.load(good, special.image(service)["config"])
+        image = special.image(service)
+        images.load(good, image["config"], most_bytes(image["size"]))
         assert special.has_images(service), service
     special.forget()
 

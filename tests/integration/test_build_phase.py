@@ -117,7 +117,7 @@ def test_the_base_is_removed_before_the_build(
         return images.build(*arguments, bases=bases, **others)
 
     monkeypatch.setattr(image_pull, "build", build)
-    monkeypatch.setattr(image_pull, "load", lambda bundle, config: engine.images.load(bundle.read_bytes()))
+    monkeypatch.setattr(image_pull, "load", lambda bundle, config, most: engine.images.load(bundle.read_bytes()))
     opened = desk.open(base, *STEPS, registry=registry, files=FILES, bundle=saved if source == "a bundle" else None)
     answer = work(desk, opened.run.id)
     assert removed == [base.reference if source == "the registry" else base.described["config"]]
