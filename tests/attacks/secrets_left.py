@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import secrets
+import stat
 import subprocess
 import threading
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -20,17 +22,24 @@ from urllib.parse import quote
 import requests
 
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
-from tests.base_images.docker_cli import docker
+from tests.base_images.docker_cli import DOCKER, docker
 
 from .bench import Bench
 from .cases import Case, Result
 from .uploads import Visitor
 
-PUPIL = ("Zyxwana", "Quibblethorpe")
-"""a name that is nowhere else"""
+PUPIL = ("Zyxwana", f"Quibblethorpe{secrets.token_hex(4)}")
+"""a name that is nowhere else, nor was at another time"""
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+_LARGEST = 1 << 28
+"""bytes of a temporary file that is searched: all that this school has is less, and other benches have whole disks"""
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
-_PAGES = ("/", "/settings", "/events", "/history", "/health", "/backups", "/files", "/progress", "/api/openapi.json")
+_PAGES = (
+    *("/", "/settings", "/events", "/history", "/history.csv", "/health", "/backups", "/files", "/progress"),
+    *("/password", "/release/1.0.1", "/metrics", "/api-description", "/api/openapi.json", "/api/settings"),
+    *("/api/updates/history", "/api/updates/latest", "/api/events", "/api/backups", "/api/enforcement"),
+)
 _SHORTEST = 9
 """characters of a secret that would not be found everywhere"""
 _NAMES = re.compile(rb"(?i)^[\w.-]*(?:pass|secret|key|token|canary|salt)[\w.-]*\s*=\s*\"?(.+?)\"?$", re.MULTILINE)
@@ -65,7 +74,7 @@ def files_below(folder: Path, *, leave_out: Iterable[Path] = ()) -> Iterator[Pat
 
 def plaintext(bench: Bench, result: Result) -> str:
     """A backup and an update; then the disk is searched for the name of a pupil."""
-    school, version = bench.school, bench.next_version()
+    school, version, began = bench.school, bench.next_version(), time.time()
     (pupil,) = school.query("SELECT id, first_name, last_name FROM students ORDER BY id LIMIT 1")
     school.query("UPDATE students SET first_name = %s, last_name = %s WHERE id = %s", *PUPIL, pupil[0])
     try:
@@ -75,9 +84,10 @@ def plaintext(bench: Bench, result: Result) -> str:
         assert school.query("SELECT COUNT(*) FROM students WHERE last_name = %s", PUPIL[1]) == [(1,)]
         needles = [PUPIL[1].encode(), PUPIL[1].encode("utf-16-le")]
         searched, hits = 0, []
-        for path in _outside_the_database(bench):
-            searched += 1
-            hits += [str(path) for _ in found_in(path, needles)]
+        for path in (*_outside_the_database(bench), *_temporary(bench, began), *_layers(bench)):
+            with suppress(FileNotFoundError):  # others work on this machine, too
+                hits += [str(path) for _ in found_in(path, needles)]
+                searched += 1
         assert not hits, f"{PUPIL[1]} is in {hits}"
         # the counterpart: where it has to be, it is found
         own = bench.engine.volume_path(school.slot().volumes["mysql-data"])
@@ -98,6 +108,30 @@ def _outside_the_database(bench: Bench) -> Iterator[Path]:
         folder = bench.engine.volume_path(volume)
         if folder is not None and "mysql-data" not in volume:
             yield from files_below(Path(folder))
+
+
+def _temporary(bench: Bench, since: float) -> Iterator[Path]:
+    """Temporary files of this machine and of the containers that were written since then, without the stand itself."""
+    places = [Path(place) for place in _TEMPORARY]
+    for name in bench.school.picture().containers:
+        process = int(docker("inspect", "--format", "{{.State.Pid}}", name))
+        places += [Path(f"/proc/{process}/root{place}") for place in _TEMPORARY if process]
+    for place in filter(Path.is_dir, places):
+        for folder, inner, names in os.walk(place):  # others work there meanwhile: what is gone is passed over
+            inner[:] = [name for name in inner if Path(folder, name) != bench.stand.folder]
+            for path in (Path(folder, name) for name in names):
+                with suppress(FileNotFoundError):
+                    found = path.lstat()
+                    if stat.S_ISREG(found.st_mode) and found.st_ctime >= since and found.st_size < _LARGEST:
+                        yield path
+
+
+def _layers(bench: Bench) -> Iterator[Path]:
+    """What the containers of the school have written outside of their volumes."""
+    for name in bench.school.picture().containers:
+        layer = Path(docker("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", name))
+        assert layer.is_dir(), f"the layer of {name} is not known"
+        yield from files_below(layer)
 
 
 # secrets
@@ -204,7 +238,7 @@ def canaries(bench: Bench, result: Result) -> str:
         people = [
             school.clms_update(*command) for command in (("status",), ("list", "--events"), ("list", "--history"))
         ]
-        pages = [visitor.session.get(visitor.url + path, timeout=60).content for path in _PAGES]
+        pages = list(_pages(visitor, [done.json()["id"], 1], "9.0.0"))
         pages.append(_asked(visitor, token))
     said = "".join(text.output + text.errors for text in (done, doctor, *people)).encode()
     hits = [f"{place} on the terminal" for needle, place in needles.items() if needle in said]
@@ -217,8 +251,18 @@ def canaries(bench: Bench, result: Result) -> str:
     searched = [*files_below(school.folder, leave_out=[folder]), *files_below(stand.vendor / "releases")]
     for path in searched:
         hits += [f"{needles[needle]} in {path}" for needle in found_in(path, needles)]
+    for volume in sorted(school.picture().volumes):
+        place = bench.engine.volume_path(volume)
+        assert place is not None, volume
+        volumes = list(files_below(Path(place)))
+        searched += volumes
+        for path in volumes:
+            hits += [f"{needles[needle]} in {path}" for needle in found_in(path, needles)]
+    for path in _layers(bench):
+        searched.append(path)
+        hits += [f"{needles[needle]} in {path}" for needle in found_in(path, needles)]
     for container in school.picture().containers:
-        logged = docker("logs", container).encode()
+        logged = _logged(container)
         hits += [f"{place} in the log of {container}" for needle, place in needles.items() if needle in logged]
     assert not hits, f"{len(hits)} hits: {hits[:10]}"
     for path in files_below(folder):  # the counterpart: where they have to be, they are found
@@ -226,7 +270,24 @@ def canaries(bench: Bench, result: Result) -> str:
     assert log.stat().st_size > 0
     assert b"NOTIFY_FAILED" in b"".join(pages), "nobody was to be told"
     assert list(school.home.glob("runner/artifacts/*/stdout")), "there are no artifacts"
+    assert any(_logged(container) for container in school.picture().containers), "no container has said anything"
     return f"{len(known)} secrets; 0 hits in {len(searched)} files and {watched.looks} process lists"
+
+
+def _pages(visitor: Visitor, runs: Iterable[int], version: str) -> Iterator[bytes]:
+    """What somebody is shown who has signed in; with the headers."""
+    sure = [*_PAGES, *(f"/history/{run}" for run in runs)]
+    for path in (*sure, f"/release/{version}", f"/schedule/{version}", "/rollback"):
+        answer = visitor.session.get(visitor.url + path, timeout=60)
+        assert answer.status_code == 200 or path not in sure, (path, answer.status_code)
+        yield answer.content + str(answer.headers).encode()
+
+
+def _logged(container: str) -> bytes:
+    """What a container has said, on both of its streams."""
+    return subprocess.run(
+        [DOCKER or "docker", "logs", container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True
+    ).stdout
 
 
 def _visitor(bench: Bench, stack: ExitStack) -> tuple[Visitor, str]:
