@@ -11,18 +11,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
-from tests.browser.conftest import DESK, chromium
+from tests.browser.conftest import CHROMIUM, DESK
 from tests.e2e.observe import School
 from tests.stand.stand import Stand
+
+from .own_network import OwnNetwork
 
 NAME = "elm"
 PASSWORD = "a few words in a row"
 SEED = ("--students", "60", "--books", "120", "--loans", "900")
 
-__all__ = ["chromium"]
+
+@pytest.fixture(scope="session")
+def own_network() -> OwnNetwork:
+    """Where the browser is."""
+    return OwnNetwork()
+
+
+@pytest.fixture(scope="session")
+def chromium(own_network: OwnNetwork) -> Iterator[Browser]:
+    """Debian's browser."""
+    with own_network.entered():
+        playwright = sync_playwright().start()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    yield browser
+    browser.close()
+    playwright.stop()
 
 
 @pytest.fixture(scope="session")
@@ -48,18 +65,19 @@ def school() -> Iterator[School]:
 
 
 @pytest.fixture
-def open_page(chromium: Browser, school: School) -> Iterator[Callable[..., Page]]:
+def open_page(chromium: Browser, own_network: OwnNetwork, school: School) -> Iterator[Callable[..., Page]]:
     """Opens a window of somebody's own."""
     contexts = []
+    address = school.stand.page(NAME).url
 
     def start(**options: Any) -> Page:
-        address = school.stand.page(NAME).url
         context = chromium.new_context(base_url=address, ignore_https_errors=True, **{"viewport": DESK, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
         return page
 
-    yield start
-    for context in contexts:
-        context.close()
+    with own_network.let_through(int(address.rsplit(":", 1)[1])):
+        yield start
+        for context in contexts:
+            context.close()

@@ -98,6 +98,19 @@ def set_school_hours(page: Page, hours: str) -> None:
     page.get_by_text("The settings were saved.").wait_for()
 
 
+def answer_while_closed(school: School) -> str:
+    """What the gate shows; it closes a moment after the page has said so."""
+    shown = []
+
+    def is_closed() -> bool:
+        answer = requests.get(school.stand.url(NAME), timeout=10)
+        shown.append(answer.text)
+        return answer.status_code == 503
+
+    wait_for(is_closed, seconds=60, what="the gate to close")
+    return shown[-1]
+
+
 @contextmanager
 def away(school: School, *servers: str) -> Iterator[None]:
     """Some of the vendor's servers cannot be reached."""
@@ -147,13 +160,45 @@ def test_the_frontend_fails_after_the_backend_was_updated(school: School, page: 
     ):  # fmt: skip
         begin(page, "1.0.9-frontend")
         page.get_by_text("CLMS is closed right now").wait_for(timeout=LONG)
-        closed = requests.get(school.stand.url(NAME), timeout=10)
+        closed = answer_while_closed(school)
         expect_end(page, "rolled back", "What to do")
         written.wait_acknowledged()
     written.assert_nothing_lost()
-    assert closed.status_code == 503
-    assert re.search(r'<progress max="100" value="[1-9]\d?"', closed.text), closed.text
+    assert re.search(r'<progress max="100" value="[1-9]\d?"', closed), closed
     picture(page, "rolled-back")
+    school.assert_serves("1.0.0")
+
+
+def test_a_failed_conversion_is_watched_until_all_is_as_before(school: School, page: Page) -> None:
+    """Nobody touches the window from the click to the result, which says why, what was put back and what to do."""
+    before, schema, rows = school.picture(), school.schema(), school.rows()
+    with school.described(clms_rehearse=False), published(school, page, "1.0.9-fifthstatement", 5):
+        begin(page, "1.0.9-fifthstatement")
+        expect(page.locator("#progress progress")).to_be_visible(timeout=LONG)
+        expect(page.locator("#progress")).not_to_have_attribute("data-run", "")
+        page.evaluate("window.untouched = true")
+        steps = page.locator(".steps .now")
+        expect(steps).to_have_text("Making a backup and proving it by restoring it", timeout=LONG)
+        expect(page.get_by_role("button", name="Stop it")).to_be_visible()
+        expect(page.get_by_text("CLMS is closed right now. Do not switch the server off.")).to_be_visible(timeout=LONG)
+        expect(page.get_by_role("button", name="Stop it")).to_be_hidden()
+        expect(page.get_by_text("It did not work, and CLMS is put back as it was.")).to_be_visible(timeout=LONG)
+        assert page.evaluate("window.untouched"), "the window was loaded anew, and is not live"
+        picture(page, "is-put-back")
+        expect_end(page, "rolled back", "failed at statement 5")
+        put_back = "Version 1.0.0 runs again, with everything that people had saved until CLMS was closed."
+        support = "MIGRATION_FAILED, while: Converting the data"
+        for words in (put_back, "What to do:", support, "CLMS was closed for"):
+            expect(page.locator("main")).to_contain_text(words)
+        picture(page, "conversion-failed")
+    run = school.last_run()
+    assert (run["outcome"], run["error_code"]) == ("ROLLED_BACK", "MIGRATION_FAILED")
+    last = page.get_by_role("region", name="Last time")
+    expect(last).to_contain_text("rolled back")
+    page.goto("/events")
+    expect(page.locator(".rows code", has_text="ROLLBACK_COMPLETED").first).to_be_visible()
+    assert school.picture().serving == before.serving
+    assert (school.schema(), school.rows()) == (schema, rows)
     school.assert_serves("1.0.0")
 
 
@@ -193,7 +238,7 @@ def test_the_happy_path_with_two_people_and_a_killed_agent(
 
 def test_the_registry_is_away_and_a_file_is_used(school: School, page: Page) -> None:
     """Scenario 2: the file lies in the folder for updates."""
-    school.stand.publish("1.0.2", sequence=5)
+    school.stand.publish("1.0.2", sequence=6)
     bundle = school.stand.bundle("1.0.2")
     (school.folder / "updates" / bundle.name).write_bytes(bundle.read_bytes())
     with away(school, "registry"):
@@ -208,7 +253,7 @@ def test_the_registry_is_away_and_a_file_is_used(school: School, page: Page) -> 
 
 def test_without_the_internet_a_file_is_brought(school: School, page: Page) -> None:
     """Scenario 5: nothing of the vendor can be reached, and a service is built here."""
-    school.stand.publish("1.0.3", sequence=6)
+    school.stand.publish("1.0.3", sequence=7)
     bundle = school.stand.bundle("1.0.3")
     with away(school, "registry", "releases"):
         page.goto("/files")
@@ -225,7 +270,7 @@ def test_a_critical_update_that_is_overdue(school: School, page: Page) -> None:
     """Scenario 4: people are warned, can put it off, are blocked but for looking up, and updated."""
     due = datetime.now(UTC) - timedelta(days=1)
     school.stand.publish(
-        "1.1.0", sequence=7, critical=True, forceAfterDate=f"{due:%Y-%m-%dT%H:%M:%SZ}", readingRoutes=READING
+        "1.1.0", sequence=8, critical=True, forceAfterDate=f"{due:%Y-%m-%dT%H:%M:%SZ}", readingRoutes=READING
     )  # fmt: skip
     check(page)
 
