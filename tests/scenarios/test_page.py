@@ -328,3 +328,32 @@ def test_going_back(school: School, page: Page) -> None:
     page.get_by_role("button", name="Go back").click()
     expect_end(page, "completed", "CLMS went back to version 1.0.3.")
     school.assert_serves("1.0.3")
+
+
+def test_a_scheduled_update_begins_by_itself(school: School, page: Page) -> None:
+    """At the minute that was chosen, while nobody looks at the page."""
+    before = school.last_run()["id"]
+    due = (datetime.now(UTC) + timedelta(seconds=80)).replace(second=0, microsecond=0)
+    page.goto("/release/1.1.0")
+    page.get_by_role("link", name="Choose when to update").click()
+    expect(page.get_by_text("Times are those of UTC.")).to_be_visible()
+    page.get_by_label("At another time").check()
+    page.get_by_label("Day and time").fill(f"{due:%Y-%m-%dT%H:%M}")
+    page.get_by_role("button", name="Schedule the update").click()
+    expect(
+        page.get_by_text(f"The update to version 1.1.0 begins on {due:%a} {due.day} {due:%B %Y, %H:%M}")
+    ).to_be_visible()
+    expect(page.locator(".timeline time")).to_have_attribute("datetime", f"{due:%Y-%m-%dT%H:%M:%SZ}")
+    picture(page, "scheduled")
+    page.goto("about:blank")
+    wait_for(lambda: school.last_run()["id"] > before, seconds=120, what="the scheduled update")
+    assert datetime.now(UTC) >= due, "it did not wait"
+    page.goto("/progress")
+    page.get_by_text("% done").wait_for(timeout=LONG)
+    expect_end(page, "completed", "CLMS was updated to version 1.1.0.")
+    run = school.last_run()
+    assert run["id"] == before + 1
+    assert due <= datetime.fromisoformat(run["started_at"]) < due + timedelta(seconds=60)
+    page.goto("/")
+    expect(page.get_by_text("Nothing is planned.")).to_be_visible()
+    school.assert_serves("1.1.0")
