@@ -8,8 +8,9 @@ import io
 from itertools import islice
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask_login import login_required
+from werkzeug.wrappers import Response as AnyResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
@@ -80,10 +81,12 @@ def _cell(value: object) -> str:
 
 
 @blueprint.get("/history/<int:number>")
-def run(number: int) -> str:
-    """How one run went."""
-    found = one_run(agent(), number)
-    return render_template("run.html", run=found, changelog=_changelog(found), now=current())
+def run(number: int) -> AnyResponse | str:
+    """How one run went; one that still goes on is watched."""
+    found, now = one_run(agent(), number), current()
+    if now["running"] and now["running"]["id"] == number:
+        return redirect(url_for("pages.watch"))
+    return render_template("run.html", run=found, changelog=_changelog(found), now=now)
 
 
 def _changelog(run: dict[str, Any]) -> str | None:

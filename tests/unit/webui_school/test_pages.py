@@ -580,3 +580,13 @@ def test_each_step_is_shown(signed_in: Browser, agent: FakeAgent) -> None:
     assert text.count('class="done"') == 3
     assert text.count('aria-current="step"') == 1
     assert "Making a backup and proving it by restoring it" in text
+
+
+def test_a_run_that_goes_on_is_watched_also_from_the_history(signed_in: Browser, agent: FakeAgent) -> None:
+    """Also by a window to which it was told a moment too late that it goes on."""
+    agent.runs = [run_of(id=8, version="1.0.1", status="UPDATING", outcome=None, finished_at=None), run_of()]
+    agent.running = running()
+    assert signed_in.look("/history/8").location == "/progress"
+    assert "Step by step" in signed_in.get("/history/7")
+    agent.running = None
+    assert "not yet" in signed_in.get("/history/8")
