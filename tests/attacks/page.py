@@ -133,7 +133,10 @@ def send(visitor: Visitor, method: str, path: str, token: str, origin: str) -> r
     """A request as a browser sends it for a form, or for a script."""
     headers = {"Referer": origin, "Origin": origin.rstrip("/")} if origin else {}
     content: dict[str, Any] = {"data": {"csrf_token": token, "submit": "y"}}
-    if path.startswith("/api/"):
+    if path == "/api/files":
+        headers |= {"X-CSRFToken": token}
+        content = {"files": {"file": ("clms.zip", b"PK")}}
+    elif path.startswith("/api/"):
         headers |= {"X-CSRFToken": token, "Content-Type": "application/json"}
         content = {"data": b""}
         if method == "DELETE":
@@ -165,6 +168,12 @@ def knows(visitor: Visitor) -> bool:
     return answer.status_code == 200
 
 
+def is_asked_to_sign_in(visitor: Visitor) -> bool:
+    """One question only: between two of them a session may end."""
+    answer = visitor.session.get(f"{visitor.url}/files", timeout=_SECONDS, allow_redirects=False)
+    return answer.status_code == 302
+
+
 def stolen(visitor: Visitor, cookie: str, **headers: str) -> bool:
     """Whether a cookie counts in another browser."""
     with at_the_same(visitor, **headers) as thief:
@@ -193,7 +202,7 @@ def session_theft(bench: Bench, _: Result) -> str:
         assert {"secure", "httponly", "samesite=strict", "path=/"} <= flags, said
         assert not any(flag.startswith("domain") for flag in flags), said
         set_password(bench, name, secrets.token_urlsafe(12))
-        wait_for(lambda: not knows(visitor), seconds=10, what="the end of sessions of another password")
+        wait_for(lambda: is_asked_to_sign_in(visitor), seconds=10, what="the end of sessions of another password")
         assert not stolen(visitor, own), "another password has not ended what was stolen"
         remove_account(bench, name)
     return REFUSED
