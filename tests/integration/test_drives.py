@@ -124,7 +124,7 @@ def test_a_drive_that_fstab_names_is_left_alone(server: Server, rule: None) -> N
     server.does(f"echo UUID=$(blkid -o value -s UUID {server.device}) /srv/backups ext4 noauto 0 0 > /etc/fstab")
     server.event("add")
     assert "PROGRAM" in server.does(f"udevadm test --action=add /sys/class/block/{Path(server.device).name} 2>&1")
-    time.sleep(2)
+    time.sleep(2)  # no event tells that nothing is mounted
     assert "usb-" not in server.does("systemctl list-units --all --plain --no-legend --type=mount; findmnt --raw")
 
 

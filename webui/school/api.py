@@ -25,7 +25,7 @@ from .schemas import (
     SystemUpdate,
     UpdateInfo,
 )
-from .watch import EVENT_STREAM, stream
+from .watch import EVENT_STREAM, event_stream
 
 _BEGIN_SECONDS = 5.0
 
@@ -124,7 +124,7 @@ def _run_of(schedule: int) -> int | None:
 @problems()
 def progress() -> Response:
     """What goes on, as server-sent events: right now, and then whenever something has changed."""
-    return stream(lambda now: now)
+    return event_stream(lambda now: now)
 
 
 @blueprint.route("/updates/rollback", methods=["POST"])

@@ -23,8 +23,7 @@ from .language import lazy_gettext
 from .said import caution, check_answer, said
 from .texts import moment
 from .uploads import take_in
-from .watch import BEGIN_SECONDS, begin, current, progress
-from .watch import stream as watching
+from .watch import BEGIN_SECONDS, begin, current, event_stream, progress
 
 blueprint = Blueprint("pages", __name__)
 _HIDDEN = "hidden_version"
@@ -199,7 +198,7 @@ def stream() -> Response:
         shown = {"html": html, "running": run["id"] if run else None, "failed": "error" in now}
         return {**shown, "stoppable": bool(run and run["stoppable"])}
 
-    return watching(piece)
+    return event_stream(piece)
 
 
 @blueprint.post("/progress/cancel/<int:run>")

@@ -126,7 +126,7 @@ def attach(app: Flask, watch: Watch) -> None:
     app.extensions[_NAME] = watch
 
 
-def stream(piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+def event_stream(piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
     """Server-sent events (WHATWG HTML, section 9.2) for who asks: what goes on, whenever it has changed.
 
     :param piece: makes of what :meth:`Watch.follow` says the JSON that is sent; it is called in the context of the app

@@ -155,7 +155,7 @@ SCHOOL: dict[str, ErrorText] = {
         "Start the update anew, it goes on with what has come; or install from a file of the vendor.",
     ),
     "IMAGE_TOO_LARGE": ErrorText(
-        "More comes of the image {image} than the vendor has signed.",
+        "The image {image} is larger than the vendor has signed.",
         "Tell the vendor; the image is not used.",
     ),
     "IMAGE_MISMATCH": ErrorText(

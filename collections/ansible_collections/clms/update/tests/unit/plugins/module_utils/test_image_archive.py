@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -16,8 +15,6 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils.adapters import image_archive
 from ansible_collections.clms.update.plugins.module_utils.adapters.image_archive import TooLargeError, load_stream
 from ansible_collections.clms.update.plugins.module_utils.adapters.pipes import ArchiveError
-
-pytestmark = pytest.mark.skipif(not shutil.which("zstd"), reason="needs zstd")
 
 CONFIG = b'{"architecture": "amd64"}'
 DIGEST = "sha256:" + hashlib.sha256(CONFIG).hexdigest()
