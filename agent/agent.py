@@ -141,7 +141,7 @@ def _list(request: protocol.Request, school: School) -> dict[str, Any]:
         return {"backups": [backup.as_dict() for backup in backups_in(Path(school.backup.path))]}
     if request.what == "history":
         with closing(Journal(school.home)) as journal:
-            return {"history": overview.history(journal, before=request.before)}
+            return {"history": overview.history(journal, before=request.before, limit=request.limit)}
     if request.what == "totals":
         with closing(Journal(school.home)) as journal:
             return {"totals": journal.totals()}

@@ -17,9 +17,9 @@ check                                                   see :func:`.overview.che
 school                                                  see :func:`.about.about`
 release     version: may be left out                    see :func:`.overview.release`
 list        what: one of :data:`LISTS`; for             ``releases``, ``backups``, ``history`` or ``totals`` (see
-              ``history`` before: number, may be          :meth:`.journal.Journal.totals`); for ``schedule`` the keys
-              left out: 100 runs with a lower one         ``schedules``, ``time_zone`` and ``checked_at``; for ``files``
-                                                          also ``folder``, in which uploads are put
+              ``history`` may be left out: before:        :meth:`.journal.Journal.totals`); for ``schedule`` the keys
+              runs with a lower number; limit: how        ``schedules``, ``time_zone`` and ``checked_at``; for ``files``
+              many, at most :data:`MOST_RUNS`             also ``folder``, in which uploads are put
 events      after: number, follow: true or false        ``events``, the newest first
 schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:`.schedule.Entry.as_dict`) and
             version, missed, backup_location: may be      ``warnings`` (``code``, ``message``)
@@ -69,6 +69,8 @@ from ansible_collections.clms.update.plugins.module_utils.school import LOCATION
 from ansible_collections.clms.update.plugins.module_utils.version import Version
 
 MAX_BYTES = 64 * 1024
+MOST_RUNS = 100
+"""of the history in one answer"""
 RUNS = ("update", "rollback", "restore", "backup", "recover")
 BACKUPS = ("verify", "copy", "download")
 READS = ("status", "check", "list", "events", "school", "release", "health", "settings", "enforcement", "loss")
@@ -98,6 +100,8 @@ class Request:
     """for ``list``: one of :data:`LISTS`"""
     before: int | None = None
     """for ``list`` of the history: runs with a lower number"""
+    limit: int = MOST_RUNS
+    """for ``list`` of the history: how many runs"""
     after: int = 0
     """for ``events``: those with a higher number"""
     follow: bool = False
@@ -165,6 +169,7 @@ def parse(line: bytes) -> Request:
             confirm=fields.text("confirm", pattern=_VERSION, default=None) if verb in ("rollback", "restore") else None,
             what=fields.text("what", pattern="|".join(LISTS), default="releases") if verb == "list" else "releases",
             before=fields.number("before", low=1, default=None) if verb == "list" else None,
+            limit=fields.number("limit", low=1, high=MOST_RUNS, default=MOST_RUNS) if verb == "list" else MOST_RUNS,
             after=fields.number("after", default=0) if verb == "events" else 0,
             follow=fields.get("follow", bool, False) if verb == "events" else False,
             at=fields.text("at", pattern="[ -~]+", limit=64) if verb == "schedule" else None,

@@ -174,7 +174,7 @@ def watch() -> AnyResponse | str:
     """
     now, since, begun = current(), request.args.get("since", None, int), False
     if since is not None and not now["running"]:
-        runs = agent().ask("list", what="history")["history"]
+        runs = agent().ask("list", what="history", limit=1)["history"]
         found = runs[0] if runs and datetime.fromisoformat(runs[0]["started_at"]).timestamp() >= since else None
         if found and found["finished_at"]:  # it has ended by now
             return redirect(url_for("history.run", number=found["id"]))

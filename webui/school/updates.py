@@ -50,12 +50,14 @@ def update(agent: Agent, wanted: str) -> dict[str, Any]:
     :raises ClmsError: RUN_UNKNOWN
     """
     kind, number = parse_id(wanted)
-    for one in updates(agent):
-        if one["id"] == wanted:
-            return one
-    if kind == "run":  # one that was scheduled, or that changes no version
+    if kind == "run":
         run = one_run(agent, number)
         return _run(wanted, run, _releases(agent, {run["version"]} - {None}))
+    for entry in agent.ask("list", what="schedule")["schedules"]:
+        if entry["id"] == number:
+            begun = one_run(agent, entry["run"]) if entry["run"] else None
+            versions = {entry["version"], begun["version"] if begun else None}
+            return _scheduled(entry, begun, _releases(agent, versions - {None}))
     raise ClmsError("RUN_UNKNOWN", run=wanted)
 
 
@@ -71,7 +73,7 @@ def one_run(agent: Agent, number: int) -> dict[str, Any]:
 
     :raises ClmsError: RUN_UNKNOWN
     """
-    for run in agent.ask("list", what="history", before=number + 1)["history"]:
+    for run in agent.ask("list", what="history", before=number + 1, limit=1)["history"]:
         if run["id"] == number:
             return dict(run)
     raise ClmsError("RUN_UNKNOWN", run=number)

@@ -79,30 +79,42 @@ class Watch:
         self._watching = 0
         self._looking = False
         self._number = 0
+        self._asked = self._answered = self._awaited = 0
         self._now: dict[str, Any] | None = None
 
     def follow(self) -> Iterator[dict[str, Any] | None]:
         """What goes on right now, and then whatever has changed; None from time to time, so that the other side shows
         that it is there. A failure to ask is told as ``error``.
+
+        Who comes is told an answer to a question that was asked since: the one before can be older than what brought
+        them here.
         """
         with self._changed:
             self._watching += 1
+            fresh = self._awaited = self._asked + 1
+            self._changed.notify_all()
             if not self._looking:
                 self._looking, self._now = True, None
                 threading.Thread(target=self._look, name="watch", daemon=True).start()
         seen = 0
         try:
             while True:
-                with self._changed:
-                    there = self._changed.wait_for(lambda seen=seen: self._now and self._number > seen, timeout=_ALIVE)  # type: ignore[misc]
-                    seen, now = (self._number, self._now) if there else (seen, None)
+                seen, now = self._next(seen, fresh)
                 yield now
         finally:
             with self._changed:
                 self._watching -= 1
+                self._changed.notify_all()
+
+    def _next(self, seen: int, fresh: int) -> tuple[int, dict[str, Any] | None]:
+        with self._changed:
+            news = self._changed.wait_for(lambda: self._answered >= fresh and self._number > seen, timeout=_ALIVE)
+            return (self._number, self._now) if news else (seen, None)
 
     def _look(self) -> None:
         while True:
+            with self._changed:
+                self._asked += 1
             try:
                 now = progress(self._ask("status"))
             except ClmsError as error:
@@ -111,14 +123,15 @@ class Watch:
                 _log.exception("what goes on cannot be asked for (%s)", self._failure)
                 now = {"error": ClmsError("SERVER_FAILED", request=self._failure).as_dict()}
             with self._changed:
-                if self._watching == 0:
-                    self._looking = False
-                    return
                 if now != self._now:
                     self._now = now
                     self._number += 1
-                    self._changed.notify_all()
-            time.sleep(self._pause)
+                self._answered = self._asked
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._awaited > self._asked or not self._watching, timeout=self._pause)
+                if not self._watching:
+                    self._looking = False
+                    return
 
 
 def attach(app: Flask, watch: Watch) -> None:

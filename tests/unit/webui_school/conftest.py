@@ -169,14 +169,14 @@ class FakeAgent(Agent):
             "warnings": [{"code": "SCHOOL_HOURS", "message": "School is on at that time."}],
         }
 
-    def _list(self, what: str, before: int | None = None) -> dict[str, Any]:
+    def _list(self, what: str, before: int | None = None, limit: int = 3) -> dict[str, Any]:
         backup = {
             "id": "20261124T101112Z-1.0.0-r1", "created": "2026-11-24T10:11:12Z", "version": "1.0.0",
             "bytes": 12_000_000, "proven": "2026-11-24T10:12:12Z",
         }  # fmt: skip
         lists: dict[str, dict[str, Any]] = {
             "schedule": {"schedules": self.planned, "time_zone": "Europe/Berlin", "checked_at": None},
-            "history": {"history": [run for run in self.runs if before is None or run["id"] < before][:3]},
+            "history": {"history": [run for run in self.runs if before is None or run["id"] < before][:limit]},
             "totals": {"totals": self.totals},
             "backups": {"backups": [backup]},
             "files": {"files": self.files, "folder": str(self.folder)},

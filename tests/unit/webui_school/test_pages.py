@@ -297,11 +297,11 @@ def test_what_begins_while_the_page_asks(signed_in: Browser, agent: FakeAgent, m
     """It is watched, and not taken for one that has ended."""
     now, look = int(time.time()), agent._list
 
-    def begins(what: str, before: int | None = None) -> dict[str, Any]:
+    def begins(what: str, **which: int) -> dict[str, Any]:
         if what == "history":
             agent.running = running()
             agent.runs = [run_of(id=8, started_at=iso(now), finished_at=None, outcome=None, status="DOWNLOADING")]
-        return look(what, before)
+        return look(what, **which)
 
     monkeypatch.setattr(agent, "_list", begins)
     text = signed_in.get(f"/progress?since={now}")

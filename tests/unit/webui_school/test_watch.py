@@ -66,6 +66,18 @@ def test_who_comes_is_told_at_once_and_then_what_changes(watch: Watch, asked: As
         one.close()
 
 
+def test_who_comes_later_is_told_nothing_that_was_answered_before(watch: Watch, asked: Asked) -> None:
+    asked.answer = status(running())
+    watch._pause = 3600  # so that nobody asks by itself what has ended meanwhile
+    first = watch.follow()
+    next(first)
+    asked.answer = ended = status()
+    late = watch.follow()
+    assert next(late) == progress(ended)
+    for one in (first, late):
+        one.close()
+
+
 def test_nobody_is_asked_when_nobody_watches(watch: Watch, asked: Asked) -> None:
     following = watch.follow()
     next(following)
