@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who is signed in. A session names an account and how often its password was set: with another one, it has ended. It
-counts in the browser in which it began, and nowhere else.
+counts in the browser in which it began, and nowhere else; who signs out ends it, and with it every copy of its cookie.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
+import time
 
-from flask import Flask, redirect, request, session, url_for
+from flask import Flask, current_app, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
-from flask_login import LoginManager, UserMixin, login_user
+from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -19,6 +21,12 @@ from .language import clear_session
 
 _BROWSER = "browser"
 """in the session: where it began"""
+_NUMBER = "number"
+"""in the session: tells it from the others of the same account"""
+_ENDED = "clms_ended_sessions"
+"""of the app: number of a session that somebody has signed out of -> when its cookies are too old anyway. It is kept in
+memory: the page is one process and writes nothing, and after it has started anew a copy lasts as long as any session.
+"""
 BY_ITSELF = ("pages.stream", "updates.progress")
 """endpoints that a window asks again and again, also when nobody is there any more"""
 
@@ -26,9 +34,13 @@ BY_ITSELF = ("pages.stream", "updates.progress")
 class Person(UserMixin):  # type: ignore[misc]
     """Somebody who has signed in."""
 
-    def __init__(self, name: str, generation: int) -> None:
+    def __init__(self, name: str, generation: int, number: str | None = None) -> None:
+        """
+        :param number: of the session; a program with a token has none
+        """
         self.name = name
         self.generation = generation
+        self.number = number
 
     def get_id(self) -> str:
         """What the session keeps of them."""
@@ -46,6 +58,7 @@ class _Sessions(SecureCookieSessionInterface):
 def install(app: Flask) -> None:
     """Know people by their sessions."""
     app.session_interface = _Sessions()
+    app.extensions[_ENDED] = {}
     manager = LoginManager(app)
     manager.session_protection = None  # it spares sessions that outlive the window; see _browser
     manager.user_loader(_load)
@@ -54,11 +67,15 @@ def install(app: Flask) -> None:
 
 def _load(kept: str) -> Person | None:
     generation, _, name = kept.partition(" ")
+    number = session.get(_NUMBER)
+    if number is None or number in current_app.extensions[_ENDED]:
+        clear_session()  # else its cookie would be made anew with every answer, and outlive what is known of its end
+        return None
     if session.get(_BROWSER) != _browser():
         return None
     if not generation.isdecimal() or agent().ask_kept("accounts")["accounts"].get(name) != int(generation):
         return None
-    return Person(name, int(generation))
+    return Person(name, int(generation), number)
 
 
 def _browser() -> str:
@@ -66,10 +83,12 @@ def _browser() -> str:
     return hashlib.sha256(f"{request.remote_addr} {request.user_agent.string}".encode()).hexdigest()
 
 
-def counts(asked: Agent, name: str, generation: int) -> bool:
+def counts(app: Flask, asked: Agent, person: Person) -> bool:
     """Whether somebody is still who they were when they signed in, as far as the agent can be asked right now."""
+    if person.number in app.extensions[_ENDED]:
+        return False
     try:
-        return bool(asked.ask_kept("accounts")["accounts"].get(name) == generation)
+        return bool(asked.ask_kept("accounts")["accounts"].get(person.name) == person.generation)
     except ClmsError:
         return True
 
@@ -86,4 +105,16 @@ def begin_session(name: str, generation: int) -> None:
     clear_session()
     session.permanent = True
     session[_BROWSER] = _browser()
+    session[_NUMBER] = secrets.token_hex(16)
     login_user(Person(name, generation))
+
+
+def end_session() -> None:
+    """Sign somebody out."""
+    ended, now = current_app.extensions[_ENDED], time.monotonic()
+    for number in [number for number, over in list(ended.items()) if over < now]:
+        ended.pop(number, None)
+    if current_user.is_authenticated:  # else anybody could fill the memory
+        ended[session[_NUMBER]] = now + current_app.permanent_session_lifetime.total_seconds()
+    logout_user()
+    clear_session()

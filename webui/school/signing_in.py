@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
-from flask_login import current_user, login_required, logout_user
+from flask_login import current_user, login_required
 from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 from . import forms
 from .agent import agent
-from .language import clear_session
 from .language import gettext as _
-from .people import begin_session
+from .people import begin_session, end_session
 from .places import inside
 
 blueprint = Blueprint("signing_in", __name__)
@@ -78,8 +77,7 @@ def password() -> Response | str:
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
     """Sign out."""
-    logout_user()
-    clear_session()
+    end_session()
     return redirect(url_for("signing_in.sign_in"))
 
 

@@ -147,7 +147,7 @@ def event_stream(piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
     """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     seen: Watch = app.extensions[_NAME]
-    asked, name, generation = agent(), current_user.name, current_user.generation
+    asked, person = agent(), current_user._get_current_object()
     over = time.monotonic() + _STREAM_SECONDS
     if not seen.places.acquire(blocking=False):
         raise ClmsError("AGENT_BUSY", limit=seen.most)
@@ -155,7 +155,7 @@ def event_stream(piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
     def events() -> Iterator[str]:
         for now in seen.follow():
             # whoever is signed out sees no more, and a window that is left open makes room now and then
-            if time.monotonic() > over or not people.counts(asked, name, generation):
+            if time.monotonic() > over or not people.counts(app, asked, person):
                 return
             if now is None:
                 yield ": still there\n\n"

@@ -350,13 +350,17 @@ def test_progress_is_sent_as_it_changes(signed_in: Browser, agent: FakeAgent) ->
     answer.close()
 
 
-def test_whoever_is_signed_out_sees_no_more(signed_in: Browser, agent: FakeAgent) -> None:
+@pytest.mark.parametrize("by", ["another password", "signing out"])
+def test_whoever_is_signed_out_sees_no_more(signed_in: Browser, agent: FakeAgent, by: str) -> None:
     agent.running = running()
     answer = signed_in.client.get("/progress/stream", base_url=signed_in.base)
     pieces = iter(answer.response)
     next(pieces)
-    agent.accounts = {"anna": 2}
-    agent.forget()
+    if by == "signing out":
+        signed_in.send("/sign-out", page="/")
+    else:
+        agent.accounts = {"anna": 2}
+        agent.forget()
     agent.running = running(percent=99)
     assert list(pieces) == []
     answer.close()

@@ -65,6 +65,19 @@ def test_a_stolen_session_is_of_no_use_elsewhere(signed_in: Browser, other: dict
     assert "Linden School" in signed_in.get("/"), "it has ended where it began"
 
 
+def test_who_signs_out_ends_copies_of_the_session_too(signed_in: Browser) -> None:
+    copied = signed_in.client.get_cookie("__Host-clms-update", domain="school.test")
+    assert copied is not None
+    assert "Linden School" in signed_in.get("/")
+    signed_in.send("/sign-out", page="/")
+    signed_in.client.set_cookie("__Host-clms-update", copied.value, domain="school.test", secure=True)
+    assert signed_in.look("/").location == "/sign-in"
+    with signed_in.client.session_transaction(base_url=signed_in.base) as kept:
+        assert "_user_id" not in kept, "its cookie was made anew, and could outlive what is known of its end"
+    signed_in.sign_in()
+    assert "Linden School" in signed_in.get("/"), "the same person cannot sign in again"
+
+
 def test_an_account_that_was_made_a_moment_ago(browser: Browser, agent: FakeAgent) -> None:
     """The page had asked just before who may sign in, and keeps the answer for some seconds."""
     browser.get("/sign-in")
