@@ -24,6 +24,8 @@ MOST_BYTES = 20_000_000_000
 RESERVE_BYTES = 1_000_000_000
 """stay free on the disk, whatever is uploaded: CLMS may be on it too"""
 _PIECE = 1 << 20
+_coming: set[str] = set()
+"""names of the files that come right now"""
 
 
 class UploadRequest(Request):
@@ -45,6 +47,7 @@ class UploadRequest(Request):
             return super()._get_file_stream(total_content_length, content_type, filename, content_length)
         # the name is ours: what a browser sends is of no use, and the agent asks what it is
         self.uploaded = self.upload_folder / f"upload-{secrets.token_hex(8)}.zip"
+        _coming.add(self.uploaded.name)
         descriptor = os.open(self.uploaded, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._upload = os.fdopen(descriptor, "w+b")
         return self._upload
@@ -57,6 +60,7 @@ class UploadRequest(Request):
         if self.uploaded is not None:
             with suppress(OSError):
                 self.uploaded.unlink()
+            _coming.discard(self.uploaded.name)
 
 
 def take_in() -> str:
@@ -67,6 +71,7 @@ def take_in() -> str:
     sent = cast(UploadRequest, request._get_current_object())  # type: ignore[attr-defined]
     folder = Path(agent().ask("list", what="files")["folder"])
     sent.max_content_length = MOST_BYTES
+    _remove_left_behind(folder)
     try:
         check_room(folder, sent.content_length)
         sent.upload_folder = folder
@@ -84,6 +89,14 @@ def take_in() -> str:
         raise ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror or error) from None
     finally:
         sent.remove_upload()
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove what came to a page that was killed meanwhile: nobody but this one process puts uploads there."""
+    for path in folder.glob("upload-*.zip"):
+        if path.name not in _coming:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _let_come(sent: Request) -> None:

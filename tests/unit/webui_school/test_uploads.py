@@ -50,6 +50,18 @@ def test_a_file_is_taken_in(signed_in: Browser, agent: FakeAgent, folder: Path) 
     assert "Version 1.0.1 is on this server now" in signed_in.get("/files")
 
 
+def test_what_came_to_a_page_that_was_killed_is_removed_and_nothing_else(
+    signed_in: Browser, agent: FakeAgent, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, coming, other = (folder / name for name in ("upload-0a.zip", "upload-0b.zip", "clms-1.0.1-amd64.zip"))
+    for path in (left, coming, other):
+        path.touch()
+    monkeypatch.setattr(uploads, "_coming", {coming.name})
+    assert bring(signed_in).location == "/files"
+    assert set(folder.iterdir()) == {coming, other}
+    assert uploads._coming == {coming.name}
+
+
 def test_what_is_there_is_listed(signed_in: Browser, agent: FakeAgent, folder: Path) -> None:
     assert "There is none." in signed_in.get("/files")
     agent.files = [
