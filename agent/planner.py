@@ -214,6 +214,8 @@ class Planner:
                 if entry.id not in self._watchers:
                     self._resolve(store, entry)
             scheduled = store.scheduled()
+            if scheduled and scheduled.moved_at is not None and self._clock() < scheduled.moved_at:
+                scheduled = self._move_back(store, scheduled)
             if scheduled and not self._stopped and self.now() >= scheduled.due:
                 self._is_due(store, scheduled)
 
@@ -226,12 +228,22 @@ class Planner:
         if at is None:
             self._missed(store, entry, "the server or its agent was off at that time")
         elif at > now:
-            store.move(entry, at.timestamp())
+            store.move(entry, at.timestamp(), now.timestamp())
             put_off = f"{_name(entry)} was missed at {when(entry, schedule)} and is put off to"
             tell(self._home, "UPDATE_SCHEDULED", f"{put_off} {local_text(schedule, at)}.")
             self.changed()
         else:
             self._begin(store, entry, now)
+
+    def _move_back(self, store: Store, entry: Entry) -> Entry | None:
+        """The clock was ahead when this update was put off, by years for all we know."""
+        store.move_back(entry)
+        found = store.scheduled()
+        if found is not None:
+            at = when(found, config.load(self._folder).school.schedule)
+            tell(self._home, "UPDATE_SCHEDULED", f"The clock was put back: {_name(found)} begins at {at} after all.")
+        self.changed()
+        return found
 
     def _begin(self, store: Store, entry: Entry, now: datetime) -> None:
         wanted = {"clms_version": entry.version, "clms_backup_location": entry.backup_location}

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.status import iso
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 200
 """schedules that have ended and are remembered"""
 
@@ -37,13 +38,19 @@ _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SCHEMA = (
     "CREATE TABLE schedules (id INTEGER PRIMARY KEY AUTOINCREMENT, version TEXT, due_at REAL NOT NULL, "
     "missed TEXT NOT NULL, state TEXT NOT NULL, created_at REAL NOT NULL, tried_at REAL, after_run INTEGER, "
-    "run INTEGER, outcome TEXT, code TEXT, backup_location TEXT)",
+    "run INTEGER, outcome TEXT, code TEXT, backup_location TEXT, planned_at REAL, moved_at REAL)",
     "CREATE UNIQUE INDEX schedules_one ON schedules (state) WHERE state = 'SCHEDULED'",
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value)",
 )
-_SINCE_1 = ("ALTER TABLE schedules ADD COLUMN backup_location TEXT",)
-"""what a file of format 1 lacks"""
-_COLUMNS = "id, version, due_at, missed, state, created_at, tried_at, after_run, run, outcome, code, backup_location"
+_ADDED = (
+    ("ALTER TABLE schedules ADD COLUMN backup_location TEXT",),
+    ("ALTER TABLE schedules ADD COLUMN planned_at REAL", "ALTER TABLE schedules ADD COLUMN moved_at REAL"),
+)
+"""what a file of format 1 lacks, and what one of format 2 lacks"""
+_COLUMNS = (
+    "id, version, due_at, missed, state, created_at, tried_at, after_run, run, outcome, code, backup_location, "
+    "planned_at, moved_at"
+)
 
 log = logging.getLogger("clms-update-agent")
 
@@ -73,6 +80,10 @@ class Entry:
     """why it came to nothing"""
     backup_location: str | None
     """see :meth:`.school.BackupPlace.copied_to`"""
+    planned_at: float | None
+    """when it was to begin before it was put off"""
+    moved_at: float | None
+    """when it was put off"""
 
     @property
     def due(self) -> datetime:
@@ -149,7 +160,7 @@ class Store:
                 found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
                 if not found and self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     return "was no schedule"
-                for statement in _SCHEMA if not found else _SINCE_1 if found == 1 else ():
+                for statement in chain.from_iterable(_ADDED[found - 1 :]) if found else _SCHEMA:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
             self._db.execute(f"SELECT {_COLUMNS} FROM schedules LIMIT 1").fetchone()  # noqa: S608 - from this file
@@ -227,9 +238,15 @@ class Store:
             cursor = self._db.execute(f"SELECT {_COLUMNS} FROM schedules {where}", values)  # noqa: S608 - from this file
             return [Entry(*row) for row in cursor]
 
-    def move(self, entry: Entry, due_at: float) -> None:
+    def move(self, entry: Entry, due_at: float, now: float) -> None:
         """Put an update off."""
-        self._change("due_at = ?, tried_at = NULL WHERE id = ? AND state = 'SCHEDULED'", due_at, entry.id)
+        change = "planned_at = coalesce(planned_at, due_at), moved_at = ?, due_at = ?, tried_at = NULL"
+        self._change(f"{change} WHERE id = ? AND state = 'SCHEDULED'", now, due_at, entry.id)
+
+    def move_back(self, entry: Entry) -> None:
+        """An update that was put off is due when it was before."""
+        change = "due_at = planned_at, planned_at = NULL, moved_at = NULL, tried_at = NULL"
+        self._change(f"{change} WHERE id = ? AND state = 'SCHEDULED' AND planned_at IS NOT NULL", entry.id)
 
     def start(self, entry: Entry, *, after_run: int) -> bool:
         """The update begins now; False when it is not scheduled any more."""

@@ -324,6 +324,30 @@ def test_put_off_over_quiet_days(folder: Path, home: Path, journal: Journal) -> 
     assert world.due() == "Sat 22:00"
 
 
+def test_a_clock_that_was_years_ahead_for_a_while(world: World) -> None:
+    """What was put off in those years is due when it was planned."""
+    world.planner.schedule("tonight", missed="tonight")
+    world.clock.set("2036-03-03 08:00")
+    world.planner.tick()
+    assert world.entry().due.year == 2036
+    world.clock.set("2026-11-24 12:00")
+    world.planner.tick()
+    assert (world.entry().due.year, world.due()) == (2026, "Tue 22:00")
+    assert "after all" in world.journal.events()[0]["message"]
+    world.clock.set("2026-11-24 22:00")
+    world.planner.tick()
+    assert world.entry().state == "STARTED"
+
+
+def test_a_clock_that_was_put_back_after_the_time_had_passed(world: World) -> None:
+    world.planner.schedule("tonight", missed="tonight")
+    world.clock.set("2036-03-03 08:00")
+    world.planner.tick()
+    world.clock.set("2026-11-25 08:00")
+    world.planner.tick()
+    assert (world.entry().due.year, world.due()) == (2026, "Wed 22:00")
+
+
 # the agent went down after STARTED
 
 

@@ -63,10 +63,17 @@ def test_from_the_beginning_to_the_end(store: Store) -> None:
     waiting = store.scheduled()
     assert waiting is not None
     assert waiting.tried_at == NOW + 61
-    store.move(entry, NOW + 90)
+    store.move(entry, NOW + 90, NOW + 62)
+    store.move(entry, NOW + 95, NOW + 63)
     moved = store.scheduled()
     assert moved is not None
-    assert (moved.due_at, moved.tried_at) == (NOW + 90, None)
+    assert (moved.due_at, moved.tried_at) == (NOW + 95, None)
+    assert (moved.planned_at, moved.moved_at) == (NOW + 60, NOW + 63)
+    store.move_back(moved)
+    store.move_back(moved)
+    back = store.scheduled()
+    assert back is not None
+    assert (back.due_at, back.planned_at, back.moved_at) == (NOW + 60, None, None)
     assert store.start(entry, after_run=4)
     assert store.end(entry, "DONE", run=5, outcome="ABORTED", code="DISK_TOO_SMALL")
     assert not store.end(entry, "CANCELLED")
@@ -108,17 +115,21 @@ def test_as_a_page_sees_it(store: Store, settings: Config) -> None:
     }
 
 
-def test_a_file_of_the_format_before(home: Path, store: Store) -> None:
+@pytest.mark.parametrize(
+    ("number", "lacks"), [(1, ("backup_location", "planned_at", "moved_at")), (2, ("planned_at", "moved_at"))]
+)
+def test_a_file_of_a_format_before(home: Path, store: Store, number: int, lacks: tuple[str, ...]) -> None:
     add(store)
     store.close()
     with closing(sqlite3.connect(home / "schedule.db")) as db:
-        db.execute("ALTER TABLE schedules DROP COLUMN backup_location")
-        db.execute("PRAGMA user_version=1")
+        for column in lacks:
+            db.execute(f"ALTER TABLE schedules DROP COLUMN {column}")
+        db.execute(f"PRAGMA user_version={number}")
     for _ in range(2):
         with closing(Store(home)) as again:
             entry = again.scheduled()
             assert entry is not None
-            assert (entry.version, entry.backup_location) == ("1.0.1", None)
+            assert (entry.version, entry.backup_location, entry.moved_at) == ("1.0.1", None, None)
 
 
 def _noise(path: Path) -> None:
