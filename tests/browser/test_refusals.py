@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.maintenance import files
+from ansible_collections.clms.update.plugins.module_utils.maintenance import files, name_of
+from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES, ORIGINAL
 from tests.unit.webui_school.conftest import FakeAgent, forced, release_of
 
 from .conftest import DESK, PHONE, SCREENS, sign_in
@@ -18,10 +20,8 @@ from .test_pages import BACKUP, OpenPage, assert_accessible
 
 GATE = "/gate"
 CONTACT = "Frau Vogt, room 12"
-PERCENT, PHASE = (
-    "%[str(percent),map(/gate/state.map,0)]",
-    "%[str(phase),map(/gate/state.map,-),map(/gate/phases.map,Please wait)]",
-)
+PERCENT, PHASE = (re.compile(re.escape(f"%[str({name}),") + r"[^\]]*]") for name in ("percent", "phase"))
+"""what the gate fills in"""
 LONG_TITLE = "Donaudampfschifffahrtsgesellschaftskapitänsgrundschule"
 COMMANDS = "docker start clms-elm-mysql-r1 clms-elm-backend-r1 clms-elm-frontend-r1 clms-elm-gate\nclms-update recover"
 
@@ -121,33 +121,36 @@ def test_refused_forms(open_page: OpenPage, agent: FakeAgent, tmp_path: Path, th
 # the gate
 
 
-def closed(percent: int, phase: str, title: str = LONG_TITLE) -> str:
+def closed(percent: int, phase: str, language: str = ORIGINAL) -> str:
     """The maintenance page, filled in as the gate does it."""
-    text = files(title, CONTACT)["maintenance.html"]
-    assert (text.count(PERCENT), text.count(PHASE)) == (1, 1)
-    return text.replace(PERCENT, str(percent)).replace(PHASE, phase).replace("%%", "%")
+    text, filled = PERCENT.subn(str(percent), files(LONG_TITLE, CONTACT)[_closed(language)])
+    text, named = PHASE.subn(phase, text)
+    assert (filled, named) == (1, 1)
+    return text.replace("%%", "%")
 
 
-GATE_PAGES: dict[str, tuple[Callable[[], str], str]] = {
-    "maintenance": (lambda: closed(42, "Converting the data"), "will be back in a few minutes"),
-    "needs-help": (
-        lambda: files(LONG_TITLE, CONTACT, COMMANDS)["maintenance.html"].replace("%%", "%"), "Please tell Frau Vogt",
-    ),
-    "blocking": (lambda: files(LONG_TITLE, CONTACT)["blocked.html"], "books can be looked up"),
-}  # fmt: skip
+def _closed(language: str) -> str:
+    return name_of("maintenance.html", language)
+
+
+GATE_PAGES: dict[str, Callable[[str], str]] = {
+    "maintenance": lambda language: closed(42, LANGUAGES[language].phases["migrate"], language),
+    "needs-help": lambda language: files(LONG_TITLE, CONTACT, COMMANDS)[_closed(language)].replace("%%", "%"),
+    "blocking": lambda language: files(LONG_TITLE, CONTACT)[name_of("blocked.html", language)],
+}
+"""in a language"""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", GATE_PAGES)
-def test_what_the_gate_shows(open_page: OpenPage, name: str, theme: str) -> None:
-    text, words = GATE_PAGES[name]
+def test_what_the_gate_shows(open_page: OpenPage, name: str, language: str, theme: str) -> None:
     page = open_page(color_scheme=theme)
-    page.route(
-        f"**{GATE}", lambda route: route.fulfill(status=503, content_type="text/html; charset=utf-8", body=text())
-    )
+    body = GATE_PAGES[name](language)
+    page.route(f"**{GATE}", lambda route: route.fulfill(status=503, content_type="text/html; charset=utf-8", body=body))
     page.goto(GATE)
-    expect(page.get_by_role("main")).to_contain_text(words)
-    look_at(page, f"gate-{name}", theme)
+    expect(page.get_by_role("main")).to_contain_text(LONG_TITLE)
+    look_at(page, f"gate-{name}" if language == ORIGINAL else f"gate-{name}-{language}", theme)
 
 
 @pytest.mark.parametrize("scripts", [True, False])

@@ -28,6 +28,13 @@ from .conftest import NAME, PASSWORD
 OpenPage = Callable[..., Page]
 LONG = 300_000
 """milliseconds within which an update ends"""
+SPOKEN = {
+    **dict.fromkeys(
+        ("", "fr", "en-GB,en", "en-US,de;q=0.9", "de;q=0", "x" * 3000), "A security update has to be installed first"
+    ),
+    **dict.fromkeys(("de", "DE-at", "fr,de;q=0.2"), "Zuerst muss ein Sicherheits-Update installiert werden"),
+}
+"""what a browser asks for -> what it is told"""
 READING = ["GET /", "GET /index.html", "GET /config.js", "GET /assets/*", "POST /api/auth/login", "GET /api/books"]
 
 
@@ -295,6 +302,9 @@ def test_a_critical_update_that_is_overdue(school: School, page: Page) -> None:
             refused = client.send(prepared, timeout=10)
         assert (refused.status_code, "Retry-After" in refused.headers) == (503, True), path
         assert "updated first" in refused.text or "security update" in refused.text
+    for wanted, heading in SPOKEN.items():
+        text = requests.get(f"{address}/students", headers={"Accept-Language": wanted}, timeout=10).text
+        assert f"<h1>{heading}</h1>" in text, wanted
     page.get_by_role("button", name=re.compile("Put it off by a day")).click()
     expect(page.get_by_text("was put off until")).to_be_visible()
     assert requests.get(f"{address}/api/students?limit=1", headers=session, timeout=10).status_code == 200

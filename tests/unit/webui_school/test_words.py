@@ -21,7 +21,8 @@ from agent.notifications import TITLES
 from ansible_collections.clms.update.plugins.module_utils import errors
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
-from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, KINDS, events_of
+from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES
+from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, KINDS, PHASES, events_of
 from setup import words
 from webui.school import failures, language, texts
 from webui.school.app import create_app
@@ -74,6 +75,13 @@ def test_the_files_are_what_make_words_writes(folder: Path) -> None:
     assert (language.TRANSLATIONS / "messages.pot").read_bytes() == words.written(template), "run 'make words'"
     assert (folder / "messages.po").read_bytes() == words.written(catalogue), "run 'make words'"
     assert (folder / "messages.mo").read_bytes() == words.compiled(catalogue), "run 'make words'"
+
+
+def test_the_pages_of_the_gate_call_phases_what_this_page_calls_them(folder: Path) -> None:
+    """They are Python, because modules are sent to schools without catalogues."""
+    catalogue = words.read(folder / "messages.po")
+    shown = LANGUAGES[folder.parent.name].phases
+    assert {name: shown[name] for name in PHASES} == {name: catalogue.get(PHASES[name].text).string for name in PHASES}
 
 
 def test_each_translation_names_what_the_original_names(folder: Path) -> None:

@@ -16,6 +16,8 @@ import json
 import re
 from collections.abc import Sequence
 
+from .maintenance import name_of
+from .maintenance_texts import LANGUAGES, ORIGINAL
 from .school import Gate
 from .slots import Slot
 
@@ -74,14 +76,13 @@ frontend {name}
     acl reading var(txn.route),map_beg(/gate/reading-below.map,no) -m str yes
     acl odd path -m sub .. %
     http-request set-var(txn.mode) str(open) if {{ var(txn.mode) -m str blocked }} reading !odd
+    # de-AT is de, for us
+    http-request set-var(txn.language) req.fhdr(accept-language),lower,regsub(-[a-z0-9]+,,g),language({languages})
     http-request return status 503 content-type application/json hdr Retry-After 10 hdr Cache-Control no-store \
 lf-file /gate/maintenance.json if {{ var(txn.mode) -m str closed }} {{ path_beg /api/ }}
-    http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 10 \
-hdr Cache-Control no-store lf-file /gate/maintenance.html if {{ var(txn.mode) -m str closed }}
     http-request return status 503 content-type application/json hdr Retry-After 600 hdr Cache-Control no-store \
 file /gate/blocked.json if {{ var(txn.mode) -m str blocked }} {{ path_beg /api/ }}
-    http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 600 \
-hdr Cache-Control no-store file /gate/blocked.html if {{ var(txn.mode) -m str blocked }}
+{pages}\
     use_backend held_{name} if {{ var(txn.mode) -m str held }}
     # these stay open for hours, so nobody waits for their end
     use_backend stream_{name} if {{ req.hdr(Upgrade) -i websocket }} or {{ req.hdr(Accept) -m sub text/event-stream }}
@@ -104,6 +105,13 @@ backend held_{name}
     option redispatch 1
     retry-on conn-failure
     server live 127.0.0.1:1
+"""
+
+_PAGES = """\
+    http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 10 \
+hdr Cache-Control no-store lf-file /gate/{closed} if {{ var(txn.mode) -m str closed }}{asked}
+    http-request return status 503 content-type "text/html; charset=utf-8" hdr Retry-After 600 \
+hdr Cache-Control no-store file /gate/{blocked} if {{ var(txn.mode) -m str blocked }}{asked}
 """
 
 _TCP = """
@@ -143,7 +151,22 @@ def render(gate: Gate, slot: Slot | None, fingerprint: str) -> str:
         # without a slot the name resolves to nothing and the mode is closed anyway
         server = named.get(port.listen, f"{_NOTHING}:{port.port}")
         template = _HTTP if port.mode == "http" else _TCP
-        parts.append(template.format(name=port_name(port.listen), listen=port.listen, tls=tls, server=server))
+        named_so = {"name": port_name(port.listen), "listen": port.listen, "tls": tls, "server": server}
+        parts.append(template.format(languages=";".join(LANGUAGES), pages=_pages(), **named_so))
+    return "".join(parts)
+
+
+def _pages() -> str:
+    """Answers for people; the last ones are for whoever asks for no language that is there."""
+    parts = []
+    for language in sorted(LANGUAGES, key=lambda language: language == ORIGINAL):
+        parts.append(
+            _PAGES.format(
+                closed=name_of("maintenance.html", language),
+                blocked=name_of("blocked.html", language),
+                asked="" if language == ORIGINAL else f" {{ var(txn.language) -m str {language} }}",
+            )
+        )
     return "".join(parts)
 
 

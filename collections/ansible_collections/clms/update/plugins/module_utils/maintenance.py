@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the gate answers in place of CLMS: the maintenance page, the page of a forced update, and both for programs.
 
+A page is there in each language of :mod:`.maintenance_texts`, and a browser gets the one that it asks for.
+
 The maintenance page is a log format of HAProxy (configuration manual 8.2.6): how far an update has come is filled in at
 each request, and a percent sign is written twice.
 """
@@ -10,12 +12,11 @@ from __future__ import annotations
 import json
 from html import escape
 
-from .plan import PHASES
-from .restart import PUTTING_BACK
+from .maintenance_texts import LANGUAGES, ORIGINAL, Words
 
 _PAGE = """\
 <!DOCTYPE html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -54,34 +55,9 @@ setInterval(async () => {
 }, PAUSE);
 </script>"""
 
-_UPDATING = """\
-<h1>The library system is being updated</h1>
-<p>The library system of {title} will be back in a few minutes. Nothing that you have saved is lost.</p>
-<p><progress max="100" value="{percent}" aria-label="How far the update has come"></progress></p>
-<p>{phase}</p>
-<p>This page looks again by itself every {pause} seconds.</p>"""
-
-_NEEDS_OPERATOR = """\
-<h1>The library system needs help</h1>
-<p>An update of the library system of {title} failed, and the version before it could not be started again by itself.
-Nothing that you have saved is lost.</p>
-<p>Please tell {contact}. These commands, given on the server as administrator (root), start
-what is missing and put the rest in order:</p>
-<pre>{commands}</pre>
-<p>If that does not help, <code>clms-update doctor</code> says what is wrong; then call support.</p>"""
-
-_BLOCKED = """\
-<h1>A security update has to be installed first</h1>
-<p>The library system of {title} has to be updated before it can be used again. Until then, books can be looked up,
-and nothing can be lent or changed. Nothing that you have saved is lost.</p>
-<p>Please tell {contact}. The update can be begun at once on the page for updates; else it begins by itself at the
-next quiet time.</p>"""
-
-_NOBODY = "the person who looks after the server"
 _PAUSE, _LONG_PAUSE = 5, 60
-_TEXTS = {name: phase.text for name, phase in PHASES.items()} | {PUTTING_BACK: "Putting the version before back"}
 _PERCENT = "%[str(percent),map(/gate/state.map,0)]"
-_PHASE = "%[str(phase),map(/gate/state.map,-),map(/gate/phases.map,Please wait)]"
+_PHASE = "%[str(phase),map(/gate/state.map,-),map(/gate/{phases},{wait})]"
 
 
 def files(title: str, contact: str | None = None, commands: str = "") -> dict[str, str]:
@@ -91,28 +67,48 @@ def files(title: str, contact: str | None = None, commands: str = "") -> dict[st
     :param contact: who is to be asked when something is wrong
     :param commands: what an operator has to do by hand, where CLMS will not be back by itself; one command a line
     """
-    asked = escape(contact) if contact else _NOBODY
     if commands:
-        text = _NEEDS_OPERATOR.format(title=escape(title), contact=asked, commands=escape(commands))
-        closed = _page(title, "out of order", text, 2 * _PAUSE)
         said = _answer("needs help from the person who looks after the server.")
     else:
-        text = _UPDATING.format(title=escape(title), percent="{percent}", phase="{phase}", pause=_PAUSE)
-        closed = _page(title, "back in a few minutes", text, _PAUSE)
         said = _answer("is being updated. Please try again in a minute.")
-    blocked = _BLOCKED.format(title=escape(title), contact=asked)
-    return {
-        "maintenance.html": closed.replace("%", "%%").replace("{percent}", _PERCENT).replace("{phase}", _PHASE),
+    found = {
         "maintenance.json": said.replace("%", "%%"),
-        "phases.map": "".join(f"{name} {text}\n" for name, text in _TEXTS.items()),
-        "blocked.html": _page(title, "a security update comes first", blocked, _LONG_PAUSE),
         "blocked.json": _answer("has to be updated first; until then, books can only be looked up."),
+    }
+    for language, words in LANGUAGES.items():
+        found |= _pages(language, words, title, contact, commands)
+    return found
+
+
+def name_of(file: str, language: str) -> str:
+    """The name of a file in a language: ``maintenance.de.html``; English has the plain one."""
+    stem, ending = file.rsplit(".", 1)
+    return file if language == ORIGINAL else f"{stem}.{language}.{ending}"
+
+
+def _pages(language: str, words: Words, title: str, contact: str | None, commands: str) -> dict[str, str]:
+    named = {"title": escape(title), "contact": escape(contact) if contact else words.nobody}
+    phases = name_of("phases.map", language)
+    if commands:
+        text = words.needs_operator.format(commands=escape(commands), **named)
+        closed = _page(language, title, words.needs_operator_title, text, 2 * _PAUSE)
+    else:
+        text = words.updating.format(percent="{percent}", phase="{phase}", pause=_PAUSE, **named)
+        closed = _page(language, title, words.updating_title, text, _PAUSE)
+    phase = _PHASE.format(phases=phases, wait=words.wait)
+    blocked = _page(language, title, words.blocked_title, words.blocked.format(**named), _LONG_PAUSE)
+    return {
+        name_of("maintenance.html", language): closed.replace("%", "%%")
+        .replace("{percent}", _PERCENT)
+        .replace("{phase}", phase),
+        phases: "".join(f"{name} {text}\n" for name, text in words.phases.items()),
+        name_of("blocked.html", language): blocked,
     }
 
 
-def _page(title: str, heading: str, text: str, pause: int) -> str:
+def _page(language: str, title: str, heading: str, text: str, pause: int) -> str:
     script = _SCRIPT.replace("PAUSE", str(pause * 1000))
-    return _PAGE.format(title=escape(title), heading=heading, text=text, pause=pause, script=script)
+    return _PAGE.format(language=language, title=escape(title), heading=heading, text=text, pause=pause, script=script)
 
 
 def _answer(said: str) -> str:

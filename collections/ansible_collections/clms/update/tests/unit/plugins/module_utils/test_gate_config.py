@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -106,19 +107,20 @@ def test_without_a_word_on_its_mode_a_port_is_closed(school: School, old: Slot) 
 def test_a_closed_port_answers_before_it_asks_anybody(school: School, old: Slot) -> None:
     lines = sections(render(school.gate, old, FINGERPRINT))["frontend port_3000"]
     answers = [line for line in lines if line.startswith("http-request return")]
-    assert len(answers) == 4
-    for mode, name, pause, (programs, people) in (
-        ("closed", "maintenance", 10, answers[:2]),
-        ("blocked", "blocked", 600, answers[2:]),
-    ):
-        for line in (programs, people):
+    for mode, name, pause in (("closed", "maintenance", 10), ("blocked", "blocked", 600)):
+        here = [line for line in answers if f"{{ var(txn.mode) -m str {mode} }}" in line]
+        programs, *people = here
+        for line in here:
             assert "status 503 content-type" in line
             assert f"hdr Retry-After {pause} " in line
-            assert line.count(f"{{ var(txn.mode) -m str {mode} }}") == 1
         assert f"{name}.json" in programs
         assert "{ path_beg /api/ }" in programs
-        assert f"{name}.html" in people
-        assert "{ path_beg /api/ }" not in people
+        assert [re.findall(r"/gate/(\S+) if (.*)", line)[0] for line in people] == [
+            (f"{name}.de.html", f"{{ var(txn.mode) -m str {mode} }} {{ var(txn.language) -m str de }}"),
+            (f"{name}.html", f"{{ var(txn.mode) -m str {mode} }}"),  # for everybody else
+        ]
+    assert len(answers) == 6
+    assert any(line.startswith("http-request set-var(txn.language) ") and "language(en;de)" in line for line in lines)
     assert lines.index(answers[-1]) < lines.index("use_backend held_port_3000 if { var(txn.mode) -m str held }")
 
 

@@ -235,7 +235,18 @@ SAME_CONTAINER = [
         for change, differing, change_id in (
             # the configuration describes what goes with it
             (renewed_certificate, ("certificate.pem", "haproxy.cfg", "process"), "certificate"),
-            (another_title, ("blocked.html", "haproxy.cfg", "maintenance.html", "process"), "title"),
+            (
+                another_title,
+                (
+                    "blocked.de.html",
+                    "blocked.html",
+                    "haproxy.cfg",
+                    "maintenance.de.html",
+                    "maintenance.html",
+                    "process",
+                ),
+                "title",
+            ),
             (another_template, ("haproxy.cfg", "process"), "template"),
             (without_fingerprint, ("haproxy.cfg", "process"), "without fingerprint"),
             (not_read, ("process",), "not read"),

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from ansible_collections.clms.update.plugins.module_utils.maintenance import files
+from ansible_collections.clms.update.plugins.module_utils.maintenance import files, name_of
+from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,23 @@ def test_how_far_it_has_come_is_filled_in_and_nothing_else() -> None:
     assert "%" not in shown["maintenance.json"].replace("%%", "")
     assert dict(line.split(" ", 1) for line in shown["phases.map"].splitlines())["migrate"] == "Converting the data"
     assert "%[" not in files("x", commands="true")["maintenance.html"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("commands", ["", "docker start a"], ids=["updating", "needs help"])
+def test_every_language_has_every_page_and_every_phase(language: str, commands: str) -> None:
+    shown = files("A & B", "Frau Vogt", commands)
+    for file in ("maintenance.html", "blocked.html"):
+        page = shown[name_of(file, language)]
+        assert f'<html lang="{language}">' in page
+        assert "A &amp; B" in page
+        assert "{" not in page.split("<main>")[1].split("</main>")[0]
+    closed = shown[name_of("maintenance.html", language)]
+    assert ("Frau Vogt" in closed) == ("docker start a" in closed) == bool(commands)
+    assert (f"map(/gate/{name_of('phases.map', language)}," in closed) != bool(commands)
+    assert "Frau Vogt" in shown[name_of("blocked.html", language)]
+    assert list(LANGUAGES[language].phases) == list(LANGUAGES["en"].phases)
+    assert "migrate" in shown[name_of("phases.map", language)]
 
 
 def test_a_forced_update_is_explained() -> None:
