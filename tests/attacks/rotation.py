@@ -70,6 +70,29 @@ def honest(bench: Bench, result: Result) -> str:
     return f"{version}, by the new keys"
 
 
+def withheld(bench: Bench, _: Result) -> str:
+    """Keys are stolen, and the release server with them; the vendor sends a file that revokes the keys."""
+    version = bench.next_version()
+    bench.check_works()
+    desk, thief = bench.desk(), bench.desk()
+    for options in ((), ("--online",)):
+        bench.stand.command("clms-release", "rotate-keys", "--home", desk.vendor.home, *options, "--json")
+    bundles = desk.folder / "b"
+    bench.stand.command("clms-release", "bundle", version, "--home", desk.vendor.home, "--to", bundles, "--json")
+    thief.sign("9.9.9", sequence=9999)
+    with bench.serving(thief.publish()):
+        bench.check_works("9.9.9")  # as long as nobody has told the school, it cannot know
+        (bundle,) = bundles.glob("*.zip")
+        done = bench.school.clms_update("import", str(bundle), "--json")
+        assert done.code == 0, done.output
+        assert bench.check().code != 0, "the stolen keys still count"  # its client notes here which root is the newest
+        bench.refused("TRUST_REFUSED", "check")
+        bench.refused(("RELEASE_UNKNOWN", "TRUST_REFUSED"), "update", "--version", "9.9.9")
+    with bench.serving(desk.reload().publish()):
+        bench.check_works()
+    return REFUSED
+
+
 def cases() -> Iterator[Case]:
     """All of them."""
     for name, injected, who, step in (
@@ -83,4 +106,5 @@ def cases() -> Iterator[Case]:
     ):
         slow = who in ("online", "one") or step == 0
         yield Case(f"key rotation: {name}", injected, partial(forged_root, who, step), slow=slow)
+    yield Case("key rotation: the new root is withheld", withheld.__doc__ or "", withheld, slow=True)
     yield Case("key rotation: the honest one", honest.__doc__ or "", honest, slow=True, last=True)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import threading
 import time
@@ -28,7 +29,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 from publisher import bundle as maker
 from publisher.vendor import Vendor
 
-from .desk import CONFIG, IMAGE, Desk, flip, refused, versions
+from .desk import CONFIG, IMAGE, Desk, Server, flip, refused, versions
 
 
 def test_what_the_command_makes_is_a_zip(desk: Desk, run: Callable[..., dict[str, Any]]) -> None:
@@ -502,6 +503,32 @@ def test_a_school_that_was_offline_while_the_keys_changed(
     assert versions(school) == ["1.0.2"]
     (old_again,) = [path for path in bundles_in(offline.folder_of(school)) if "1.0.1" in path.name]
     assert refused(lambda: offline.import_file(school, old_again)).code == "BUNDLE_REFUSED"
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["asked before", "never asked"])
+def test_keys_that_a_bundle_says_are_revoked_count_no_more_at_the_release_server(
+    desk: Desk, school: Any, run: Callable[..., dict[str, Any]], short_path: Path, heard: bool
+) -> None:
+    """Whoever has stolen them, and the release server, withholds the root that revokes them."""
+    if heard:
+        school.online.refresh()
+    stolen = short_path / "stolen"
+    shutil.copytree(desk.vendor.home, stolen, ignore=shutil.ignore_patterns("S.gpg-agent*"))
+    for options in ((), ("--online",)):
+        run("rotate-keys", "--home", desk.vendor.home, *options)
+    changed = Desk(Vendor.load(desk.vendor.home), desk.to)
+    changed.sign("1.0.2", 2)
+    offline.import_file(school, changed.bundle("1.0.2"))
+    thief = Desk(Vendor.load(stolen), desk.to)
+    thief.sign("9.9.9", 9)
+    online = offline.store_of(school)
+    assert (online.root_version(), online.releases()) == (3, []), "what the old keys have signed is still shown"
+    online._fetcher = Server(thief.vendor.repository)
+    assert refused(online.refresh).code == "TRUST_REFUSED"
+    assert versions(school) == ["1.0.2"]
+    online._fetcher = Server(desk.vendor.repository)
+    online.refresh()
+    assert [entry.version.text for entry in online.releases()] == ["1.0.1", "1.0.2"]
 
 
 def test_a_chain_of_roots_with_a_gap(desk: Desk, school: Any, run: Callable[..., dict[str, Any]]) -> None:

@@ -120,7 +120,7 @@ class TrustStore:
                 bootstrap=pinned,
             )
             updater.refresh()
-            self._write(_REFRESHED, str(int(self._clock())))
+            self._write(_REFRESHED, b"%d" % self._clock())
             self._updater = updater
 
     def saw(self, other: TrustStore) -> None:
@@ -131,7 +131,7 @@ class TrustStore:
         before, now = self._refreshed(), other._refreshed()
         if before is not None and now is not None and now > before:
             with self._guarded():
-                self._write(_REFRESHED, str(now))
+                self._write(_REFRESHED, b"%d" % now)
 
     def news_age_seconds(self) -> int | None:
         """Seconds since metadata was last verified against the server; None when it never was."""
@@ -246,7 +246,7 @@ class TrustStore:
 
         :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
         """
-        path = self._state / "metadata" / "root_history" / f"{self.root_version()}.root.json"
+        path = self._root_path(self.root_version())
         return path if path.exists() else self._pinned_root
 
     def root_expires(self) -> datetime:
@@ -283,6 +283,38 @@ class TrustStore:
                 root.keys[signature.keyid].verify_signature(signature, statement)
             except UnverifiedSignatureError:
                 raise RepositoryError("its content is not what was signed") from None
+
+    def learn_roots(self, other: TrustStore) -> None:
+        """Follow the newer roots that another store, of the same vendor, has verified: whoever has stolen a key and the
+        release server withholds the root that revokes it.
+
+        What the keys before have signed is forgotten, and has to be heard again (The Update Framework, 5.3.11).
+
+        :raises ClmsError: TRUST_MISSING, TRUST_REFUSED, TRUST_STORE
+        """
+        root = self._local_root()
+        with self._guarded():
+            learned: dict[str, bytes] = {}
+            while (path := other._root_path(root.version + 1)).exists():
+                data = path.read_bytes()
+                root = _followed(root, Metadata[Root].from_bytes(data))
+                learned[path.name] = data
+            if not learned:
+                return
+            with self._locked():
+                for name in (Timestamp.type, Snapshot.type, Targets.type):
+                    known = self._state / "metadata" / f"{name}.json"
+                    try:
+                        metadata = Metadata[Any].from_file(str(known))
+                        root.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
+                    except Exception:  # whatever is wrong with it, it is not what these keys have signed
+                        known.unlink(missing_ok=True)
+                self._root_path(root.version).parent.mkdir(exist_ok=True)
+                for name, data in learned.items():
+                    self._write(f"metadata/root_history/{name}", data)
+
+    def _root_path(self, version: int) -> Path:
+        return self._state / "metadata" / "root_history" / f"{version}.root.json"
 
     def keep(self, state: Path) -> None:
         """Move what was verified to a folder that is not there yet.
@@ -329,7 +361,7 @@ class TrustStore:
         trusted = Metadata[Root].from_bytes(self._pinned_bytes()).signed
         with self._guarded():
             while True:
-                path = self._state / "metadata" / "root_history" / f"{trusted.version + 1}.root.json"
+                path = self._root_path(trusted.version + 1)
                 if not path.exists():
                     return trusted
                 trusted = _followed(trusted, Metadata[Root].from_file(str(path)))
@@ -420,10 +452,11 @@ class TrustStore:
                 self._sleep(pause)
         file.flush()
 
-    def _write(self, name: str, text: str) -> None:
-        temporary = self._state / f".{name}.part"
-        temporary.write_text(text)
-        temporary.replace(self._state / name)
+    def _write(self, name: str, content: bytes) -> None:
+        path = self._state / name
+        temporary = path.with_name(f".{path.name}.part")
+        temporary.write_bytes(content)
+        temporary.replace(path)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

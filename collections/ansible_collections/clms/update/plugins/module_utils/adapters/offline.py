@@ -105,10 +105,11 @@ def believed(school: School, path: Path, *, shown: str = "") -> Offline:
     """The release of a bundle that was taken in, as far as its metadata may be believed today.
 
     Its metadata is verified by a store of its own: it counts for longer than that of the release server, and must not
-    take its place. What the release server and newer bundles have said since is respected, and so is when that was: a
-    clock that was put back makes nothing count again. A bundle that is newer than all before it says itself what time
-    it is; it counts for longer than they do, so nothing is gained with it by putting the clock back further than to
-    when one of them was believed last, and a clock that was fast at that time locks nobody out for good.
+    take its place; but what it says of keys counts everywhere. What the release server and newer bundles have said
+    since is respected, and so is when that was: a clock that was put back makes nothing count again. A bundle that is
+    newer than all before it says itself what time it is; it counts for longer than they do, so nothing is gained with
+    it by putting the clock back further than to when one of them was believed last, and a clock that was fast at that
+    time locks nobody out for good.
 
     :param shown: as in :func:`import_file`
     :raises ClmsError: CLOCK_WRONG, BUNDLE_REFUSED, BUNDLE_OLD, or a TRUST_ or RELEASE_ code
@@ -118,6 +119,8 @@ def believed(school: School, path: Path, *, shown: str = "") -> Offline:
     with opened(school, path, shown=shown) as (bundle, store):
         _check_clock(bundle.contents.created)
         release = store.release(bundle.contents.version.text)
+        for other in (newest, store):  # what an older CLMS Update has kept, too
+            online.learn_roots(other)
         version, number = release.version.text, store.timestamp_version()
         if number <= newest.timestamp_version():
             newest.check_clock()
