@@ -54,7 +54,7 @@ class Agent:
             "import": lambda request, school: files.import_upload(school, str(request.file)),
             "change": self._change,
             "notify": lambda _, school: notifications.send_test(school),
-            "postpone": lambda *_: enforcer.postpone(),
+            "postpone": lambda request, _: enforcer.postpone(request.deadline),
             "verify": lambda request, school: backups.verify(school, str(request.backup)),
             "copy": lambda request, school: backups.copy_out(school, str(request.backup)),
             "once": self._once,
@@ -109,6 +109,7 @@ class Agent:
 
     def _schedule(self, request: protocol.Request, school: School) -> dict[str, Any]:
         _check_version(school, request.version)
+        _check_installable(school, request.version)
         return self._planner.schedule(
             str(request.at),
             version=request.version,
@@ -174,6 +175,19 @@ def _check_version(school: Any, version: str | None) -> None:
     """:raises ClmsError: RELEASE_UNKNOWN for a version that is named and not known"""
     if version is not None and version not in _known_versions(school):
         raise ClmsError("RELEASE_UNKNOWN", version=version)
+
+
+def _check_installable(school: Any, version: str | None) -> None:
+    """What cannot be installed is refused when it is scheduled, and not at night.
+
+    :raises ClmsError: why it cannot be, as :func:`.overview.release` says it
+    """
+    try:
+        blocked = overview.release(school, version)["blocked"] if version is not None else None
+    except ClmsError:  # it is listed, and its description is not here: the run fetches it
+        return
+    if blocked:
+        raise ClmsError.from_dict(blocked)
 
 
 def _known_versions(school: Any) -> set[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, suppress
@@ -59,6 +60,7 @@ class Enforcer:
         :param clock: seconds since 1970
         """
         self._folder = folder
+        self._postponing = threading.Lock()
         self._planner = planner
         self._engine = engine
         self._clock = clock
@@ -76,19 +78,24 @@ class Enforcer:
         found = self._found(school)
         return {"forced": found[0].as_dict() if found else None, "blocked": mode_on_disk(school.home) == "blocked"}
 
-    def postpone(self) -> dict[str, Any]:
+    def postpone(self, shown: str | None = None) -> dict[str, Any]:
         """Put the forced update off once more; returns :meth:`answer`.
 
+        :param shown: the deadline that whoever asks has seen, as answers carry it: when it is another one by now, they
+            have pressed twice or somebody else was faster, and nothing is done
         :raises ClmsError: FORCED_NONE, FORCED_LAST
         """
         school = config.load(self._folder).school
-        found = self._found(school)
-        if found is None:
-            raise ClmsError("FORCED_NONE")
-        forced, kept = found
-        later = enforcement.postponed(forced, kept, self._now())
-        with closing(Store(school.home)) as store:
-            store.note(FORCED, json.dumps(later.as_dict()))
+        with self._postponing:
+            found = self._found(school)
+            if found is None:
+                raise ClmsError("FORCED_NONE")
+            forced, kept = found
+            if shown is not None and shown != forced.as_dict()["deadline"]:
+                return self.answer()
+            later = enforcement.postponed(forced, kept, self._now())
+            with closing(Store(school.home)) as store:
+                store.note(FORCED, json.dumps(later.as_dict()))
         until = local_text(school.schedule, datetime.fromtimestamp(later.until, UTC))
         left = forced.postponements_left - 1
         message = f"The update to version {kept.version} was put off until {until}; that can be done {left} times more."

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from ansible_collections.clms.update.plugins.module_utils import lock, overview
 from ansible_collections.clms.update.plugins.module_utils.calendar_rules import (
+    Schedule,
     check_due,
     chosen_time,
     late_by,
@@ -112,7 +113,7 @@ class Planner:
         missed: str | None = None,
         backup_location: str | None = None,
     ) -> dict[str, Any]:
-        """Schedule an update.
+        """Schedule an update; asked the same twice, it is scheduled once.
 
         :param at: see :func:`.calendar_rules.chosen_time`
         :param backup_location: see :meth:`.school.BackupPlace.copied_to`
@@ -134,12 +135,12 @@ class Planner:
                 backup_location=backup_location,
             )
             if entry is None:
-                other = store.scheduled()
-                at = when(other, school.schedule) if other else "?"
-                raise ClmsError("SCHEDULE_TWICE", schedule=other.id if other else "?", at=at)
-        message = f"{_name(entry)} is scheduled for {when(entry, school.schedule)}."
-        tell(self._home, "UPDATE_SCHEDULED", message)
-        self.changed()
+                entry, new = _same(store, version, due, backup_location, school.schedule), False
+            else:
+                new = True
+        if new:
+            tell(self._home, "UPDATE_SCHEDULED", f"{_name(entry)} is scheduled for {when(entry, school.schedule)}.")
+            self.changed()
         return {
             "schedule": entry.as_dict(school.schedule),
             "warnings": [caution.as_dict() for caution in cautions],
@@ -377,6 +378,18 @@ class Planner:
                 return
             store.note("check_code", error.code)
         tell(self._home, "CHECK_FAILED", f"The vendor could not be asked for news. {error}")
+
+
+def _same(store: Store, version: str | None, due: datetime, place: str | None, schedule: Schedule) -> Entry:
+    """What is scheduled, where that is just what was asked for: somebody has pressed twice.
+
+    :raises ClmsError: SCHEDULE_TWICE
+    """
+    other = store.scheduled()
+    if other and (other.version, other.due_at, other.backup_location) == (version, due.timestamp(), place):
+        return other
+    at = when(other, schedule) if other else "?"
+    raise ClmsError("SCHEDULE_TWICE", schedule=other.id if other else "?", at=at)
 
 
 def _name(entry: Entry) -> str:

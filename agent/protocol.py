@@ -33,7 +33,8 @@ import      file: name of a file in the folder for        ``version``, ``archite
             uploads; it is gone afterwards                ``size``
 health                                                  see :func:`.doctor.examine`
 enforcement                                             see :meth:`.enforcer.Enforcer.answer`
-postpone                                                the same; puts a forced update off once more
+postpone    deadline: the one that was seen, may be     the same; puts a forced update off once more, unless its
+              left out                                    deadline is another one by now
 loss        backup: may be left out                     see :func:`.loss.would_lose`
 settings                                                see :func:`.settings.settings`
 change      settings: see :func:`.settings.change`;     ``changed``: their names
@@ -81,6 +82,7 @@ GUARDED = ("rollback", "restore", "change")
 LISTS = ("releases", "backups", "files", "history", "schedule", "totals")
 
 _UPLOAD = r"[A-Za-z0-9][A-Za-z0-9._-]*\.zip"
+_MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 _VERSION = r"[0-9A-Za-z.+-]{1,64}"
 _TYPED = 1000
 
@@ -106,6 +108,8 @@ class Request:
     """for ``events``: those with a higher number"""
     follow: bool = False
     """for ``events``: whether to send those that are yet to come"""
+    deadline: str | None = None
+    """for ``postpone``: the one that was seen"""
     at: str | None = None
     """for ``schedule``: the time as a person gives it"""
     missed: str | None = None
@@ -172,6 +176,7 @@ def parse(line: bytes) -> Request:
             limit=fields.number("limit", low=1, high=MOST_RUNS, default=MOST_RUNS) if verb == "list" else MOST_RUNS,
             after=fields.number("after", default=0) if verb == "events" else 0,
             follow=fields.get("follow", bool, False) if verb == "events" else False,
+            deadline=fields.text("deadline", pattern=_MOMENT, default=None) if verb == "postpone" else None,
             at=fields.text("at", pattern="[ -~]+", limit=64) if verb == "schedule" else None,
             missed=fields.text("missed", pattern="|".join(MISSED), default=None) if verb == "schedule" else None,
             backup_location=_location(fields) if verb in ("update", "schedule") else None,

@@ -25,9 +25,7 @@ from .schemas import (
     SystemUpdate,
     UpdateInfo,
 )
-from .watch import EVENT_STREAM, event_stream
-
-_BEGIN_SECONDS = 5.0
+from .watch import BEGIN_SECONDS, EVENT_STREAM, event_stream
 
 
 @blueprint.route("/updates/check", methods=["GET"])
@@ -70,7 +68,7 @@ def _begun(before: int | None) -> str | None:
 
     :param before: number of the newest run of before
     """
-    deadline = time.monotonic() + _BEGIN_SECONDS
+    deadline = time.monotonic() + BEGIN_SECONDS
     while True:
         status = agent().ask("status")
         for run in (status["running"], status["last_update"]):
@@ -172,11 +170,12 @@ def _enforcement(found: dict[str, Any]) -> dict[str, Any]:
 @problems()
 def events() -> list[dict[str, Any]]:
     """What happened, the newest first."""
+    ids = updates.ids_of_runs(agent())
     return [
         {
             "id": str(event["id"]),
             "type": event["type"],
-            "updateId": f"run-{event['run']}" if event.get("run") else None,
+            "updateId": ids.get(event["run"], f"run-{event['run']}") if event.get("run") else None,
             "timestamp": event["at"],
             "message": event["message"],
         }

@@ -18,6 +18,8 @@ from webui.common import problems
 from .language import gettext
 
 STATUSES: dict[str, tuple[int, str]] = {
+    "ACCOUNT_EXISTS": (409, "There is an account"),
+    "ACCOUNT_UNKNOWN": (409, "No such account"),
     "ACCOUNTS_BROKEN": (500, "Accounts not usable"),
     "AGENT_BUSY": (503, "Too many watch"),
     "AGENT_CALLER": (503, "The agent refuses this page"),
@@ -42,12 +44,17 @@ STATUSES: dict[str, tuple[int, str]] = {
     "KEY_REUSED": (422, "Key of another request"),
     "NOTIFY_FAILED": (502, "Not everybody was reached"),
     "NOTIFY_NOBODY": (409, "Nobody is to be told"),
+    "RELEASE_MIN_VERSION": (409, "Another version comes first"),
+    "RELEASE_OLDER": (409, "Version too old"),
+    "RELEASE_SAME": (409, "Installed already"),
     "RELEASE_UNKNOWN": (404, "No such version"),
+    "RELEASE_UPDATER_TOO_OLD": (409, "CLMS Update too old"),
     "ROLLBACK_UNAVAILABLE": (409, "Nothing to go back to"),
     "RUN_ACTIVE": (409, "Something is going on"),
     "RUN_CLOSED": (409, "Too late to stop it"),
     "RUN_UNKNOWN": (404, "No such run"),
     "SCHEDULE_PAST": (422, "Time not usable"),
+    "SCHEDULE_STORE": (503, "Schedule not usable"),
     "SCHEDULE_TIME": (422, "Time not usable"),
     "SCHEDULE_TWICE": (409, "Scheduled already"),
     "SCHEDULE_UNKNOWN": (404, "Nothing scheduled"),

@@ -20,7 +20,7 @@ from wtforms import (
     SubmitField,
     TextAreaField,
 )
-from wtforms.validators import InputRequired, Length, NumberRange, Optional
+from wtforms.validators import InputRequired, Length, NumberRange, StopValidation
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
@@ -138,13 +138,28 @@ def typed_twice(form: SetUp | NewPassword) -> bool:
     return False
 
 
+def _own_time(form: Schedule, field: DateTimeLocalField) -> None:
+    """A time that was given is never passed over: CLMS would be closed at another one."""
+    own = form.when.data == "own"
+    if not any(text.strip() for text in field.raw_data or ()):
+        field.errors = []  # nothing is no time that is written in a wrong way
+        raise StopValidation(_("Please give a day and a time.") if own else None)
+    if not own:
+        raise StopValidation(_("Choose “At another time” above, or leave this empty."))
+
+
 class Schedule(Form):
     """When to update, and where its backup goes."""
 
     when = RadioField(_("When"), choices=["now", "tonight", "weekend", "own"], default="tonight")
-    at = DateTimeLocalField(_("Day and time"), [Optional()], format="%Y-%m-%dT%H:%M")
+    at = DateTimeLocalField(_("Day and time"), [_own_time], format="%Y-%m-%dT%H:%M")
     backup_location = RadioField(_("Where does the backup go?"), choices=LOCATIONS, default="external")
     submit = SubmitField(_("Schedule the update"))
+
+    @property
+    def chosen(self) -> str:
+        """The time, as the agent takes it."""
+        return str(self.when.data if self.when.data != "own" else self.at.data.isoformat(timespec="minutes"))
 
 
 class GoBack(Form):

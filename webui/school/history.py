@@ -86,15 +86,24 @@ def run(number: int) -> AnyResponse | str:
     found, now = one_run(agent(), number), current()
     if now["running"] and now["running"]["id"] == number:
         return redirect(url_for("pages.watch"))
-    return render_template("run.html", run=found, changelog=_changelog(found), now=now)
+    release = _release(found)
+    completed = found["outcome"] == "COMPLETED"
+    return render_template(
+        "run.html",
+        run=found,
+        now=now,
+        changelog=release["info"]["changelog"] if release and completed else None,
+        # what was installed meanwhile, or is older than what runs by now, is not to be tried again
+        again=release is not None and not completed and not release["blocked"] and not now["running"],
+    )
 
 
-def _changelog(run: dict[str, Any]) -> str | None:
-    """What an update has brought, as far as that is still known."""
-    if run["outcome"] != "COMPLETED" or run["kind"] not in ("install", "update"):
+def _release(run: dict[str, Any]) -> dict[str, Any] | None:
+    """The release of an update, as far as it is still known."""
+    if run["kind"] not in ("install", "update") or run["version"] is None:
         return None
     try:
-        return str(agent().ask("release", version=run["version"])["info"]["changelog"])
+        return agent().ask("release", version=run["version"])
     except ClmsError:
         return None
 

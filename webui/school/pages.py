@@ -19,7 +19,6 @@ from . import forms, language
 from .agent import agent
 from .failures import status_of
 from .language import gettext as _
-from .language import lazy_gettext
 from .said import caution, check_answer, said
 from .texts import moment
 from .uploads import take_in
@@ -113,6 +112,8 @@ def release(version: str) -> str:
 def schedule(version: str) -> AnyResponse | str:
     """Choose when to update: now, or later."""
     found, facts = agent().ask("release", version=version), agent().ask("school")
+    if found["blocked"]:  # the page of the release says why
+        return redirect(url_for("pages.release", version=version))
     form = forms.Schedule()
     if not facts["external_backup"]:
         del form.backup_location
@@ -121,16 +122,8 @@ def schedule(version: str) -> AnyResponse | str:
         try:
             if form.when.data == "now":
                 return begin("update", version=version, backup_location=place)
-            at = form.when.data
-            if at == "own":
-                if form.at.data is None:
-                    raise ClmsError("SCHEDULE_TIME", at="?", detail=lazy_gettext("no day and time were given"))
-                at = form.at.data.isoformat(timespec="minutes")
-            answer = agent().ask("schedule", at=at, version=version, backup_location=place)
+            answer = agent().ask("schedule", at=form.chosen, version=version, backup_location=place)
         except ClmsError as error:
-            if error.code == "RUN_ACTIVE":  # pressed twice, or somebody else was faster
-                flash(said(error).happened, "warning")
-                return redirect(url_for("pages.watch"))
             form.refuse(error)
         else:
             due_at = answer["schedule"]["due_at"]
@@ -158,7 +151,7 @@ def begin_forced(version: str) -> AnyResponse:
 @blueprint.post("/postpone")
 def postpone() -> AnyResponse:
     """Put the forced update off once more."""
-    forced = agent().ask("postpone")["forced"]
+    forced = agent().ask("postpone", deadline=request.form.get("deadline"))["forced"]
     version, at = forced["version"], moment(forced["deadline"])
     flash(_("The update to version %(version)s was put off until %(at)s.", version=version, at=at))
     return redirect(url_for("pages.overview"))
@@ -173,6 +166,9 @@ def watch() -> AnyResponse | str:
     journal a moment later, and when it has ended its result is shown.
     """
     now, since, begun = current(), request.args.get("since", None, int), False
+    watched = request.args.get("run", None, int)
+    if watched is not None and (not now["running"] or now["running"]["id"] != watched):
+        return redirect(url_for("history.run", number=watched))
     if since is not None and not now["running"]:
         runs = agent().ask("list", what="history", limit=1)["history"]
         found = runs[0] if runs and datetime.fromisoformat(runs[0]["started_at"]).timestamp() >= since else None
@@ -183,7 +179,9 @@ def watch() -> AnyResponse | str:
         begun = not now["running"] and since <= time.time() < since + BEGIN_SECONDS
         if not now["running"] and not begun:  # it was refused before there was a run
             return redirect(url_for("history.history"))
-    return render_template("progress.html", now=now, begun=begun, since=since)
+    # without scripts, too, whoever watches comes to its result
+    again = {"run": now["running"]["id"]} if now["running"] else {"since": since}
+    return render_template("progress.html", now=now, begun=begun, again=again)
 
 
 @blueprint.get("/progress/stream")

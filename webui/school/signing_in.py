@@ -14,6 +14,7 @@ from .agent import agent
 from .language import gettext as _
 from .people import begin_session, end_session
 from .places import inside
+from .said import said
 
 blueprint = Blueprint("signing_in", __name__)
 
@@ -48,6 +49,10 @@ def set_up() -> Response | str:
         try:
             person = agent().ask("set_up", code=form.code.data, name=form.name.data, password=form.new.data)
         except ClmsError as error:
+            if error.code == "ACCOUNT_EXISTS":  # pressed twice, or somebody else was faster
+                agent().forget()
+                flash(said(error).both, "warning")
+                return redirect(url_for("signing_in.sign_in"))
             form.refuse(error)
         else:
             agent().forget()

@@ -45,20 +45,26 @@ def updates(agent: Agent) -> list[dict[str, Any]]:
 
 
 def update(agent: Agent, wanted: str) -> dict[str, Any]:
-    """One of them.
+    """One of them; a run that was scheduled is answered as the scheduled update that it is.
 
     :raises ClmsError: RUN_UNKNOWN
     """
     kind, number = parse_id(wanted)
-    if kind == "run":
-        run = one_run(agent, number)
-        return _run(wanted, run, _releases(agent, {run["version"]} - {None}))
     for entry in agent.ask("list", what="schedule")["schedules"]:
-        if entry["id"] == number:
+        if number == (entry["run"] if kind == "run" else entry["id"]):
             begun = one_run(agent, entry["run"]) if entry["run"] else None
             versions = {entry["version"], begun["version"] if begun else None}
             return _scheduled(entry, begun, _releases(agent, versions - {None}))
+    if kind == "run":
+        run = one_run(agent, number)
+        return _run(wanted, run, _releases(agent, {run["version"]} - {None}))
     raise ClmsError("RUN_UNKNOWN", run=wanted)
+
+
+def ids_of_runs(agent: Agent) -> dict[int, str]:
+    """Number of a run that was scheduled -> the id that it has in the list of updates."""
+    entries = agent.ask("list", what="schedule")["schedules"]
+    return {entry["run"]: f"schedule-{entry['id']}" for entry in entries if entry["run"]}
 
 
 def all_runs(agent: Agent, before: int | None = None) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
@@ -24,8 +25,9 @@ MOST_BYTES = 20_000_000_000
 RESERVE_BYTES = 1_000_000_000
 """stay free on the disk, whatever is uploaded: CLMS may be on it too"""
 _PIECE = 1 << 20
-_coming: set[str] = set()
-"""names of the files that come right now"""
+_coming: dict[str, int] = {}
+"""name of each file that comes right now -> the bytes that it takes when it is there, with the agent's copy"""
+_room = threading.Lock()
 
 
 class UploadRequest(Request):
@@ -33,6 +35,7 @@ class UploadRequest(Request):
 
     upload_folder: Path | None = None
     """set by the view, before it looks at the form"""
+    upload_name = ""
     uploaded: Path | None = None
     _upload: IO[bytes] | None = None
 
@@ -45,9 +48,7 @@ class UploadRequest(Request):
     ) -> IO[bytes]:
         if self.upload_folder is None or self.uploaded is not None:
             return super()._get_file_stream(total_content_length, content_type, filename, content_length)
-        # the name is ours: what a browser sends is of no use, and the agent asks what it is
-        self.uploaded = self.upload_folder / f"upload-{secrets.token_hex(8)}.zip"
-        _coming.add(self.uploaded.name)
+        self.uploaded = self.upload_folder / self.upload_name
         descriptor = os.open(self.uploaded, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._upload = os.fdopen(descriptor, "w+b")
         return self._upload
@@ -60,7 +61,7 @@ class UploadRequest(Request):
         if self.uploaded is not None:
             with suppress(OSError):
                 self.uploaded.unlink()
-            _coming.discard(self.uploaded.name)
+        _coming.pop(self.upload_name, None)
 
 
 def take_in() -> str:
@@ -72,8 +73,10 @@ def take_in() -> str:
     folder = Path(agent().ask("list", what="files")["folder"])
     sent.max_content_length = MOST_BYTES
     _remove_left_behind(folder)
+    # the name is ours: what a browser sends is of no use, and the agent asks what it is
+    sent.upload_name = f"upload-{secrets.token_hex(8)}.zip"
     try:
-        check_room(folder, sent.content_length)
+        reserve_room(folder, sent.upload_name, sent.content_length)
         sent.upload_folder = folder
         csrf.protect()  # not before: to look at the form is to read the file
         file = sent.files.get("file")
@@ -108,19 +111,32 @@ def _let_come(sent: Request) -> None:
             pass
 
 
-def check_room(folder: Path, size: int | None) -> None:
-    """:raises ClmsError: REQUEST_TOO_LARGE, or DISK_TOO_SMALL before anything is written"""
+def reserve_room(folder: Path, name: str, size: int | None) -> None:
+    """Have room for a file and for the agent's copy of it, beside what else comes right now.
+
+    :raises ClmsError: REQUEST_TOO_LARGE, or DISK_TOO_SMALL before anything is written
+    """
     if size is None or size > MOST_BYTES:
         raise ClmsError("REQUEST_TOO_LARGE")
+    with _room:
+        try:
+            free = shutil.disk_usage(folder).free - sum(_to_come(folder / other) for other in list(_coming))
+        except OSError as error:
+            raise ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror) from None
+        if 2 * size + RESERVE_BYTES <= free:
+            _coming[name] = 2 * size
+            return
+    needed = lazy_gettext(
+        "the file takes %(needed)s for a moment, %(free)s can be used",
+        needed=words_of(2 * size),
+        free=words_of(max(0, free - RESERVE_BYTES)),
+    )
+    raise ClmsError("DISK_TOO_SMALL", detail=needed)
+
+
+def _to_come(path: Path) -> int:
+    """What a file that comes will still take."""
     try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise ClmsError("UPLOAD_FOLDER", path=folder, detail=error.strerror) from None
-    # the agent takes a copy
-    if 2 * size + RESERVE_BYTES > free:
-        needed = lazy_gettext(
-            "the file takes %(needed)s for a moment, %(free)s can be used",
-            needed=words_of(2 * size),
-            free=words_of(max(0, free - RESERVE_BYTES)),
-        )
-        raise ClmsError("DISK_TOO_SMALL", detail=needed)
+        return max(0, _coming.get(path.name, 0) - path.stat().st_size)
+    except FileNotFoundError:  # nothing of it is there yet
+        return _coming.get(path.name, 0)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Flask, Response, current_app, redirect, url_for
+from flask import Flask, Response, current_app, flash, redirect, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -19,6 +19,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from . import people
 from .agent import agent
+from .said import said
 
 BEGIN_SECONDS = 30
 """within which a run that was asked for is in the journal, or was refused"""
@@ -58,7 +59,13 @@ def begin(verb: str, **fields: Any) -> AnyResponse:
     :raises ClmsError: why the agent refuses
     """
     since = int(time.time())
-    agent().ask(verb, **fields)
+    try:
+        agent().ask(verb, **fields)
+    except ClmsError as error:
+        if error.code != "RUN_ACTIVE":
+            raise
+        flash(said(error).happened, "warning")  # pressed twice, or somebody else was faster
+        return redirect(url_for("pages.watch"))
     return redirect(url_for("pages.watch", since=since))
 
 

@@ -417,6 +417,16 @@ def test_it_is_put_off_by_people_and_counted(world: World) -> None:
     assert world.enforcer.answer()["forced"]["postponements_left"] == 3
 
 
+def test_pressed_twice_it_is_put_off_once(world: World) -> None:
+    world.now = datetime(2026, 12, 2, 9, tzinfo=UTC)
+    world.look()
+    shown = world.enforcer.answer()["forced"]["deadline"]
+    first = world.enforcer.postpone(shown)
+    assert world.enforcer.postpone(shown) == first
+    assert first["forced"]["postponements_left"] == 2
+    assert world.enforcer.postpone(first["forced"]["deadline"])["forced"]["postponements_left"] == 1
+
+
 def test_what_is_put_off_does_not_begin_at_the_time_before(world: World) -> None:
     world.now = datetime(2026, 12, 2, 9, tzinfo=UTC)
     world.look()

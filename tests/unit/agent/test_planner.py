@@ -202,6 +202,15 @@ def test_one_at_a_time(world: World) -> None:
     assert "clms-update schedule --cancel 1" in caught.value.remedy
 
 
+def test_asked_the_same_twice_it_is_scheduled_once(world: World) -> None:
+    first = world.planner.schedule("tonight", version="1.0.1", backup_location="local")
+    assert world.planner.schedule("tonight", version="1.0.1", backup_location="local") == first
+    assert world.events() == ["UPDATE_SCHEDULED"]
+    for other in ({"version": "1.0.2", "backup_location": "local"}, {"version": "1.0.1", "backup_location": None}):
+        with pytest.raises(ClmsError):
+            world.planner.schedule("tonight", **other)
+
+
 def test_cancelled(world: World) -> None:
     world.planner.schedule("tonight")
     assert world.planner.cancel(1)["schedule"]["state"] == "CANCELLED"

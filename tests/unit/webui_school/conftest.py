@@ -89,7 +89,7 @@ class FakeAgent(Agent):
     def _enforcement(self) -> dict[str, Any]:
         return self.enforcement
 
-    def _postpone(self) -> dict[str, Any]:
+    def _postpone(self, deadline: str | None = None) -> dict[str, Any]:
         self.enforcement["forced"]["postponements_left"] -= 1
         return self.enforcement
 

@@ -122,7 +122,7 @@ def test_an_update_that_begins_has_ended_by_then(
     monkeypatch.setattr(agent, "_update", update, raising=False)
     assert program.ask("POST", "/api/updates/schedule", 202, body)["updateId"] == "run-8"
     monkeypatch.undo()
-    monkeypatch.setattr(api, "_BEGIN_SECONDS", 0.1)
+    monkeypatch.setattr(api, "BEGIN_SECONDS", 0.1)
     agent.running = None
     assert "updateId" not in program.ask("POST", "/api/updates/schedule", 202, body), "it was refused before it began"
 

@@ -25,6 +25,7 @@ from ansible_collections.clms.update.plugins.module_utils.status import iso
 from webui.school import uploads
 
 from .conftest import Browser, FakeAgent, release_of, run_of
+from .test_api import ENTRY
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 """13:00 in Berlin"""
@@ -145,6 +146,15 @@ def test_an_event_of_a_run_names_its_update(signed_in: Browser, agent: FakeAgent
     assert [one["updateId"] for one in found] == ["run-9", None, None]
     update = signed_in.look(f"/api/updates/status/{found[0]['updateId']}").json
     assert (update["id"], update["version"]) == ("run-9", "1.0.1")
+    # one that was scheduled has one id everywhere
+    agent.planned = [ENTRY | {"id": 4, "run": 9, "state": "DONE"}]
+    found = signed_in.look("/api/events").json
+    assert [one["updateId"] for one in found] == ["schedule-4", None, None]
+    assert "schedule-4" in [one["id"] for one in signed_in.look("/api/updates/history").json]
+    for name in ("schedule-4", "run-9"):
+        update = signed_in.look(f"/api/updates/status/{name}").json
+        assert (update["id"], update["version"]) == ("schedule-4", "1.0.1")
+        assert update["scheduledFor"], name
 
 
 # how large, how quick
@@ -207,13 +217,13 @@ def test_a_disk_that_others_fill_meanwhile(
     """There was room when the file began to come."""
     monkeypatch.setattr(uploads, "RESERVE_BYTES", 0)
     (small_disk / "of others").write_bytes(bytes(200_000))
-    before, look = free(small_disk), uploads.check_room
+    before, look = free(small_disk), uploads.reserve_room
 
-    def fills_up(folder: Path, size: int | None) -> None:
-        look(folder, 400_000)
+    def fills_up(folder: Path, name: str, size: int | None) -> None:
+        look(folder, name, 400_000)
         (small_disk / "more of others").write_bytes(bytes(1_000_000))
 
-    monkeypatch.setattr(uploads, "check_room", fills_up)
+    monkeypatch.setattr(uploads, "reserve_room", fills_up)
     answer = bring(signed_in, 1_500_000)
     assert (answer.status_code, "No space left" in answer.text) == (507, True)
     with answer.request.environ["wsgi.input"] as sent:
@@ -224,9 +234,26 @@ def test_a_disk_that_others_fill_meanwhile(
     # as soon as there is room, the same file is taken in
     (small_disk / "more of others").unlink()
     assert free(small_disk) == before
-    monkeypatch.setattr(uploads, "check_room", look)
+    monkeypatch.setattr(uploads, "reserve_room", look)
     assert bring(signed_in, 400_000).location == "/files"
     assert [len(content) for content in agent.taken] == [400_000]
+
+
+def test_two_files_have_room_together_or_one_of_them_waits(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "RESERVE_BYTES", 0)
+    half = free(small_disk) // 4 + 1
+    uploads.reserve_room(small_disk, "upload-1.zip", half)
+    with pytest.raises(ClmsError) as caught:
+        uploads.reserve_room(small_disk, "upload-2.zip", half)
+    assert caught.value.code == "DISK_TOO_SMALL"
+    (small_disk / "upload-1.zip").write_bytes(bytes(half))  # it is there, and the agent's copy is yet to come
+    with pytest.raises(ClmsError):
+        uploads.reserve_room(small_disk, "upload-2.zip", half)
+    (small_disk / "upload-1.zip").unlink()
+    uploads._coming.pop("upload-1.zip")
+    uploads.reserve_room(small_disk, "upload-2.zip", half)
+    assert list(uploads._coming) == ["upload-2.zip"]
+    uploads._coming.clear()
 
 
 def test_a_disk_that_the_agent_finds_full(signed_in: Browser, agent: FakeAgent, tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_a_forced_update_shows_its_deadline_and_is_put_off(signed_in: Browser, a
     assert "has to be installed by Tue 1 December 2026, 21:00" in text
     assert "Put it off by a day (3 left)" in text
     assert "Update now" not in text
-    assert signed_in.send("/postpone", page="/").status_code == 302
-    assert agent.did("postpone") == [{}]
+    assert signed_in.send("/postpone", page="/", deadline="2026-12-01T20:00:00Z").status_code == 302
+    assert agent.did("postpone") == [{"deadline": "2026-12-01T20:00:00Z"}], "pressed twice, it would be put off twice"
     assert "Put it off by a day (2 left)" in signed_in.get("/")
     agent.enforcement["forced"]["postponements_left"] = 0
     assert "Put it off" not in signed_in.get("/")
@@ -175,7 +175,8 @@ def test_a_release_that_nobody_knows(signed_in: Browser) -> None:
 
 @pytest.mark.parametrize(("when", "at"), [("tonight", "tonight"), ("weekend", "weekend"), ("own", "2026-12-01T18:30")])
 def test_later(signed_in: Browser, agent: FakeAgent, when: str, at: str) -> None:
-    answer = signed_in.send("/schedule/1.0.1", when=when, at="2026-12-01T18:30")
+    own = {"at": "2026-12-01T18:30"} if when == "own" else {"at": ""}
+    answer = signed_in.send("/schedule/1.0.1", when=when, **own)
     assert answer.location == "/"
     assert agent.did("schedule") == [{"at": at, "version": "1.0.1"}]
     text = signed_in.get("/")
@@ -220,7 +221,9 @@ def test_now_twice(signed_in: Browser, agent: FakeAgent) -> None:
 @pytest.mark.parametrize(
     ("fields", "refusal", "words"),
     [
-        ({"when": "own"}, None, "no day and time were given"),
+        ({"when": "own"}, None, "Please give a day and a time."),
+        ({"when": "tonight", "at": "2026-12-01T18:30"}, None, "Choose “At another time” above, or leave this empty."),
+        ({"when": "now", "at": "2026-12-01T18:30"}, None, "Choose “At another time” above, or leave this empty."),
         ({"when": "own", "at": "tomorrow"}, None, "Not a valid datetime value"),
         ({"when": "at noon"}, None, "Not a valid choice"),
         ({"when": "tonight"}, ClmsError("SCHEDULE_TWICE", at="Friday", schedule=3, version="1.0.1"), "Friday"),
@@ -291,6 +294,36 @@ def test_what_was_asked_for_just_now(signed_in: Browser, agent: FakeAgent, scrip
     agent.running = None
     agent.runs = [run_of(id=8, started_at=iso(now + 1)), *agent.runs]
     assert signed_in.look(f"/progress?since={now}").location == "/history/8"
+
+
+def test_whoever_watches_without_scripts_comes_to_the_result(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.running = running()
+    assert 'content="5; url=/progress?run=8"' in signed_in.get("/progress")
+    assert "30 % done" in signed_in.get("/progress?run=8")
+    agent.running = None
+    assert signed_in.look("/progress?run=8").location == "/history/8"
+    agent.running = running(id=9)
+    assert signed_in.look("/progress?run=8").location == "/history/8"
+
+
+def test_while_the_agent_does_not_answer_the_page_looks_again_by_itself(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.refuses["status"] = ClmsError("AGENT_SILENT", path="/run/x", detail="y")
+    text = signed_in.get("/progress", code=503)
+    assert '<meta http-equiv="refresh" content="5">' in text
+    assert "again.js" in text
+    agent.refuses["status"] = ClmsError("JOURNAL_UNREADABLE", path="/x", detail="y")
+    text = signed_in.get("/progress", code=503)
+    assert "again.js" not in text
+
+
+def test_what_is_asked_for_twice_is_watched(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.refuses["backup"] = ClmsError("RUN_ACTIVE", run=8, kind="backup", phase="drain")
+    assert signed_in.send("/backups", page="/backups").location == "/progress"
+
+
+def test_a_release_that_cannot_be_installed_is_not_scheduled(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.release["blocked"] = ClmsError("RELEASE_OLDER", version="1.0.1", current="1.0.2").as_dict()
+    assert signed_in.look("/schedule/1.0.1").location == "/release/1.0.1"
 
 
 def test_what_begins_while_the_page_asks(signed_in: Browser, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,6 +433,8 @@ def test_history(signed_in: Browser, agent: FakeAgent) -> None:
     assert 'href="/schedule/1.0.1">Try again' in text
     assert "/srv/backups/b" in text
     assert "Try again" not in signed_in.get("/history/7")
+    agent.release["blocked"] = ClmsError("RELEASE_SAME", version="1.0.1").as_dict()
+    assert "Try again" not in signed_in.get("/history/9"), "it was installed meanwhile"
     for words in ("The data could not be converted.", "Tell the vendor.", "MIGRATION_FAILED", "Converting the data"):
         assert words in text, words
     assert "Go back to version 0.9.0" in signed_in.get("/history/7")

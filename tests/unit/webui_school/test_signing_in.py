@@ -136,6 +136,17 @@ def test_the_first_account(browser: Browser, agent: FakeAgent) -> None:
     assert browser.client.get("/set-up", base_url=browser.base).location == "/sign-in"
 
 
+def test_the_first_account_was_made_a_moment_ago(browser: Browser, agent: FakeAgent) -> None:
+    """Pressed twice, or somebody else was faster."""
+    agent.accounts = {}
+    browser.get("/set-up")
+    agent.refuses["set_up"] = ClmsError("ACCOUNT_EXISTS")
+    answer = browser.send("/set-up", code="0a1b2c3d", name="bert", new=PASSWORD, again=PASSWORD)
+    assert (answer.status_code, answer.location) == (302, "/sign-in")
+    agent.accounts = {"bert": 1}
+    assert "was set up already" in browser.get("/sign-in")
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [

@@ -56,10 +56,10 @@ def test_what_came_to_a_page_that_was_killed_is_removed_and_nothing_else(
     left, coming, other = (folder / name for name in ("upload-0a.zip", "upload-0b.zip", "clms-1.0.1-amd64.zip"))
     for path in (left, coming, other):
         path.touch()
-    monkeypatch.setattr(uploads, "_coming", {coming.name})
+    monkeypatch.setattr(uploads, "_coming", {coming.name: 0})
     assert bring(signed_in).location == "/files"
     assert set(folder.iterdir()) == {coming, other}
-    assert uploads._coming == {coming.name}
+    assert uploads._coming == {coming.name: 0}
 
 
 def test_what_is_there_is_listed(signed_in: Browser, agent: FakeAgent, folder: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_disk_that_fills_up_meanwhile(
 @pytest.mark.parametrize("size", [None, uploads.MOST_BYTES + 1])
 def test_a_size_that_cannot_be(folder: Path, size: int | None) -> None:
     with pytest.raises(ClmsError) as caught:
-        uploads.check_room(folder, size)
+        uploads.reserve_room(folder, "upload-1.zip", size)
     assert caught.value.code == "REQUEST_TOO_LARGE"
 
 
