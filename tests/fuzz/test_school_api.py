@@ -122,8 +122,9 @@ class Enforcer:
         """What is forced."""
         return {"forced": forced(postponements_left=self.left), "blocked": False}
 
-    def postpone(self) -> dict[str, Any]:
+    def postpone(self, shown: str | None) -> dict[str, Any]:
         """Once more."""
+        assert shown is None, "the API does not say it"
         if not self.left:
             raise ClmsError("FORCED_LAST", version="1.0.1", count=3)
         self.left -= 1
