@@ -80,7 +80,13 @@ def mode_of(mode: int) -> Change:
 def other_case(members: Members) -> None:
     """Two members that are one on a disk that takes no notice of case."""
     name = next(name for name in members if name.startswith("targets/releases/"))
-    extra(name.replace("targets/releases", "targets/Releases"), listed=False)(members)
+    extra(name.replace("targets/releases", "targets/Releases"), listed=True)(members)
+
+
+def other_letter(members: Members) -> None:
+    """Two members that are one on a disk that makes no difference between an é and an e with an accent."""
+    for name in ("targets/cl\u00e9.json", "targets/cle\u0301.json"):
+        extra(name, listed=False)(members)
 
 
 def bomb(members: Members) -> None:

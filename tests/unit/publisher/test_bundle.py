@@ -320,6 +320,15 @@ def names(*listed: str) -> Callable[[Any], None]:
     return change
 
 
+def two_letters(members: dict[str, tuple[zipfile.ZipInfo, bytes]]) -> None:
+    """An é, and an e with an accent."""
+    for name in ("targets/\u00e9", "targets/e\u0301"):
+        with_member(name)(members)
+
+
+SAME = "same name on some disks"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -329,7 +338,10 @@ def names(*listed: str) -> Callable[[Any], None]:
         pytest.param(names("targets/../../x"), "which no bundle has", id="dots in the middle"),
         pytest.param(names("targets\\x"), "which no bundle has", id="backslash"),
         pytest.param(with_member("targets/extra.json"), "does not hold what", id="not listed"),
-        pytest.param(with_member("METADATA/timestamp.json"), "does not hold what", id="other case"),
+        pytest.param(names("METADATA/timestamp.json"), "which no bundle has", id="other case"),
+        pytest.param(names("targets/releases/a.json", "targets/Releases/a.json"), SAME, id="same but for the case"),
+        pytest.param(with_member("METADATA/timestamp.json"), SAME, id="other case, not listed"),
+        pytest.param(two_letters, SAME, id="same but for how a letter is made"),
         pytest.param(changed_mode(stat.S_IFLNK | 0o777), "is no file", id="link"),
         pytest.param(changed_mode(stat.S_IFCHR | 0o666), "is no file", id="device"),
         pytest.param(changed_mode(stat.S_IFIFO | 0o666), "is no file", id="pipe"),

@@ -25,8 +25,9 @@ from __future__ import annotations
 import json
 import re
 import struct
+import unicodedata
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -172,6 +173,7 @@ def parse_contents(data: bytes) -> Contents:
             member = listed.sub(name)
             members[name] = Member(member.number("size"), member.text("sha256", pattern="[0-9a-f]{64}"))
             member.done()
+        _check_distinct(members)
         contents = Contents(
             version=Version(fields.text("version", limit=64)),
             architecture=fields.text("architecture", pattern="[a-z0-9_]{1,20}"),
@@ -180,9 +182,20 @@ def parse_contents(data: bytes) -> Contents:
         )
         listed.done()
         fields.done()
+    except BundleError:
+        raise
     except (ValueError, RecursionError) as error:
         raise BundleError(f"its table of contents cannot be used: {str(error)[:200]}") from None
     return contents
+
+
+def _check_distinct(names: Iterable[str]) -> None:
+    """:raises BundleError: when two names are one on a disk that takes no notice of case, or of how a letter is made"""
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()), name)
+        if other != name:
+            raise BundleError(f"two members have the same name on some disks: {other[:80]!r} and {name[:80]!r}")
 
 
 def check_entries(entries: Collection[zipfile.ZipInfo], contents: Contents, *, directory: int) -> None:
@@ -194,6 +207,7 @@ def check_entries(entries: Collection[zipfile.ZipInfo], contents: Contents, *, d
     names = [entry.filename for entry in entries]
     if len(names) != len(set(names)):
         raise BundleError("a member is there twice")
+    _check_distinct(names)
     unexpected = set(names) ^ {CONTENTS, *contents.members}
     if unexpected:
         raise BundleError(f"it does not hold what its table of contents says: {sorted(unexpected)[0][:80]!r}")
