@@ -21,8 +21,8 @@ from sqlalchemy.orm import joinedload
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.signed_request import NONCE_SECONDS, Signed, verify
 
-from .audit import record
-from .limits import count_key
+from .audit import LEFT_OUT, record
+from .limits import count_key, place_of
 from .models import ApiKey, Nonce, School, SigningKey
 from .schools import hash_api_key
 from .services import services
@@ -60,7 +60,7 @@ def needs(scope: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             with _refusals_recorded():
                 found = _authenticate(request.headers.get("Authorization"))
-                g.caller, g.school, g.key = found, found.school, found.key
+                g.caller = found
                 count_key(services().limiter, services().settings.limits.key, found.key)
                 if scope not in found.scopes:
                     raise ClmsError("API_SCOPE", scope=scope)
@@ -109,7 +109,10 @@ def _authenticate(header: str | None) -> Caller:
     with services().database.transaction() as session:
         query = select(ApiKey).where(ApiKey.hash == hash_api_key(key)).options(joinedload(ApiKey.school))
         row = session.scalar(query)
-    if row is None or row.revoked_at is not None or row.school.revoked_at is not None:
+    if row is None:
+        raise ClmsError("API_KEY_REFUSED")
+    g.school, g.key = row.school.name, row.id  # a refusal says whose key that was, too
+    if row.revoked_at is not None or row.school.revoked_at is not None:
         raise ClmsError("API_KEY_REFUSED")
     return Caller(row.school_id, row.school.name, row.id, frozenset(row.scopes.split()))
 
@@ -156,14 +159,25 @@ def _use_nonce(key: int, found: Signed) -> None:
 
 @contextmanager
 def _refusals_recorded() -> Iterator[None]:
-    """Write a refusal down, unless there are too many of them."""
+    """Write a refusal down, unless there are too many of them; then how many there were, when the minute is over."""
+    _record_left_out()
     try:
         yield
     except ClmsError as error:
-        address = request.remote_addr or "?"
-        if error.code in REFUSALS and services().refusals.wants(error.code, address, services().clock()):
+        address, school = request.remote_addr or "?", g.get("school")
+        if error.code in REFUSALS and services().refusals.wants(
+            error.code, place_of(address), services().clock(), school=school
+        ):
             with services().database.transaction() as session:
                 detail = f"{request.method} {request.path}"
-                who = {"at": services().now(), "actor": f"api:{address}", "school": g.get("school")}
+                who = {"at": services().now(), "actor": f"api:{address}", "school": school}
                 record(session, error.code, detail=detail, **who)
         raise
+
+
+def _record_left_out() -> None:
+    words = services().refusals.left_out(services().clock())
+    if words is not None:
+        # that it cannot be written down right now is no reason to refuse whoever comes now
+        with suppress(ClmsError), services().database.transaction() as session:
+            record(session, LEFT_OUT, at=services().now(), actor="server", detail=words)

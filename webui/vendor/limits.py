@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from flask import Flask, Response
 from flask_limiter import Limiter, RateLimitExceeded
@@ -20,8 +21,9 @@ from .config import Limits
 def install(app: Flask, limits: Limits) -> Limiter:
     """Limit requests by address."""
     limiter = Limiter(
-        get_remote_address, default_limits=[limits.address], storage_uri=limits.storage, strategy="moving-window"
-    )
+        lambda: place_of(get_remote_address()),
+        default_limits=[limits.address], storage_uri=limits.storage, strategy="moving-window",
+    )  # fmt: skip
 
     def on_limit(_error: RateLimitExceeded) -> Response:
         current = limiter.current_limit
@@ -30,6 +32,17 @@ def install(app: Flask, limits: Limits) -> Limiter:
     app.register_error_handler(RateLimitExceeded, on_limit)
     limiter.init_app(app)
     return limiter
+
+
+def place_of(address: str) -> str:
+    """What is counted as one address: of IPv6 the first half, as everybody has all addresses of the second one."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((int(found), 64), strict=False))
 
 
 def count_key(limiter: Limiter, limit: str, key: int) -> None:

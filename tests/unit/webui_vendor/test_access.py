@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from webui.vendor.access import bearer
-from webui.vendor.audit import REFUSALS_PER_MINUTE, RefusalFilter
+from webui.vendor.audit import LEFT_OUT, REFUSALS_PER_MINUTE, REFUSALS_PER_SCHOOL, RefusalFilter
 from webui.vendor.models import ApiKey, AuditEntry
 from webui.vendor.schools import hash_api_key, new_api_key
 
@@ -183,6 +183,50 @@ def test_a_flood_of_refusals_does_not_fill_the_trail() -> None:
     assert wanted.wants("B", "another", 121.0)
 
 
+def test_a_flood_does_not_hide_the_keys_of_schools() -> None:
+    wanted = RefusalFilter()
+    for number in range(REFUSALS_PER_MINUTE):
+        assert wanted.wants("A", f"{number}", 60.0)
+    assert not wanted.wants("A", "another", 61.0)
+    assert wanted.wants("A", "another", 61.0, school="linden")
+    assert not wanted.wants("A", "another", 61.0, school="linden")
+    assert wanted.wants("B", "another", 61.0, school="linden")
+    for number in range(2, REFUSALS_PER_SCHOOL):
+        assert wanted.wants("A", f"{number}", 61.0, school="linden")
+    assert not wanted.wants("A", "one more", 61.0, school="linden")
+    assert wanted.wants("A", "one more", 61.0, school="ash")
+
+
+def test_what_is_left_out_is_counted_once() -> None:
+    wanted = RefusalFilter()
+    assert wanted.left_out(60.0) is None
+    for number in range(REFUSALS_PER_MINUTE + 5):
+        wanted.wants("A", f"{number}", 60.0)
+    for _ in range(3):
+        wanted.wants("B", "x", 60.0, school="linden")
+    assert wanted.left_out(119.0) is None, "the minute is not over"
+    assert wanted.left_out(120.0) == "7 more refused: A 5, B 2"
+    assert wanted.left_out(180.0) is None
+
+
+def test_a_revoked_key_is_seen_in_a_flood(make_server: Callable[..., Server]) -> None:
+    server = make_server(proxies=1)
+    stolen = server.school("linden")
+    server.manage(lambda schools: schools.revoke_key(1))
+    for number in range(REFUSALS_PER_MINUTE + 40):
+        headers = {"Authorization": "Bearer x", "X-Forwarded-For": f"192.0.2.{number}"}
+        problem_of(server.ask("/api/latest", headers=headers), 401, "API_KEY_REFUSED")
+    headers = {**stolen.bearer(), "X-Forwarded-For": "198.51.100.7"}
+    problem_of(server.ask("/api/latest", headers=headers), 401, "API_KEY_REFUSED")
+    assert entries(server)[-1] == ("API_KEY_REFUSED", "api:198.51.100.7", "linden")
+    assert [action for action, *_ in entries(server)].count("API_KEY_REFUSED") == REFUSALS_PER_MINUTE + 1
+    server.now += 60
+    assert server.ask("/api/latest", headers=server.school("ash").bearer()).status_code == 200
+    with server.database.transaction() as session:
+        (entry,) = session.scalars(select(AuditEntry).where(AuditEntry.action == LEFT_OUT))
+    assert (entry.actor, entry.school, entry.detail) == ("server", None, "40 more refused: API_KEY_REFUSED 40")
+
+
 LIMITS = {"address": "1000 per minute", "key": "1000 per minute", "files": "1000 per minute"}
 
 
@@ -213,6 +257,23 @@ def test_addresses_and_keys_are_counted_each_for_itself(make_server: Callable[..
     one, other = server.school("one"), server.school("other")
     assert [server.ask("/api/latest", headers=one.bearer()).status_code for _ in range(6)][-1] == 429
     assert server.ask("/api/latest", headers=other.bearer()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_what_counts_as_one_address(make_server: Callable[..., Server], one: str, other: str, together: bool) -> None:
+    server = make_server(limits={**LIMITS, "address": "5 per minute"}, proxies=1)
+    for _ in range(5):
+        assert server.ask("/healthz", headers={"X-Forwarded-For": one}).status_code == 200
+    assert server.ask("/healthz", headers={"X-Forwarded-For": other}).status_code == (429 if together else 200)
 
 
 def test_without_proxies_an_address_cannot_be_made_up(make_server: Callable[..., Server]) -> None:
