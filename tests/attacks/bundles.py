@@ -47,6 +47,8 @@ from .zips import (
     wrong_hash,
 )
 
+MOST_TOLD = 50
+"""refusals of one look that are told one by one"""
 _QUICK = ("..; listed", "link", "duplicate", "case collision", "overlap", "extra member", "sealed by the online key",
           "second end record", "tampered archive")  # fmt: skip
 """enough of them for `make test`; unit tests have them all"""
@@ -81,6 +83,25 @@ def on_a_drive(name: bytes, spoil: Callable[[Desk, Path], None], bench: Bench, _
         told = next(event["message"] for event in journal.events(limit=50) if event["type"] == "FILE_REFUSED")
     assert "\x1b" not in told, "a name orders the terminal about"
     return REFUSED
+
+
+def many_on_a_drive(bench: Bench, _: Result) -> str:
+    """A drive with 1,100 files that are no bundles, and a good one; each is looked at once, and few are told of."""
+    bench.check_works()
+    folder, events = bench.school.folder / "updates", _refused_files(bench)
+    for number in range(1100):
+        (folder / f"{number:04}.zip").write_bytes(b"no bundle")
+    copy_of(bench).rename(folder / "0500-good.zip")
+    bench.check_works()
+    assert len(bundles_of(bench)) == 1, "the good one was not found"
+    told = _refused_files(bench) - events
+    assert told == MOST_TOLD + 1, f"{told} events"
+    with bench.school.journal() as journal:
+        assert any("1050 more files were refused" in event["message"] for event in journal.events(limit=10))
+    began = time.monotonic()
+    bench.check_works()
+    assert _refused_files(bench) == events + told, "they were looked at twice"
+    return f"{told} events, and none at the second look, which took {time.monotonic() - began:.1f} s"
 
 
 def _refused_files(bench: Bench) -> int:
@@ -306,6 +327,7 @@ def cases() -> Iterator[Case]:
     ):
         act = partial(on_a_drive, file, spoil)
         yield Case(f"ZIP on a drive: {name}", on_a_drive.__doc__ or "", act, slow=file == b"found.zip")
+    yield Case("ZIP on a drive: 1,100 bad ones", many_on_a_drive.__doc__ or "", many_on_a_drive, slow=True)
     for name, injected, change, code, says in (
         ("swapped images", swapped_images.__doc__, swapped_images, "IMAGE_MISMATCH", "in its place"),
         ("no image at all", "A text in place of an image.", replaced_image(b"no archive"), "BUNDLE_REFUSED",

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_ssl_devcert
 
-from ansible_collections.clms.update.plugins.module_utils.adapters import bundle_finder, offline
+from ansible_collections.clms.update.plugins.module_utils.adapters import bundle_finder, looked, offline
 from ansible_collections.clms.update.plugins.module_utils.adapters.bundle_server import Served
 from ansible_collections.clms.update.plugins.module_utils.disk import Mount
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -267,10 +267,70 @@ def test_a_better_copy_with_the_same_size_and_time(desk: Desk, school: Any, tmp_
 
 
 def test_many_files_are_each_looked_at_once(desk: Desk, school: Any, tmp_path: Path) -> None:
-    for number in range(150):
+    """However many there are, and a good one is found among them; nobody is told of all of them."""
+    for number in range(1100):
         (tmp_path / f"usb/{number}.zip").write_bytes(b"no bundle")
-    assert codes(bundle_finder.look_for_files(school).problems) == ["BUNDLE_REFUSED"] * 150
+    desk.bundle("1.0.1").rename(tmp_path / "usb/500a.zip")
+    found = bundle_finder.look_for_files(school)
+    assert codes(found.problems) == ["BUNDLE_REFUSED"] * 50
+    assert found.refusals[50:] == [
+        "1050 more files were refused at the same time. Move what is not the vendor's elsewhere."
+    ]
+    assert versions(school) == ["1.0.1"]
+    for _ in range(2):
+        found = bundle_finder.look_for_files(school)
+        assert (found.taken, found.refusals) == ([], [])
+
+
+def test_a_drive_that_is_away_for_a_while(school: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its newest files are remembered."""
+    monkeypatch.setattr(looked, "_REMEMBERED", 3)
+    for number in range(10):
+        (tmp_path / f"usb/{number}.zip").write_bytes(b"no bundle")
+    assert len(bundle_finder.look_for_files(school).problems) == 10
+    (tmp_path / "usb").rename(tmp_path / "away")
     assert bundle_finder.look_for_files(school).problems == []
+    (tmp_path / "away").rename(tmp_path / "usb")
+    assert len(bundle_finder.look_for_files(school).problems) == 7
+
+
+def test_a_folder_with_more_files_than_are_looked_at(
+    desk: Desk, school: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor's by name come first, then the newest; that is told once."""
+    monkeypatch.setattr(bundle_finder, "_MOST", 3)
+    path = tmp_path / "usb/clms-1.0.1.zip"
+    shutil.copy(desk.bundle("1.0.1"), path)
+    os.utime(path, (1, 1))
+    for number in range(5):
+        (tmp_path / f"usb/{number}.zip").write_bytes(b"no bundle")
+    found = bundle_finder.look_for_files(school)
+    assert versions(school) == ["1.0.1"]
+    assert sorted(Path(str(error.values["path"])).name for error in found.problems) == ["3.zip", "4.zip"]
+    assert found.refusals[2:] == [f"In {tmp_path}/usb lie more than 3 ZIP files; the newest were looked at."]
+    assert bundle_finder.look_for_files(school).refusals == []
+    for number in (2, 3, 4):
+        (tmp_path / f"usb/{number}.zip").unlink()
+    assert len(bundle_finder.look_for_files(school).refusals) == 2
+    for number in (2, 3):
+        (tmp_path / f"usb/{number}.zip").write_bytes(b"no bundle")
+    assert len(bundle_finder.look_for_files(school).refusals) == 3, "it is crowded anew"
+
+
+def test_files_that_take_long(school: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look goes on with those that were not begun, and remembers the others."""
+    for number in range(3):
+        (tmp_path / f"usb/{number}.zip").write_bytes(b"no bundle")
+    now = [0.0]
+    monkeypatch.setattr(bundle_finder.time, "monotonic", lambda: now[0])
+    import_file = bundle_finder.import_file
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        now[0] += 50
+        return import_file(*arguments, **named)
+
+    monkeypatch.setattr(bundle_finder, "import_file", slowly)
+    assert [len(bundle_finder.look_for_files(school).problems) for _ in range(3)] == [2, 1, 0]
 
 
 def test_looked_for_twice_at_once(desk: Desk, school: Any, file_server: FileServer) -> None:

@@ -4,25 +4,37 @@
 from __future__ import annotations
 
 import fcntl
-import json
+import heapq
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from ..bundle import SUFFIX
 from ..errors import ClmsError
 from ..https import HttpsClient
 from ..school import School
 from .bundle_server import BundleServer, Served
-from .files import empty_folder, write_atomically
+from .files import empty_folder
+from .looked import Looked
 from .offline import Offline, check_room, folder_of, import_file
 
 _DEPTH = 3
 """how far below a folder bundles are looked for: a USB drive is mounted at /media/<user>/<name>"""
 _LOOKED_AT = "looked-at.json"
-_REMEMBERED = 1000
+_NAMED = "clms-"
+_MOST = 5000
+"""files of one folder that are looked at"""
+_LISTED = 100_000
+"""files of one depth of a folder of which these are chosen: a disk may hold any number"""
+_FOLDERS_SECONDS = 60.0
+"""after which no further file of the folders is begun; the next look goes on there"""
+_TOLD = 50
+"""problems of one look that are told one by one"""
 _VERDICTS = ("BUNDLE_REFUSED", "BUNDLE_OLD", "TRUST_REFUSED", "TRUST_EXPIRED", "RELEASE_")
 _FETCH_SECONDS, _FETCH_RATE = 900.0, 100_000.0
 """for one file, in total, and bytes per second: the server is near, and somebody may be waiting"""
@@ -36,13 +48,35 @@ may be too long for a disk
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Found:
     """What came of looking for files."""
 
     taken: list[Offline] = field(default_factory=list)
     problems: list[ClmsError] = field(default_factory=list)
     """what nobody was told about yet: why a file was refused, or a file server does not answer"""
+    more: int = 0
+    """how many problems there were beside these, which nobody would read"""
+    crowded: list[str] = field(default_factory=list)
+    """folders with more files than are looked at, of which nobody was told yet"""
+
+    def add(self, problem: ClmsError) -> None:
+        """Keep a problem, or count it."""
+        if len(self.problems) < _TOLD:
+            self.problems.append(problem)
+        else:
+            self.more += 1
+
+    @property
+    def refusals(self) -> list[str]:
+        """All that people have to be told of what could not be used."""
+        told = [str(problem) for problem in self.problems]
+        told += [f"In {folder} lie more than {_MOST} ZIP files; the newest were looked at." for folder in self.crowded]
+        if self.more:
+            told.append(
+                f"{self.more} more files were refused at the same time. Move what is not the vendor's elsewhere."
+            )
+        return told
 
 
 def look_for_files(school: School) -> Found:
@@ -50,22 +84,35 @@ def look_for_files(school: School) -> Found:
     found = Found()
     with (school.home / "bundles-look.lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # what one has begun to fetch the next one need not fetch again
-        looked = _Looked(folder_of(school) / _LOOKED_AT)
-        taken, problems = found.taken, found.problems
-        for path in _candidates(school):
-            with _told_once(looked, str(path), problems), suppress(OSError):
-                facts = path.stat()
-                mark = f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
-                if not looked.at(str(path), mark):
-                    taken.append(_take(school, looked, str(path), mark, path))
-        for address in school.bundle_servers:
-            with _told_once(looked, address, problems):
-                _look_at_server(school, looked, address, found)
+        looked = Looked(folder_of(school) / _LOOKED_AT)
+        try:
+            _look_at_folders(school, looked, found)
+            for address in school.bundle_servers:
+                with _told_once(looked, address, found):
+                    _look_at_server(school, looked, address, found)
+        finally:
+            looked.save()
     return found
 
 
+def _look_at_folders(school: School, looked: Looked, found: Found) -> None:
+    end = time.monotonic() + _FOLDERS_SECONDS
+    new = []
+    for folder in school.bundle_folders:
+        files = heapq.nlargest(_MOST + 1, _candidates(folder))
+        if looked.tell(f"crowded: {folder}", "yes" if len(files) > _MOST else ""):
+            found.crowded.append(folder)
+        # all of them are asked for before the first is judged: what there is no time for is there all the same
+        new += [file for file in files[:_MOST] if not looked.at(str(file.path), file.mark)]
+    for file in new:
+        if time.monotonic() > end:  # each of them may take long, and somebody may be waiting
+            return
+        with _told_once(looked, str(file.path), found), suppress(OSError):
+            found.taken.append(_take(school, looked, str(file.path), file.mark, file.path))
+
+
 @contextmanager
-def _told_once(looked: _Looked, name: str, problems: list[ClmsError]) -> Iterator[None]:
+def _told_once(looked: Looked, name: str, found: Found) -> Iterator[None]:
     """Collect what is wrong with a file or a server. A verdict on a file is a new one each time; that a server is
     silent or the disk full may go on for weeks, while it is looked at every day.
     """
@@ -73,14 +120,10 @@ def _told_once(looked: _Looked, name: str, problems: list[ClmsError]) -> Iterato
     try:
         yield
     except ClmsError as error:
-        if _is_verdict(error):
-            problems.append(error)
-            return
-        if not looked.at(about, error.code):
-            problems.append(error)
-            looked.add(about, error.code)
+        if _is_verdict(error) or looked.tell(about, error.code):
+            found.add(error)
     else:
-        looked.forget(about)
+        looked.tell(about, "")
 
 
 def _is_verdict(error: ClmsError) -> bool:
@@ -88,18 +131,31 @@ def _is_verdict(error: ClmsError) -> bool:
     return error.code.startswith(_VERDICTS)
 
 
-def _candidates(school: School) -> Iterator[Path]:
-    for folder in school.bundle_folders:
-        pattern = "*"
-        for _ in range(_DEPTH):
-            with suppress(OSError):
-                for path in sorted(Path(folder).glob(f"{pattern}{SUFFIX}")):
-                    if path.is_file() and not path.is_symlink():
-                        yield path
-            pattern = f"*/{pattern}"
+class _Candidate(NamedTuple):
+    """A file that may be a bundle; the one that people will most likely have meant is the largest."""
+
+    named: bool
+    """whether it is called as the vendor calls them"""
+    changed: int
+    path: Path
+    mark: str
 
 
-def _look_at_server(school: School, looked: _Looked, address: str, found: Found) -> None:
+def _candidates(folder: str) -> Iterator[_Candidate]:
+    pattern = "*"
+    for _ in range(_DEPTH):
+        with suppress(OSError):
+            for path in islice(Path(folder).glob(f"{pattern}{SUFFIX}"), _LISTED):
+                with suppress(OSError):
+                    facts = path.lstat()
+                    if stat.S_ISREG(facts.st_mode):
+                        changed = max(facts.st_mtime_ns, facts.st_ctime_ns)
+                        mark = f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+                        yield _Candidate(path.name.startswith(_NAMED), changed, path, mark)
+        pattern = f"*/{pattern}"
+
+
+def _look_at_server(school: School, looked: Looked, address: str, found: Found) -> None:
     """:raises ClmsError: FILE_SERVER, SERVER_ADDRESS or CA_FILE"""
     ca_file = Path(school.bundle_ca_file) if school.bundle_ca_file else None
     client = HttpsClient(
@@ -110,12 +166,12 @@ def _look_at_server(school: School, looked: _Looked, address: str, found: Found)
     for file in server.addresses():
         if time.monotonic() > end:  # each of them may take long, and somebody may be waiting
             return
-        with _told_once(looked, file, found.problems), server.open(file) as served:
+        with _told_once(looked, file, found), server.open(file) as served:
             if not looked.at(file, served.mark):
                 found.taken.append(_fetch(school, looked, served))
 
 
-def _fetch(school: School, looked: _Looked, served: Served) -> Offline:
+def _fetch(school: School, looked: Looked, served: Served) -> Offline:
     """Fetch a file, and take it in.
 
     :raises ClmsError: FILE_SERVER, DISK_TOO_SMALL, and as :func:`.offline.import_file`
@@ -133,7 +189,7 @@ def _fetch(school: School, looked: _Looked, served: Served) -> Offline:
         path.unlink(missing_ok=True)
 
 
-def _take(school: School, looked: _Looked, name: str, mark: str, path: Path) -> Offline:
+def _take(school: School, looked: Looked, name: str, mark: str, path: Path) -> Offline:
     """Take a file in; it is not looked at again unless it could not be judged.
 
     :raises ClmsError: as :func:`.offline.import_file`
@@ -146,29 +202,3 @@ def _take(school: School, looked: _Looked, name: str, mark: str, path: Path) -> 
         raise
     looked.add(name, mark)
     return found
-
-
-class _Looked:
-    """What was looked at, so that each file is read once; another mark makes it another one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._marks: dict[str, tuple[float, str]] = {}
-        with suppress(OSError, ValueError, TypeError, AttributeError):  # else everything is looked at once more
-            self._marks = {name: (float(at), str(mark)) for name, (at, mark) in json.loads(path.read_bytes()).items()}
-
-    def at(self, name: str, mark: str) -> bool:
-        return name in self._marks and self._marks[name][1] == mark
-
-    def add(self, name: str, mark: str) -> None:
-        self._marks[name] = (time.time(), mark)
-        self._marks = dict(sorted(self._marks.items(), key=lambda item: item[1])[-_REMEMBERED:])
-        self._write()
-
-    def forget(self, name: str) -> None:
-        if self._marks.pop(name, None) is not None:
-            self._write()
-
-    def _write(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(self._path, json.dumps(self._marks))

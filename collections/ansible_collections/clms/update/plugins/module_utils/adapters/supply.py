@@ -47,8 +47,8 @@ def take_in_files(school: School, journal: Journal) -> None:
         found = look_for_files(school)
         for taken in found.taken:
             journal.event("FILE_IMPORTED", taken.sentence)
-        for problem in found.problems:
-            journal.event("FILE_REFUSED", str(problem))
+        for refusal in found.refusals:
+            journal.event("FILE_REFUSED", refusal)
 
 
 def supply(school: School, version: str | None, architecture: str, store: TrustStore | None = None) -> Supply:
