@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import zipfile
@@ -32,6 +33,8 @@ _RUNS = 5
 _LINES = 500
 _LOG_BYTES = 300_000
 _SECRET_BYTES = 1_000_000
+_PUBLIC = ("root_file", "ca_file", "registry_ca_file", "bundle_ca_file")
+"""files of the description in which no secret is, whoever may read them; all others that it calls a file have some"""
 
 Content = Callable[[], str]
 
@@ -83,24 +86,34 @@ def _contents(school: School) -> dict[str, Content]:
 
 
 def _secrets(school: School) -> set[str]:
-    """Everything secret in the files that the description of the school names."""
+    """Everything secret in the files that the description of the school names.
+
+    Whoever else may read a file with secrets: it has them all the same, and this state is a reason to ask for help.
+    Of other files, such as those that a container is given, what everybody may read is no secret.
+    """
     found: set[str] = set()
-    for path in _paths(school.raw):
+    for name, path in _paths(school.raw):
         with suppress(OSError):
-            if path.is_file() and path.stat().st_size <= _SECRET_BYTES and not path.stat().st_mode & 0o077:
+            status = path.stat()
+            known = name.endswith("_file") and name not in _PUBLIC
+            private = name not in _PUBLIC and not status.st_mode & stat.S_IROTH
+            if stat.S_ISREG(status.st_mode) and status.st_size <= _SECRET_BYTES and (known or private):
                 found |= secrets_in(path.read_text(errors="replace"))
     return found
 
 
-def _paths(value: Any) -> Iterator[Path]:
+def _paths(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
+    """What the description calls a file, and its path; of a mount, the path on this server is the name."""
     if isinstance(value, dict):
-        for inner in value.values():
-            yield from _paths(inner)
+        for key, inner in value.items():
+            if str(key).startswith("/"):
+                yield name, Path(key)
+            yield from _paths(inner, str(key))
     elif isinstance(value, list):
         for inner in value:
-            yield from _paths(inner)
+            yield from _paths(inner, name)
     elif isinstance(value, str) and value.startswith("/"):
-        yield Path(value)
+        yield name, Path(value)
 
 
 def _of_journal(school: School, ask: Callable[[Journal], Any]) -> str:

@@ -71,6 +71,32 @@ def test_everything_is_in_it_but_no_secret(files: None, settings: Config, tmp_pa
     assert json.loads(texts["status.json"])["last_update"]["error_code"] == "DRAIN_FAILED"
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o644, 0o660])
+def test_secrets_in_files_that_others_may_read(files: None, settings: Config, tmp_path: Path, mode: int) -> None:
+    """Updates refuse such a file, and that is when people ask for help."""
+    secrets = Path(settings.school.raw["database"]["credentials_file"]).parent
+    for path in secrets.iterdir():
+        path.chmod(mode)
+    support.write(settings.school, tmp_path / "support.zip", {"said": CANARY})
+    with zipfile.ZipFile(tmp_path / "support.zip") as archive:
+        assert [name for name in archive.namelist() if CANARY in archive.read(name).decode()] == []
+
+
+def test_what_a_container_is_given(files: None, settings: Config, tmp_path: Path) -> None:
+    """A key is left out; a setting that everybody may read is none, and neither is whom this server trusts."""
+    for name, mode in (("key.pem", 0o640), ("config.js", 0o644), ("ca.crt", 0o600)):
+        (tmp_path / name).write_text(f"PASSWORD=canary-in-{name}\n")
+        (tmp_path / name).chmod(mode)
+    raw = settings.school.raw
+    raw["services"][0]["mounts"] = {str(tmp_path / name): f"/etc/{name}" for name in ("key.pem", "config.js")}
+    raw["trust"]["ca_file"] = str(tmp_path / "ca.crt")
+    support.write(
+        settings.school, tmp_path / "support.zip", {"said": "canary-in-key.pem canary-in-config.js canary-in-ca.crt"}
+    )
+    with zipfile.ZipFile(tmp_path / "support.zip") as archive:
+        assert json.loads(archive.read("doctor.json")) == {"said": "[removed] canary-in-config.js canary-in-ca.crt"}
+
+
 def test_without_an_engine_and_without_a_journal(settings: Config, tmp_path: Path, monkeypatch: Any) -> None:
     def nobody() -> None:
         raise ClmsError("ENGINE_UNREACHABLE", detail="x")

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -25,6 +28,22 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJmfakedfakedfakedfakedf
             id="address",
         ),
         pytest.param("[client]\nuser=root\npassword=canary-4\n", {"canary-4"}, id="option file"),
+        pytest.param("MYSQL_PWD=canary-6\nSMTP_PWD=20261130\nSMTP_PW=canary-7\n",
+                     {"canary-6", "20261130", "canary-7"}, id="short names"),
+        pytest.param("LDAP_BIND=canary-8\nSENTRY=canary-9=\n", {"canary-8", "canary-9="}, id="names of no meaning"),
+        pytest.param(
+            "MYSQL_USER=clms_user\nMYSQL_DATABASE=clms_database\nSMTP_HOST=smtp.school.test\nREDIS=192.0.2.17\n"
+            "NODE_ENV=production\nSESSION_SECONDS=604800\nUPLOADS=100000kb\nLOG_LEVEL=warning\nSTRICT=true\n",
+            set(),
+            id="plainly none",
+        ),
+        pytest.param("CACHE_HOST=redis://:canary-a@redis\n", {"canary-a"}, id="a password in a host"),
+        pytest.param(
+            "tgram://123456789:AAcanarycanarycanary/chat\n",
+            {"tgram://123456789:AAcanarycanarycanary/chat", "AAcanarycanarycanary"},
+            id="who is told",
+        ),
+        pytest.param("MC4CAQAwBQYDK2VwBCIEIJmfake==\n", {"MC4CAQAwBQYDK2VwBCIEIJmfake=="}, id="a key's last line"),
         pytest.param('{"username": "clms", "password": "canary-5"}', {"canary-5"}, id="JSON"),
         pytest.param(PEM, {"MC4CAQAwBQYDK2VwBCIEIJmfakedfakedfakedfakedfake"}, id="PEM"),
         pytest.param(
@@ -37,7 +56,7 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJmfakedfakedfakedfakedf
         pytest.param("", set(), id="empty"),
         pytest.param("[[[[", set(), id="nonsense"),
     ],
-)
+)  # fmt: skip
 def test_secrets(content: str, secrets: set[str]) -> None:
     assert secrets_in(content) == secrets
 
@@ -51,3 +70,42 @@ def test_nothing_is_left(secret: str, before: str, after: str) -> None:
 
 def test_the_longest_first() -> None:
     assert without("canary-long and canary", {"canary", "canary-long"}) == f"{REMOVED} and {REMOVED}"
+
+
+SECRET = "can%ry/+ü: 7d1e"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"mysql://clms:{quote(SECRET, safe='')}@mysql/clms", id="an address"),
+        pytest.param(f"https://school.test/{quote(SECRET)}", id="a path"),
+        pytest.param(f"?password={quote_plus(SECRET)}&x=1", id="a form"),
+        pytest.param(quote(SECRET, safe="").lower(), id="small letters"),
+        pytest.param(quote(quote(SECRET, safe=""), safe=""), id="twice"),
+        pytest.param(quote(SECRET, safe="/:+"), id="parts of it"),
+    ],
+)
+def test_nothing_is_left_of_an_address(text: str) -> None:
+    shown = without(text, {SECRET})
+    assert REMOVED in shown
+    assert "7d1e" not in shown
+
+
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc", "clms:"])
+@pytest.mark.parametrize("behind", ["", "x", "xy", "xyz"])
+@pytest.mark.parametrize("secret", ["canary", "canary-7d1e5f", SECRET, "\xff\xfe>>>???"])
+def test_nothing_is_left_of_base64(encode: Callable[[bytes], bytes], before: str, behind: str, secret: str) -> None:
+    encoded = encode(f"{before}{secret}{behind}".encode()).decode()
+    shown = without(f"Authorization: Basic {encoded}, and more", {secret})
+    assert shown.startswith("Authorization: Basic ")
+    assert shown.endswith(", and more")
+    rest = shown.removeprefix("Authorization: Basic ").removesuffix(", and more")
+    assert len(rest.replace(REMOVED, "").strip("=")) <= -(-len(before) * 8 // 6) + -(-len(behind) * 8 // 6)
+    assert rest.count(REMOVED) == 1
+
+
+def test_half_a_character_is_no_obstacle() -> None:
+    """JSON may hold one, and no encoding has it."""
+    assert without("canary", {"\ud800-canary", "canary"}) == REMOVED
