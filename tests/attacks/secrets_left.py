@@ -6,16 +6,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import secrets
 import stat
 import subprocess
-import threading
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,6 +23,7 @@ from tests.base_images.docker_cli import DOCKER, docker
 
 from .bench import Bench
 from .cases import Case, Result
+from .needles import Watched, files_below, found_in, needles_of, secret_files, secrets_of
 from .uploads import Visitor
 
 PUPIL = ("Zyxwana", f"Quibblethorpe{secrets.token_hex(4)}")
@@ -33,40 +31,13 @@ PUPIL = ("Zyxwana", f"Quibblethorpe{secrets.token_hex(4)}")
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 _LARGEST = 1 << 28
 """bytes of a temporary file that is searched: all that this school has is less, and other benches have whole disks"""
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_CHUNK = 1 << 20
 _PAGES = (
     *("/", "/settings", "/events", "/history", "/history.csv", "/health", "/backups", "/files", "/progress"),
     *("/password", "/release/1.0.1", "/metrics", "/api-description", "/api/openapi.json", "/api/settings"),
     *("/api/updates/history", "/api/updates/latest", "/api/events", "/api/backups", "/api/enforcement"),
 )
-_SHORTEST = 9
-"""characters of a secret that would not be found everywhere"""
-_NAMES = re.compile(rb"(?i)^[\w.-]*(?:pass|secret|key|token|canary|salt)[\w.-]*\s*=\s*\"?(.+?)\"?$", re.MULTILINE)
-
-
-def found_in(path: Path, needles: Iterable[bytes]) -> list[bytes]:
-    """Which of the texts a file holds, also where it is packed with zstd."""
-    needles, found = list(needles), set()
-    with path.open("rb") as file:
-        if file.read(4) == _ZSTD:
-            done = subprocess.run(["zstd", "-q", "-d", "-c", path], capture_output=True, check=False)
-            return [needle for needle in needles if needle in done.stdout]
-        file.seek(0)
-        longest, rest = max(map(len, needles)), b""
-        while chunk := file.read(_CHUNK):
-            window = rest + chunk
-            found |= {needle for needle in needles if needle in window}
-            rest = window[-longest:]
-    return sorted(found)
-
-
-def files_below(folder: Path, *, leave_out: Iterable[Path] = ()) -> Iterator[Path]:
-    """All regular files of a folder."""
-    left_out = tuple(leave_out)
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink() and not any(path.is_relative_to(other) for other in left_out):
-            yield path
+_VENDOR = ("releases", "release-manager", "definitions", "bundles", "tls")
+"""folders of the vendor that are searched; images are in the other one"""
 
 
 # people
@@ -137,141 +108,135 @@ def _layers(bench: Bench) -> Iterator[Path]:
 # secrets
 
 
-def forms(secret: str) -> set[bytes]:
-    """A secret as it may be written somewhere."""
-    encoded = base64.b64encode(secret.encode()).rstrip(b"=")[:-1]
-    written = {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
-    return {text.encode() for text in written} | {encoded}
-
-
-def secrets_of(folder: Path) -> dict[str, str]:
-    """Secret -> the files that it is in, of all files with secrets of a school."""
-    found: dict[str, str] = {}
-    for path in files_below(folder):
-        data = path.read_bytes()
-        values: list[str] = []
-        if data.startswith(b"{"):
-            values = [str(value) for name, value in json.loads(data).items() if name != "username"]
-        elif b"PRIVATE KEY" in data:
-            values = [line.decode() for line in data.splitlines() if line and not line.startswith(b"-----")]
-        elif b"AGE-SECRET-KEY" in data:
-            values = [line.decode() for line in data.splitlines() if line.startswith(b"AGE-")]
-        elif b"=" in data:
-            values = [value.decode() for value in _NAMES.findall(data)]
-        else:
-            values = [data.decode().strip()]
-        values = [value for value in values if len(value) >= _SHORTEST]
-        assert values, f"no secret was found in {path.name}"
-        for value in values:
-            found[value] = f"{found[value]} and {path.name}" if value in found else path.name
-    return found
-
-
-@dataclass
-class Watched:
-    """What the process list has shown while something went on."""
-
-    needles: dict[bytes, str]
-    stand: bytes
-    """what the environment of the product's own processes has in it; a container's has its secrets, as it must"""
-    hits: set[str] = field(default_factory=set)
-    looks: int = 0
-    seen: bool = False
-    """whether the command itself was seen"""
-
-    def look(self) -> None:
-        """Look once."""
-        self.looks += 1
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                shown = (process / "cmdline").read_bytes()
-                environment = (process / "environ").read_bytes()
-            except OSError:
-                continue
-            self.seen = self.seen or b"--version\x009.0.0" in shown
-            if self.stand in environment:
-                shown += b"\0" + environment
-            for needle, place in self.needles.items():
-                if needle in shown:
-                    self.hits.add(f"{place} in {shown[:80]!r}")
-
-    def until(self, over: threading.Event) -> None:
-        """Look again and again."""
-        while not over.wait(0.1):
-            self.look()
-
-
 def canaries(bench: Bench, result: Result) -> str:
-    """Every secret of a school is known; an update fails when CLMS is closed already; then everything is searched."""
+    """Every secret of a school and its vendor is known; a backup, an update that fails when CLMS is closed already, a
+    restore and what people ask for; then everything is searched.
+    """
     school, stand = bench.school, bench.stand
-    folder = school.folder / "etc/secrets"
+    etc, base = school.folder / "etc", bench.next_version()
     desk = bench.desk()
-    health = desk.release(bench.next_version())["health"]
+    health = desk.release(base)["health"]
     broken = {**health, "backend": {**health["backend"], "path": "/nowhere-at-all", "timeoutSeconds": 4}}
-    desk.sign("9.0.0", base=bench.next_version(), sequence=9000, health=broken, minVersion=None)
+    desk.sign("9.0.0", base=base, sequence=9000, health=broken, minVersion=None)
     log, archive = school.folder / "agent.log", bench.folder / f"support-{secrets.token_hex(4)}.zip"
+    watched = Watched(str(stand.file).encode())
     with ExitStack() as stack:
         stack.enter_context(bench.serving(desk.publish()))
         stack.enter_context(school.described(clms_rehearse=False))
-        for name in ("backend.env", "mysql.env"):
-            text = (folder / name).read_text()
-            stack.callback((folder / name).write_text, text)
-            (folder / name).write_text(f"{text.rstrip()}\nEXTRA_TOKEN=canary-{secrets.token_hex(12)}\n")
+        _plant(stack, etc / "secrets")
         stand.start_agent(school.name)
         stack.callback(stand.stop_agent, school.name)
-        visitor, token = _visitor(bench, stack)
-        known = {**secrets_of(folder), token: "a token"}
-        needles = {form: place for secret, place in known.items() for form in forms(secret)}
-        watched, over = Watched(needles, str(stand.file).encode()), threading.Event()
-        watcher = threading.Thread(target=watched.until, args=(over,))
-        watcher.start()
-        try:
+        with watched.going_on():
+            visitor, token = _visitor(bench, stack)
+            (running,) = school.versions()
+            kept = school.clms_update("backup", "--json")
+            assert kept.code == 0, kept.output
             done = school.clms_update("update", "--version", "9.0.0", "--json")
-        finally:
-            over.set()
-            watcher.join()
-        assert (done.code, done.json()["outcome"]) == (1, "ROLLED_BACK"), done.output
-        assert watched.seen, "the process list was not watched"
-        _wait_told(bench)
-        doctor = school.clms_update("doctor", "--bundle", str(archive), "--json")
-        assert archive.exists(), doctor.output
-        people = [
-            school.clms_update(*command) for command in (("status",), ("list", "--events"), ("list", "--history"))
-        ]
-        pages = list(_pages(visitor, [done.json()["id"], 1], "9.0.0"))
-        pages.append(_asked(visitor, token))
-    said = "".join(text.output + text.errors for text in (done, doctor, *people)).encode()
+            assert (done.code, done.json()["outcome"]) == (1, "ROLLED_BACK"), done.output
+            _wait_told(bench)
+            doctor = school.clms_update("doctor", "--bundle", str(archive), "--json")
+            assert archive.exists(), doctor.output
+            backup = school.clms_update("list", "--backups", "--json").json()["backups"][0]["id"]
+            restored = school.clms_update("restore", backup, "--confirm", running, "--json")
+            assert restored.code == 0, restored.output
+            people = [
+                school.clms_update(*command) for command in (("status",), ("list", "--events"), ("list", "--history"))
+            ]
+            pages = list(_pages(visitor, [done.json()["id"], 1], "9.0.0"))
+            pages.append(_asked(visitor, token))
+        private = secret_files(etc, school.folder / "page", stand.vendor)
+        known = {**secrets_of(private), token.encode(): "a token"}
+        needles = needles_of(known)
+        volumes = [str(bench.engine.volume_path(volume)) for volume in sorted(school.picture().volumes)]
+        assert all(Path(volume).is_dir() for volume in volumes), volumes
+        folders = [school.folder, *(stand.vendor / name for name in _VENDOR), *map(Path, volumes)]
+        searched = [path for folder in folders for path in files_below(folder, leave_out=private)]
+        searched += _layers(bench)
+    for name in ("recovery-sheet.txt", "page.key", "secret", "online.pem", "1.pem", "ca.key", "release-server.key"):
+        assert any(path.name == name for path in private), f"{name} is not among the files with secrets"
+    said = "".join(text.output + text.errors for text in (kept, done, doctor, restored, *people)).encode()
     hits = [f"{place} on the terminal" for needle, place in needles.items() if needle in said]
-    hits += sorted(watched.hits)
+    hits += sorted(watched.hits(needles))
     hits += [f"{place} on a page" for needle, place in needles.items() if any(needle in page for page in pages)]
-    with zipfile.ZipFile(archive) as support:
-        for name in support.namelist():
-            data = support.read(name)
-            hits += [f"{place} in {name} of the support file" for needle, place in needles.items() if needle in data]
-    searched = [*files_below(school.folder, leave_out=[folder]), *files_below(stand.vendor / "releases")]
+    hits += _in_support_file(archive, needles)
     for path in searched:
-        hits += [f"{needles[needle]} in {path}" for needle in found_in(path, needles)]
-    for volume in sorted(school.picture().volumes):
-        place = bench.engine.volume_path(volume)
-        assert place is not None, volume
-        volumes = list(files_below(Path(place)))
-        searched += volumes
-        for path in volumes:
+        with suppress(FileNotFoundError):  # CLMS works meanwhile
             hits += [f"{needles[needle]} in {path}" for needle in found_in(path, needles)]
-    for path in _layers(bench):
-        searched.append(path)
-        hits += [f"{needles[needle]} in {path}" for needle in found_in(path, needles)]
     for container in school.picture().containers:
         logged = _logged(container)
         hits += [f"{place} in the log of {container}" for needle, place in needles.items() if needle in logged]
     assert not hits, f"{len(hits)} hits: {hits[:10]}"
-    for path in files_below(folder):  # the counterpart: where they have to be, they are found
+    for path in private:  # the counterpart: where they have to be, they are found
         assert found_in(path, needles), f"the search finds nothing in {path.name}"
+    for command in (b"9.0.0", b"backup", b"restore", b"--bundle", b"--token"):
+        assert any(command in shown.split(b"\0") for shown in watched.shown), f"{command!r} was not watched"
     assert log.stat().st_size > 0
     assert b"NOTIFY_FAILED" in b"".join(pages), "nobody was to be told"
     assert list(school.home.glob("runner/artifacts/*/stdout")), "there are no artifacts"
     assert any(_logged(container) for container in school.picture().containers), "no container has said anything"
-    return f"{len(known)} secrets; 0 hits in {len(searched)} files and {watched.looks} process lists"
+    return (
+        f"{len(known)} secrets; 0 hits in {len(searched)} files, {len(watched.shown)} programs, {watched.looks} looks"
+    )
+
+
+def _plant(stack: ExitStack, folder: Path) -> list[str]:
+    """Secrets whose names say so, and others, in the files that containers get; taken out again in the end."""
+    planted = []
+    for file, *names in (("backend.env", "EXTRA_TOKEN", "MYSQL_PWD"), ("mysql.env", "SMTP_PWD", "LDAP_BIND")):
+        text = (folder / file).read_text()
+        stack.callback((folder / file).write_text, text)
+        settings = [f"{name}=canary-{secrets.token_hex(12)}" for name in names]
+        (folder / file).write_text("\n".join([text.rstrip(), *settings, ""]))
+        planted += settings
+    return planted
+
+
+def _in_support_file(archive: Path, needles: dict[bytes, str]) -> list[str]:
+    with zipfile.ZipFile(archive) as support:
+        said = {name: support.read(name) for name in support.namelist()}
+    return [
+        f"{place} in {name} of the support file"
+        for name, data in said.items()
+        for needle, place in needles.items()
+        if needle in data
+    ]
+
+
+def others_may_read(bench: Bench, _: Result) -> str:
+    """Updates refuse secrets that others may read, so people ask for help; a program has said all that there is."""
+    school = bench.school
+    folder, archive = school.folder / "etc/secrets", bench.folder / f"support-{secrets.token_hex(4)}.zip"
+    described, log = json.dumps(school.description()), school.home / "runs/1/said.log"
+    with ExitStack() as stack:
+        planted = _plant(stack, folder)
+        files = [path for path in sorted(folder.iterdir()) if str(path) in described]
+        known = secrets_of(files)
+        assert all(setting.partition("=")[2].encode() in known for setting in planted), "the search knows too little"
+        for path in files:
+            stack.callback(path.chmod, path.stat().st_mode)
+            path.chmod(0o640)
+        stack.callback(log.unlink, missing_ok=True)
+        log.write_bytes(b"".join(b"\n".join(_said(secret)) + b"\n" for secret in known))
+        needles = needles_of(known)
+        assert found_in(log, needles), "nothing was said"
+        doctor = school.clms_update("doctor", "--bundle", str(archive), "--json")
+        assert '"SECRET_FILE"' in doctor.output, doctor.output
+    hits = _in_support_file(archive, needles)
+    assert not hits, f"{len(hits)} hits: {hits[:10]}"
+    with zipfile.ZipFile(archive) as support:
+        said = support.read("runs/1/said.log")
+    assert said.count(b"[removed]") >= len(known) * len(_said(b"x")), said[:2000]
+    return f"{len(known)} secrets of {len(files)} files, said in {len(_said(b'x'))} ways; 0 hits"
+
+
+def _said(secret: bytes) -> list[bytes]:
+    """How programs say a secret."""
+    return [
+        b"the login is " + secret,
+        b"mysql://clms:" + quote(secret, safe="").encode() + b"@mysql/clms",
+        b"X-Key: " + base64.b64encode(secret),
+        *(b"Authorization: Basic " + base64.b64encode(user + b":" + secret) for user in (b"root", b"clms", b"smoke")),
+    ]
 
 
 def _pages(visitor: Visitor, runs: Iterable[int], version: str) -> Iterator[bytes]:
@@ -327,5 +292,6 @@ def _wait_told(bench: Bench) -> None:
 
 def cases() -> Iterator[Case]:
     """All of them."""
+    yield Case("secrets: a support file, while others may read them", others_may_read.__doc__ or "", others_may_read)
     yield Case("secrets: canaries in a failing update", canaries.__doc__ or "", canaries, slow=True, last=True)
     yield Case("plaintext: a backup and an update", plaintext.__doc__ or "", plaintext, slow=True, last=True)

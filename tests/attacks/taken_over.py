@@ -24,8 +24,8 @@ from tests.e2e.observe import wait_for
 
 from .bench import Bench
 from .cases import REFUSED, Case, Result
+from .needles import files_below
 from .page import make_account, nothing_done, remove_account
-from .secrets_left import files_below
 
 USER, GROUP, STRANGER = "nobody", "nogroup", "daemon"
 ENGINE = "/var/run/docker.sock"

@@ -18,7 +18,7 @@ from tests.base_images.docker_cli import docker
 
 from .bench import Bench
 from .cases import HELD, Case, Result
-from .secrets_left import files_below, found_in
+from .needles import files_below, found_in
 
 _SECRET = re.compile(rb"\(d#([0-9A-Fa-f]+)#\)")
 _CHUNK = 1 << 24
