@@ -151,7 +151,7 @@ def _list(request: protocol.Request, school: School) -> dict[str, Any]:
 
 def _events(request: protocol.Request, school: School) -> dict[str, Any]:
     with closing(Journal(school.home)) as journal:
-        return {"events": output.events_for_json(journal.events(after=request.after))}
+        return {"events": output.events_for_json(journal.events(after=request.after, before=request.before))}
 
 
 def _cancel_run(journal: Journal, number: int) -> dict[str, Any]:

@@ -20,7 +20,8 @@ list        what: one of :data:`LISTS`; for             ``releases``, ``backups`
               ``history`` may be left out: before:        :meth:`.journal.Journal.totals`); for ``schedule`` the keys
               runs with a lower number; limit: how        ``schedules``, ``time_zone`` and ``checked_at``; for ``files``
               many, at most :data:`MOST_RUNS`             also ``folder``, in which uploads are put
-events      after: number, follow: true or false        ``events``, the newest first
+events      after and before: numbers, follow: true     ``events``, the newest first: 100 of them
+              or false; may be left out
 schedule    at: ``tonight``, ``weekend`` or ISO 8601;   ``schedule`` (see :meth:`.schedule.Entry.as_dict`) and
             version, missed, backup_location: may be      ``warnings`` (``code``, ``message``)
             left out
@@ -101,7 +102,7 @@ class Request:
     what: str = "releases"
     """for ``list``: one of :data:`LISTS`"""
     before: int | None = None
-    """for ``list`` of the history: runs with a lower number"""
+    """for ``list`` of the history and ``events``: those with a lower number"""
     limit: int = MOST_RUNS
     """for ``list`` of the history: how many runs"""
     after: int = 0
@@ -172,7 +173,7 @@ def parse(line: bytes) -> Request:
             backup=_backup(fields, verb),
             confirm=fields.text("confirm", pattern=_VERSION, default=None) if verb in ("rollback", "restore") else None,
             what=fields.text("what", pattern="|".join(LISTS), default="releases") if verb == "list" else "releases",
-            before=fields.number("before", low=1, default=None) if verb == "list" else None,
+            before=fields.number("before", low=1, default=None) if verb in ("list", "events") else None,
             limit=fields.number("limit", low=1, high=MOST_RUNS, default=MOST_RUNS) if verb == "list" else MOST_RUNS,
             after=fields.number("after", default=0) if verb == "events" else 0,
             follow=fields.get("follow", bool, False) if verb == "events" else False,

@@ -110,5 +110,7 @@ def _release(run: dict[str, Any]) -> dict[str, Any] | None:
 
 @blueprint.get("/events")
 def events() -> str:
-    """Everything that happened."""
-    return render_template("events.html", events=agent().ask("events")["events"])
+    """Everything that happened, the newest first; older events are on pages of their own."""
+    shown = agent().ask("events", before=request.args.get("before", None, _number))["events"]
+    more = bool(shown) and bool(agent().ask("events", before=shown[-1]["id"])["events"])
+    return render_template("events.html", events=shown, more=more)

@@ -42,6 +42,7 @@ def line(**fields: Any) -> bytes:
         ),
         ({"verb": "list", "what": "schedule"}, Request("list", what="schedule"), {}),
         ({"verb": "events", "after": 7}, Request("events", after=7), {}),
+        ({"verb": "events", "before": 7}, Request("events", before=7), {}),
         ({"verb": "events", "follow": True}, Request("events", follow=True), {}),
         ({"verb": "schedule", "at": "tonight"}, Request("schedule", at="tonight"), {}),
         (

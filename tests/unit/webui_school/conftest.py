@@ -187,9 +187,9 @@ class FakeAgent(Agent):
         self.taken.append((self.folder / file).read_bytes())
         return {"version": "1.0.1"}
 
-    def _events(self) -> dict[str, Any]:
+    def _events(self, before: int | None = None) -> dict[str, Any]:
         event = {"id": 1, "at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "message": "Newest release: 1.0.1."}
-        return {"events": [event]}
+        return {"events": [event] if before is None or before > 1 else []}
 
 
 def forced(**changes: Any) -> dict[str, Any]:

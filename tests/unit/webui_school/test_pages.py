@@ -564,6 +564,22 @@ def test_some_of_the_history(signed_in: Browser, agent: FakeAgent) -> None:
     assert "Nothing of that kind was done here" in text
 
 
+def test_older_events_are_on_pages_of_their_own(
+    signed_in: Browser, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def events(before: int | None = None) -> dict[str, Any]:
+        numbers = range(min(before or 999, 151) - 1, 0, -1)[:100]
+        event = {"at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED"}
+        return {"events": [{**event, "id": number, "message": f"number {number}."} for number in numbers]}
+
+    monkeypatch.setattr(agent, "_events", events)
+    text = signed_in.get("/events")
+    assert ("number 150." in text, "number 51." in text, "number 50." in text) == (True, True, False)
+    assert 'href="/events?before=51"' in text
+    text = signed_in.get("/events?before=51")
+    assert ("number 50." in text, "number 1." in text, "Older ones" in text) == (True, True, False)
+
+
 def test_older_runs_are_on_pages_of_their_own(signed_in: Browser, agent: FakeAgent) -> None:
     agent.runs = [run_of(id=number, kind="backup" if number % 2 else "update") for number in range(130, 0, -1)]
 

@@ -240,16 +240,20 @@ class Journal:
         if [(event["type"], event["message"]) for event in newest] != [(kind, message)]:
             self.event(kind, message)
 
-    def events(self, *, limit: int = 100, after: int = 0, run: int | None = None) -> list[dict[str, Any]]:
+    def events(
+        self, *, limit: int = 100, after: int = 0, before: int | None = None, run: int | None = None
+    ) -> list[dict[str, Any]]:
         """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``.
 
         :param after: only events with a higher id
+        :param before: only events with a lower one
         :param run: only events of this run
         """
         found = self.file.select(
-            "SELECT id, at, type, run, message FROM events WHERE id > ? AND run IS coalesce(?, run) "
-            "ORDER BY id DESC LIMIT ?",
+            "SELECT id, at, type, run, message FROM events "
+            "WHERE id > ? AND id < coalesce(?, id + 1) AND run IS coalesce(?, run) ORDER BY id DESC LIMIT ?",
             after,
+            before,
             run,
             limit,
         )
