@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tells people what happens here: by mail, chat or webhook, through Apprise. One that fails never harms an update.
 
-What has yet to be told follows from the journal and one fact in the schedule's file: the last event that was told.
-Apprise knows a hundred services and needs memory for that, so it runs in a process of its own, for the moment.
+What has yet to be told follows from the journal and two facts in the schedule's file: the last event that was told, and
+for each address that fails what it has missed. What is new is told everybody at once; what an address has missed it is
+told later, and less and less often. So neither an address nor an event holds up others.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
-from ansible_collections.clms.update.plugins.module_utils.secret_file import read_secret
 
+from . import addresses
+from .addresses import Line, Message, Outcome, Send
 from .background import repeated
-from .backoff import pause
+from .backoff import LONGEST_PAUSE, pause
 from .schedule import Store, tell
 
 TITLES = {
@@ -46,42 +47,43 @@ TITLES = {
 SECONDS = 10.0
 """between two looks"""
 _FACT = "notified_event"
+_MISSED_FACT = "notifications_missed"
+_FILE = ""
+"""in place of an address: the file with all of them"""
 _FIRST_PAUSE = 60.0
 _TOO_OLD = 86_400.0
 """seconds after which an event is no news any more"""
-_SEND_SECONDS = 180
+_MOST = 1000
+"""events of that time, at most"""
 _trying = threading.Lock()
 
 log = logging.getLogger("clms-update-agent")
 
-Send = Callable[[Path, str, str], None]
+
+@dataclass(frozen=True)
+class Missed:
+    """An address that fails, or has failed; kept by :attr:`.addresses.Line.key`."""
+
+    events: tuple[int, ...] = ()
+    """what it has yet to be told of what is not new any more"""
+    failures: int = 0
+    """in a row; the first one was told"""
 
 
-def send(addresses: Path, title: str, body: str) -> None:
+def send(path: Path, title: str, body: str) -> None:
     """Send one notification to all addresses in a file.
 
-    :raises ClmsError: NOTIFY_FAILED
+    :raises ClmsError: NOTIFY_FAILED, when anybody was not told
     """
-    try:
-        text = read_secret(addresses).decode("utf-8", "replace")
-    except ClmsError as error:
-        raise ClmsError("NOTIFY_FAILED", path=addresses, detail=error.happened.rstrip(".")) from None
-    message = json.dumps({"addresses": text, "title": title, "body": body})
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "agent.send_notification"],
-            cwd=Path(__file__).parent.parent,
-            input=message,
-            capture_output=True,
-            text=True,
-            timeout=_SEND_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ClmsError("NOTIFY_FAILED", path=addresses, detail="nobody answered in time") from None
-    if done.returncode:
-        lines = done.stdout.strip().splitlines()
-        raise ClmsError("NOTIFY_FAILED", path=addresses, detail=lines[-1] if lines else "the sender ended early")
+    lines = addresses.read(path)
+    outcomes = addresses.send([(line, [Message(title, body)]) for line in lines])
+    wrong = _complaint(zip(lines, outcomes, strict=True))
+    if wrong:
+        raise ClmsError("NOTIFY_FAILED", path=path, detail=wrong)
+
+
+def _complaint(found: Iterable[tuple[Line, Outcome]]) -> str:
+    return "; ".join(f"line {line.number}: {outcome.problem}" for line, outcome in found if outcome.problem)
 
 
 def send_test(school: School) -> dict[str, Any]:
@@ -100,48 +102,133 @@ class Notifier:
     """Tells the people of one school."""
 
     def __init__(
-        self, school: Callable[[], School], *, send_one: Send = send, clock: Callable[[], float] = time.time
+        self,
+        school: Callable[[], School],
+        *,
+        send_all: Send = addresses.send,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """
         :param school: reads its description, anew each time
         :param clock: seconds since 1970
         """
         self._read_school = school
-        self._send = send_one
+        self._send = send_all
         self._clock = clock
-        self._failures = 0
-        self._not_before = 0.0
+        self._not_before: dict[str, float] = {}
+        """key of an address -> when it is told again what it has missed; after a restart that is at once"""
+        self._file_failures = 0
 
     def on(self) -> AbstractContextManager[None]:
         """Tell them while a ``with`` goes on."""
         return repeated("notifications", self.look, seconds=SECONDS)
 
     def look(self) -> None:
-        """Tell what has happened since the last time; after a failure later, and less and less often."""
+        """Tell everybody what has happened since the last time, and those who have missed something that, too."""
         school = self._read_school()
-        if school.notify_file is None or not Journal.exists(school.home) or self._clock() < self._not_before:
+        if school.notify_file is None or not Journal.exists(school.home) or self._waits(_FILE):
             return
         with closing(Journal(school.home)) as journal, closing(Store(school.home)) as store:
-            told = store.fact(_FACT)
+            told, newest = store.fact(_FACT), _newest(journal)
             if told is None:  # what was before somebody has asked for it is no news
-                newest = journal.events(limit=1)
-                store.note(_FACT, float(newest[0]["id"]) if newest else 0.0)
+                store.note(_FACT, float(newest))
                 return
-            for event in reversed(journal.events(after=int(told))):
-                self._tell(school, event)
-                if self._clock() < self._not_before:
+            missed = _read_missed(store)
+            if newest < told:  # the journal was begun anew, and counts from 1
+                told, missed = 0, {}
+            # asked once: a pause may end while others are told
+            due = {key: one.events for key, one in missed.items() if one.events and not self._waits(key)}
+            if newest == told and not due:
+                return
+            oldest = min([int(told) + 1, *(number for numbers in due.values() for number in numbers)])
+            events = {event["id"]: event for event in reversed(journal.events(after=oldest - 1, limit=_MOST))}
+            news = {number: event for number, event in events.items() if self._is_news(event)}
+            new = [number for number in news if number > told]
+            if new or due:
+                lines = self._lines(school)
+                if lines is None:
                     return
-                store.note(_FACT, float(event["id"]))
+                wanted = {line: [n for n in sorted({*due.get(line.key, ()), *new}) if n in news] for line in lines}
+                missed = {key: one for key, one in missed.items() if key in {line.key for line in lines}}
+                missed |= {key: replace(missed[key], events=()) for key in due.keys() & missed.keys()}
+                missed = self._tell(school, news, wanted, missed)
+                found = {key: asdict(one) for key, one in missed.items() if one != Missed()}
+                store.note(_MISSED_FACT, json.dumps(found) if found else None)
+            store.note(_FACT, float(max([told, *events])))
 
-    def _tell(self, school: School, event: dict[str, Any]) -> None:
-        if event["type"] not in TITLES or event["at"] < self._clock() - _TOO_OLD:
-            return
+    def _lines(self, school: School) -> list[Line] | None:
+        """All addresses, or None where that has to wait."""
         try:
-            self._send(Path(str(school.notify_file)), f"{school.title}: {TITLES[event['type']]}", event["message"])
-            self._failures = 0
+            lines = addresses.read(Path(str(school.notify_file)))
         except ClmsError as error:
-            self._failures += 1
-            self._not_before = self._clock() + pause(self._failures, None, first=_FIRST_PAUSE)
-            log.warning("%s", error)
-            if self._failures == 1:
-                tell(school.home, error.code, str(error))
+            self._file_failures += 1
+            self._pause(_FILE, self._file_failures)
+            _complain(school, error, first=self._file_failures == 1)
+            return None
+        self._file_failures = 0
+        return lines
+
+    def _tell(
+        self,
+        school: School,
+        news: Mapping[int, dict[str, Any]],
+        wanted: Mapping[Line, Sequence[int]],
+        missed: Mapping[str, Missed],
+    ) -> dict[str, Missed]:
+        """Tell each address what it wants.
+
+        :param missed: what each has missed besides
+        :returns: what each has missed now
+        """
+        asked = {line: numbers for line, numbers in wanted.items() if numbers}
+        if not asked:
+            return dict(missed)
+        letters = [(line, [_message(school, news[n]) for n in numbers]) for line, numbers in asked.items()]
+        outcomes = dict(zip(asked, self._send(letters), strict=True))
+        after, first = dict(missed), dict[Line, Outcome]()
+        for line, outcome in outcomes.items():
+            before = after.pop(line.key, Missed())
+            left = (number for place, number in enumerate(asked[line]) if place not in outcome.taken)
+            events = tuple(sorted({*before.events, *left}))
+            if outcome.problem:
+                after[line.key] = Missed(events, before.failures + 1)
+                self._pause(line.key, before.failures + 1)
+                first |= {} if before.failures else {line: outcome}
+            else:
+                self._not_before.pop(line.key, None)  # it is there: what it has missed comes with the next look
+                after |= {line.key: Missed(events, before.failures)} if events else {}
+        wrong = _complaint(first.items()) or _complaint(outcomes.items())
+        if wrong:
+            error = ClmsError("NOTIFY_FAILED", path=school.notify_file, detail=wrong)
+            _complain(school, error, first=bool(first))
+        return after
+
+    def _is_news(self, event: Mapping[str, Any]) -> bool:
+        return event["type"] in TITLES and event["at"] >= self._clock() - _TOO_OLD
+
+    def _pause(self, key: str, failures: int) -> None:
+        self._not_before[key] = self._clock() + pause(failures, None, first=_FIRST_PAUSE)
+
+    def _waits(self, key: str) -> bool:
+        left = self._not_before.get(key, 0.0) - self._clock()
+        return 0 < left <= LONGEST_PAUSE  # longer is no pause: the clock was put back
+
+
+def _newest(journal: Journal) -> int:
+    events = journal.events(limit=1)
+    return int(events[0]["id"]) if events else 0
+
+
+def _read_missed(store: Store) -> dict[str, Missed]:
+    found = json.loads(store.fact(_MISSED_FACT) or "{}")
+    return {key: Missed(tuple(one["events"]), one["failures"]) for key, one in found.items()}
+
+
+def _message(school: School, event: Mapping[str, Any]) -> Message:
+    return Message(f"{school.title}: {TITLES[event['type']]}", event["message"])
+
+
+def _complain(school: School, error: ClmsError, *, first: bool) -> None:
+    log.warning("%s", error)
+    if first:  # whoever fails for long is told of once, not with every event
+        tell(school.home, error.code, str(error))

@@ -1,49 +1,54 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""People are told what happens; with Apprise and a real server at the end."""
+"""People are told what happens: everybody everything, once, whoever else or whatever else fails."""
 
 from __future__ import annotations
 
-import http.server
 import json
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent import notifications
+from agent.addresses import Letter, Message, Outcome
+from agent.backoff import LONGEST_PAUSE
 from agent.cli import main
 from agent.config import load
-from agent.notifications import Notifier, send
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from agent.notifications import SECONDS, Notifier
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 
 from .conftest import description, write_config
 
-ROOT = Path(__file__).parents[3]
+GOOD, BAD = "json://good.test", "json://canary-user:canary-password@bad.test"
 
 
 class Sent:
-    """Keeps what is sent; ``fails`` is raised instead."""
+    """Keeps what is sent; nothing is taken for addresses that are ``dead``, nor what is ``disliked``."""
 
     def __init__(self) -> None:
-        self.messages: list[tuple[str, str]] = []
-        self.fails = False
+        self.to: dict[str, list[tuple[str, str]]] = {}
+        self.tried: list[str] = []
+        self.dead: set[str] = set()
+        self.disliked: set[str] = set()
 
-    def __call__(self, addresses: Path, title: str, body: str) -> None:
-        if self.fails:
-            raise ClmsError("NOTIFY_FAILED", path=addresses, detail="line 1: no")
-        self.messages.append((title, body))
+    def __call__(self, letters: Sequence[Letter]) -> list[Outcome]:
+        return [self._one(line.address, messages) for line, messages in letters]
+
+    def _one(self, address: str, messages: Sequence[Message]) -> Outcome:
+        assert messages, "nothing is to be told"
+        self.tried.append(address)
+        good = {n for n, one in enumerate(messages) if address not in self.dead and one.body not in self.disliked}
+        self.to.setdefault(address, []).extend((messages[n].title, messages[n].body) for n in sorted(good))
+        return Outcome(frozenset(good), None if len(good) == len(messages) else "no")
+
+    def bodies(self, address: str) -> list[str]:
+        return [body for _, body in self.to.get(address, [])]
 
 
 class World:
     """A school, its journal, and a clock."""
 
-    def __init__(self, folder: Path, *, addresses: str | None = "") -> None:
+    def __init__(self, folder: Path, *, addresses: str | None = f"{GOOD}\n") -> None:
         self.file = folder / "addresses"
         self.file.touch(mode=0o600)
         self.file.write_text(addresses or "")
@@ -51,8 +56,18 @@ class World:
         self.etc = write_config(folder / "etc", {**description(folder / "home"), **more})
         self.home = load(self.etc).school.home
         self.sent, self.now = Sent(), 2_000_000_000.0
-        self.notifier = Notifier(lambda: load(self.etc).school, send_one=self.sent, clock=lambda: self.now)
+        self.notifier = self.restarted()
         Journal(self.home, create=True).close()
+
+    def restarted(self) -> Notifier:
+        """Another one, as after a restart of the agent."""
+        return Notifier(lambda: load(self.etc).school, send_all=self.sent, clock=lambda: self.now)
+
+    def passes(self, seconds: float) -> None:
+        """Look now and then, until so much time has passed."""
+        for _ in range(20):
+            self.now += seconds / 20
+            self.notifier.look()
 
     def happens(self, kind: str, message: str, *, ago: float = 0) -> None:
         with closing(Journal(self.home)) as journal:
@@ -62,6 +77,10 @@ class World:
     def events(self) -> list[str]:
         with closing(Journal(self.home)) as journal:
             return [event["type"] for event in journal.events()]
+
+    def messages(self) -> list[str]:
+        with closing(Journal(self.home)) as journal:
+            return [event["message"] for event in journal.events()]
 
 
 @pytest.fixture
@@ -77,134 +96,174 @@ def test_what_was_before_is_no_news(world: World) -> None:
     world.happens("UPDATE_COMPLETED", "CLMS was updated.")
     world.notifier.look()
     world.notifier.look()
-    assert world.sent.messages == [
-        ("Linden School: an update is available", "Version 1.0.1 is available."),
-        ("Linden School: the update was completed", "CLMS was updated."),
-    ]
+    assert world.sent.to == {
+        GOOD: [
+            ("Linden School: an update is available", "Version 1.0.1 is available."),
+            ("Linden School: the update was completed", "CLMS was updated."),
+        ]
+    }
 
 
 def test_a_failure_harms_nothing_and_is_tried_again_later(world: World) -> None:
     world.notifier.look()
-    world.sent.fails = True
+    world.sent.dead = {GOOD}
     world.happens("UPDATE_STARTED", "one")
     for _ in range(3):
         world.notifier.look()
     assert world.events().count("NOTIFY_FAILED") == 1
-    world.sent.fails = False
+    world.sent.dead = set()
     world.notifier.look()
-    assert world.sent.messages == [], "it was not left alone"
+    assert world.sent.tried == [GOOD], "it was not left alone"
     world.now += 61
     world.happens("UPDATE_FAILED", "two")
     world.notifier.look()
-    assert [body for _, body in world.sent.messages] == ["one", "two"]
+    assert world.sent.bodies(GOOD) == ["one", "two"]
 
 
-def test_it_waits_longer_each_time_and_gives_up_on_what_is_no_news_any_more(world: World) -> None:
+def test_an_address_that_fails_keeps_nothing_from_the_others(tmp_path: Path) -> None:
+    world = World(tmp_path, addresses=f"{BAD}\n{GOOD}\n")
     world.notifier.look()
-    world.sent.fails = True
+    world.sent.dead = {BAD}
+    names = ["one", "two", "three", "four"]
+    for number, name in enumerate(names, 1):
+        world.happens("UPDATE_FAILED", name)
+        world.passes(2 * SECONDS)
+        assert world.sent.bodies(GOOD) == names[:number]
+        world.passes(1800)
+    assert world.sent.bodies(GOOD) == names, "each once"
+    assert world.events().count("NOTIFY_FAILED") == 1, "that it fails was said with every event"
+    world.sent.dead = set()
+    world.passes(2 * LONGEST_PAUSE)
+    assert (world.sent.bodies(BAD), world.sent.bodies(GOOD)) == (names, names)
+    # when it fails another time, that is news
+    world.sent.dead = {BAD}
+    world.happens("UPDATE_FAILED", "five")
+    world.passes(60)
+    assert world.events().count("NOTIFY_FAILED") == 2
+
+
+def test_what_is_no_news_any_more_is_told_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path, addresses=f"{BAD}\n{GOOD}\n")
+    world.notifier.look()
+    world.sent.dead = {BAD}
+    world.happens("UPDATE_FAILED", "old")
+    world.passes(86_000)
+    world.happens("UPDATE_FAILED", "new")
+    world.passes(8 * 3600)
+    world.sent.dead = set()
+    world.passes(LONGEST_PAUSE)
+    assert (world.sent.bodies(BAD), world.sent.bodies(GOOD)) == (["new"], ["old", "new"])
+    assert world.events().count("NOTIFY_FAILED") == 1
+
+
+def test_an_event_that_is_not_taken_keeps_nothing_back(world: World) -> None:
+    world.notifier.look()
+    world.sent.disliked = {"one"}
+    for name in ("one", "two", "three"):
+        world.happens("UPDATE_FAILED", name)
+        world.passes(3600)
+        world.passes(3600)
+    assert world.sent.bodies(GOOD) == ["two", "three"]
+    assert world.events().count("NOTIFY_FAILED") == 1
+    world.passes(86_400)
+    tried = len(world.sent.tried)
+    world.passes(86_400)
+    assert len(world.sent.tried) == tried, "it is tried for ever"
+
+
+def test_it_waits_longer_each_time(world: World) -> None:
+    world.notifier.look()
+    world.sent.dead = {GOOD}
     world.happens("UPDATE_STARTED", "one")
     waits = []
     for _ in range(4):
         world.notifier.look()
-        waits.append(world.notifier._not_before - world.now)
-        world.now = world.notifier._not_before
+        (until,) = world.notifier._not_before.values()
+        waits.append(until - world.now)
+        world.now = until
     assert [low <= wait <= 2 * low for low, wait in zip((30, 60, 120, 240), waits, strict=True)] == [True] * 4
-    world.now += 2 * 86_400
-    world.sent.fails = False
-    world.notifier.look()
-    assert world.sent.messages == []
 
 
-def test_after_a_restart_it_goes_on_where_it_was(world: World) -> None:
+def test_a_clock_that_is_put_back_lengthens_no_pause(world: World) -> None:
     world.notifier.look()
+    world.sent.dead = {GOOD}
     world.happens("UPDATE_STARTED", "one")
-    Notifier(lambda: load(world.etc).school, send_one=world.sent, clock=lambda: world.now).look()
-    Notifier(lambda: load(world.etc).school, send_one=world.sent, clock=lambda: world.now).look()
-    assert [body for _, body in world.sent.messages] == ["one"]
+    world.notifier.look()
+    world.now -= 30 * 86_400
+    world.sent.dead = set()
+    world.notifier.look()
+    assert world.sent.bodies(GOOD) == ["one"]
+
+
+def test_after_a_restart_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    world = World(tmp_path, addresses=f"{GOOD}\n{BAD}\n")
+    world.notifier.look()
+    world.sent.dead = {BAD}
+    world.happens("UPDATE_STARTED", "one")
+    world.restarted().look()
+    world.restarted().look()
+    world.sent.dead = set()
+    world.restarted().look()
+    world.restarted().look()
+    assert world.sent.bodies(GOOD) == world.sent.bodies(BAD) == ["one"]
+    assert world.events().count("NOTIFY_FAILED") == 1
+
+
+def test_only_a_hash_of_an_address_is_kept(tmp_path: Path) -> None:
+    world = World(tmp_path, addresses=f"{BAD}\n{GOOD}\n")
+    world.notifier.look()
+    world.sent.dead = {BAD}
+    world.happens("UPDATE_STARTED", "one")
+    world.notifier.look()
+    assert not [path for path in world.home.rglob("*") if path.is_file() and b"canary" in path.read_bytes()]
+    assert not [message for message in world.messages() if "canary" in message]
+
+
+def test_an_address_that_comes_and_goes(tmp_path: Path) -> None:
+    """What was before somebody was named is no news to them, and nothing is kept for those who have left."""
+    world = World(tmp_path, addresses=f"{BAD}\n")
+    world.notifier.look()
+    world.sent.dead = {BAD}
+    world.happens("UPDATE_STARTED", "one")
+    world.notifier.look()
+    world.file.write_text(f"{GOOD}\n")
+    world.happens("UPDATE_FAILED", "two")
+    world.notifier.look()
+    world.file.write_text(f"{GOOD}\n{BAD}\n# {BAD}\n {GOOD}\n")
+    world.sent.dead = set()
+    world.happens("UPDATE_FAILED", "three")
+    world.passes(300)
+    assert world.sent.bodies(GOOD) == ["two", "three"]
+    assert world.sent.bodies(BAD) == ["three"]
+
+
+def test_a_file_that_cannot_be_used_for_a_while(world: World) -> None:
+    world.notifier.look()
+    world.file.chmod(0o644)
+    world.happens("UPDATE_STARTED", "one")
+    world.passes(300)
+    assert world.events().count("NOTIFY_FAILED") == 1
+    world.file.chmod(0o600)
+    world.passes(1200)
+    assert world.sent.bodies(GOOD) == ["one"]
+
+
+def test_a_journal_that_was_begun_anew_counts_from_1(world: World) -> None:
+    for number in range(5):
+        world.happens("UPDATE_STARTED", f"before {number}")
+    world.notifier.look()
+    for path in world.home.glob("journal.db*"):
+        path.unlink()
+    Journal(world.home, create=True).close()
+    world.happens("UPDATE_FAILED", "one")
+    world.passes(60)
+    assert world.sent.bodies(GOOD) == ["one"]
 
 
 def test_a_school_that_wants_to_tell_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = World(tmp_path, addresses=None)
     world.happens("UPDATE_STARTED", "one")
     world.notifier.look()
-    assert world.sent.messages == []
+    assert world.sent.to == {}
     assert main(["--config", str(world.etc), "notify", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "NOTIFY_NOBODY"
-
-
-# with Apprise
-
-
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Somebody who wants to be told, and what they were told."""
-    taken: list[dict[str, Any]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200 if self.path == "/good" else 500)
-            self.end_headers()
-
-        def log_message(self, *arguments: Any) -> None:
-            """Nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"json://canary-user:canary-password@127.0.0.1:{server.server_port}", taken
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_webhook_is_told(tmp_path: Path, webhook: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    address, taken = webhook
-    world = World(tmp_path, addresses=f"# the library\n\n{address}/good\n")
-    assert main(["--config", str(world.etc), "notify", "--json"]) == 0
-    assert [(one["title"], one["message"]) for one in taken] == [
-        ("Linden School: a test", "Notifications of CLMS updates arrive here.")
-    ]
-
-
-def test_what_goes_wrong_names_the_line_and_no_address(tmp_path: Path, webhook: Any) -> None:
-    address, taken = webhook
-    world = World(tmp_path, addresses=f"{address}/good\nno address at all\n{address}/bad\n")
-    with pytest.raises(ClmsError) as caught:
-        send(world.file, "title", "body")
-    assert "line 2: it is no address; line 3: the service did not take it" in caught.value.happened
-    assert "canary" not in str(caught.value)
-    assert len(taken) == 2, "the good one was not told"
-
-
-def test_a_file_that_others_can_read(tmp_path: Path, webhook: Any) -> None:
-    world = World(tmp_path, addresses=f"{webhook[0]}/good\n")
-    world.file.chmod(0o644)
-    with pytest.raises(ClmsError) as caught:
-        send(world.file, "title", "body")
-    assert (caught.value.code, webhook[1]) == ("NOTIFY_FAILED", [])
-
-
-def test_a_service_that_never_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "_SEND_SECONDS", 0.01)
-    with pytest.raises(ClmsError, match="in time"):
-        send(world.file, "title", "body")
-
-
-@pytest.mark.parametrize("part", ["template=/etc/shadow", "keyfile=http://127.0.0.1/x", "attach=/etc/shadow"])
-def test_an_address_that_would_read_something_here(tmp_path: Path, webhook: Any, part: str) -> None:
-    address, taken = webhook
-    addresses = tmp_path / "addresses"
-    addresses.touch(mode=0o600)
-    addresses.write_text(f"{address}/good?{part}\n")
-    with pytest.raises(ClmsError, match="line 1: it is no address"):
-        send(addresses, "title", "body")
-    assert taken == []
-
-
-def test_the_sender_has_no_power() -> None:
-    """An address may lead anywhere, and was typed on a page."""
-    program = (
-        "import os; from agent import send_notification as s; s._give_up_power(); "
-        "print(os.getuid(), os.geteuid(), os.getgid(), os.getgroups())"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "65534 65534 65534 []\n"
