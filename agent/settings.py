@@ -21,10 +21,11 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ansible_collections.clms.update.plugins.module_utils.adapters.files import write_atomically
 from ansible_collections.clms.update.plugins.module_utils.calendar_rules import DEFAULTS
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.https import check_address
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.secret_file import read_credentials, read_secret
 
-from . import config
+from . import addresses, config
 
 PLACES: dict[str, tuple[str, ...]] = {
     "contact": ("contact",),
@@ -102,24 +103,30 @@ def change(folder: Path, wanted: dict[str, Any]) -> list[str]:
 
 def _change(folder: Path, wanted: dict[str, Any]) -> list[str]:
     before = config.load(folder)
+    telling_nobody = wanted.get("notify") == ""
+    wanted = {name: value.strip() if isinstance(value, str) else value for name, value in wanted.items()}
     unknown = sorted(set(wanted) - {*PLACES, *SECRETS})
     if unknown:
         raise ClmsError("SETTING_WRONG", setting=unknown[0][:40], detail="there is no such setting")
     secrets = {name: wanted.pop(name) for name in SECRETS if wanted.get(name) is not None}
     places = {PLACES[name]: value for name, value in wanted.items() if name in PLACES}
-    if secrets.get("notify") == "":
+    if telling_nobody:
         del secrets["notify"]
         places[_NOTIFY] = None
     files = {name: _secret_file(folder, before.school, name, value, places) for name, value in secrets.items()}
     for name in ("backup_path", "external_backup_path"):
         _check_place(name, wanted.get(name), before.school)
+    _check_server(wanted.get("update_server"))
     text = before.path.read_bytes()
     new = _written(text, places)
     try:
         variables = config.variables_in(new, before.path)
-        config.school_of(variables, before.path)
+        after = config.school_of(variables, before.path)
     except ClmsError as error:
         raise _explained(error) from None
+    _check_two_places(wanted, after)
+    if "notify" in files:
+        _check_addresses(files["notify"][1])
     # what is written on must not be read in another way than before, by whatever rules of YAML
     touched = {config.PREFIX + place[0] for place in places}
     old = config.variables_in(text, before.path)
@@ -148,6 +155,44 @@ def _check_place(name: str, value: Any, school: School) -> None:
     if not any(path in place.parents for path in allowed) or place.is_relative_to(school.upload_folder.resolve()):
         detail = f"choose a folder below {', '.join(PLACES_FOR_BACKUPS)}"
         raise ClmsError("SETTING_WRONG", setting=name, detail=detail)
+
+
+def _check_two_places(wanted: dict[str, Any], after: School) -> None:
+    """:raises ClmsError: SETTING_WRONG where backups would be copied onto themselves"""
+    name = next((name for name in ("external_backup_path", "backup_path") if wanted.get(name) is not None), None)
+    external = after.backup.external_path
+    if name and external and Path(external).resolve() == Path(after.backup.path).resolve():
+        detail = "backups are kept and copied to the same folder; choose one on an external drive for the copies"
+        raise ClmsError("SETTING_WRONG", setting=name, detail=detail)
+
+
+def _check_server(value: Any) -> None:
+    """:raises ClmsError: SETTING_WRONG for an address that nobody can be asked at"""
+    if not isinstance(value, str):
+        return
+    try:
+        check_address(value)
+    except ClmsError as error:
+        raise ClmsError("SETTING_WRONG", setting="update_server", detail=error.values["detail"]) from None
+
+
+def _check_addresses(text: str) -> None:
+    """Have Apprise look at addresses, without telling anybody anything. That goes on where they are told, too: what an
+    address makes a service do when it is read is none of root's business either.
+
+    :raises ClmsError: SETTING_WRONG; no address is quoted, it may hold a password
+    """
+    lines = addresses.lines_in(text)
+    problems = [outcome.problem for outcome in addresses.send([(line, ()) for line in lines])]
+    wrong = [line.number for line, problem in zip(lines, problems, strict=True) if problem == addresses.NO_ADDRESS]
+    if wrong or not lines:
+        said = ", ".join(f"line {number} is no address" for number in wrong) or "there is no address in it"
+        detail = f"{said}; mail is written mailtos://user:password@school.example?to=anna@school.example"
+    elif any(problems):
+        detail = "it could not be looked at just now; try again in a minute"
+    else:
+        return
+    raise ClmsError("SETTING_WRONG", setting="notify", detail=detail)
 
 
 def _at(variables: dict[str, Any], place: tuple[str, ...]) -> Any:
@@ -221,12 +266,18 @@ def _secret_file(
 
 def _secret_text(name: str, value: Any) -> str:
     """:raises ClmsError: SETTING_WRONG"""
-    parts = [value.get("username"), value.get("password")] if isinstance(value, dict) else [value]
-    if any(not isinstance(part, str) or not 0 < len(part) <= _SECRET_CHARACTERS for part in parts) or (
-        isinstance(value, dict) != (name == "registry_login")
-    ):
-        detail = "it needs a user name and a password" if name == "registry_login" else "it is no text, or far too long"
+    login = name == "registry_login"
+    given = [value.get("username"), value.get("password")] if login and isinstance(value, dict) else [value]
+    parts = [part for part in given if isinstance(part, str) and len(part) <= _SECRET_CHARACTERS]
+    detail = None
+    if len(parts) != (2 if login else 1):
+        detail = "it needs a user name and a password" if login else "it is no text, or far too long"
+    elif not all(part.strip() for part in parts):
+        detail = "it needs a user name and a password" if login else "there are only blanks in it"
+    elif name != "notify" and not all(part.strip().isprintable() for part in parts):
+        detail = "there are characters in it that nobody can type"
+    if detail:
         raise ClmsError("SETTING_WRONG", setting=name, detail=detail)
-    if name == "registry_login":
-        return json.dumps({"username": value["username"], "password": value["password"]})
-    return f"{value.strip()}\n"
+    if login:  # a password may begin or end with a blank
+        return json.dumps({"username": parts[0].strip(), "password": parts[1]})
+    return f"{parts[0].strip()}\n"

@@ -85,7 +85,7 @@ def _wanted(form: forms.Settings, user: str | None) -> dict[str, Any]:
     data = form.data
     wanted = {name: data[name] for name in forms.SETTINGS}
     wanted |= {name: [line.strip() for line in data[name].splitlines() if line.strip()] for name in _LISTS}
-    wanted |= {name: data[name] or None for name in _MAY_BE_EMPTY}
+    wanted |= {name: (data[name] or "").strip() or None for name in _MAY_BE_EMPTY}
     if data["api_key"]:
         wanted["api_key"] = data["api_key"]
     login = {"username": data["registry_user"] or "", "password": data["registry_password"] or ""}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent import config, settings
+from agent import addresses, config, settings
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
 
@@ -110,6 +110,21 @@ def test_comments_and_everything_else_stay(folder: Path) -> None:
         ("notify", 5),
         ("registry_login", {"username": "x"}),
         ("registry_login", "x"),
+        ("registry_login", {"username": "x", "password": "  "}),
+        ("registry_login", {"username": " ", "password": "x"}),
+        ("registry_login", {"username": "x", "password": "a\nb"}),
+        ("notify", " \n "),
+        ("notify", "# nobody yet"),
+        ("notify", "anna@school.example"),
+        ("notify", "json://x.test\n\njson://x.test?template=/etc/shadow"),
+        ("contact", "  "),
+        ("tonight", "  "),
+        ("update_server", "https://[::1"),
+        ("update_server", "https://x.test:99999"),
+        ("update_server", "https://x.test:0"),
+        ("update_server", "https://x.test:port"),
+        ("update_server", "https://anna:geheim@x.test"),
+        ("update_server", "https://:443"),
         ("title", "Another School"),
     ],
 )
@@ -120,6 +135,76 @@ def test_what_is_wrong_changes_nothing(folder: Path, name: str, value: Any) -> N
     assert (caught.value.code, caught.value.values["setting"]) == ("SETTING_WRONG", name)
     assert path_of(folder).read_bytes() == before
     assert not (folder / "secrets").exists()
+
+
+def test_what_is_wrong_with_an_address_does_not_quote_it(folder: Path) -> None:
+    with pytest.raises(ClmsError) as caught:
+        settings.change(folder, {"notify": "anna:geheim@x.test\njson://x.test\ngeheim"})
+    assert "line 1 is no address, line 3 is no address; mail is written mailtos://" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+    with pytest.raises(ClmsError) as caught:
+        settings.change(folder, {"update_server": "https://anna:geheim@x.test:99999"})
+    assert "it must not contain a login" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_addresses_that_cannot_be_looked_at_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses.sys, "executable", "/bin/false")
+    with pytest.raises(ClmsError, match="could not be looked at just now"):
+        settings.change(folder, {"notify": "json://x.test"})
+    assert config.load(folder).school.notify_file is None
+
+
+@pytest.mark.parametrize("blank", ["  ", "\t", "\n"])
+def test_blanks_replace_no_secret(folder: Path, tmp_path: Path, blank: str) -> None:
+    key = tmp_path / "key"
+    key.write_text("geheim-0\n")
+    path_of(folder).write_text(
+        path_of(folder).read_text().replace("clms_trust:", f"clms_trust:\n  api_key_file: {key}\n  report_key_file: /x")
+    )
+    settings.change(folder, {"registry_login": {"username": " school ", "password": " ge heim "}, "api_key": " new "})
+    school = config.load(folder).school
+    assert json.loads(Path(str(school.registry_credentials_file)).read_text()) == {
+        "username": "school", "password": " ge heim ",
+    }  # fmt: skip
+    for name, value in (
+        ("api_key", blank), ("registry_login", {"username": "school", "password": blank}), ("notify", blank),
+    ):  # fmt: skip
+        with pytest.raises(ClmsError) as caught:
+            settings.change(folder, {name: value})
+        assert (caught.value.code, caught.value.values["setting"]) == ("SETTING_WRONG", name)
+    assert key.read_text() == "new\n"
+    assert "ge heim" in Path(str(school.registry_credentials_file)).read_text()
+
+
+def test_blanks_around_a_value_are_none_of_it(folder: Path) -> None:
+    settings.change(folder, {"contact": " Frau Vogt ", "update_server": " https://x.test:8443 ", "tonight": "21:00 "})
+    found = values(folder)
+    assert (found["contact"], found["update_server"], found["tonight"]) == (
+        "Frau Vogt",
+        "https://x.test:8443",
+        "21:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ({"backup_path": "/srv/b", "external_backup_path": "/srv/b"}, "external_backup_path"),
+        ({"backup_path": "/srv/b", "external_backup_path": "/srv/b/"}, "external_backup_path"),
+        ({"backup_path": "/srv/b", "external_backup_path": "/srv/x/../b"}, "external_backup_path"),
+        ({"backup_path": "/media/usb"}, "backup_path"),
+    ],
+)
+def test_backups_are_not_copied_onto_themselves(folder: Path, wanted: dict[str, str], name: str) -> None:
+    settings.change(folder, {"external_backup_path": "/media/usb"})
+    before = path_of(folder).read_bytes()
+    with pytest.raises(ClmsError) as caught:
+        settings.change(folder, wanted)
+    assert (caught.value.code, caught.value.values["setting"]) == ("SETTING_WRONG", name)
+    assert "same folder" in str(caught.value)
+    assert path_of(folder).read_bytes() == before
+    settings.change(folder, {"backup_path": "/media/usb", "external_backup_path": None})
 
 
 @pytest.mark.parametrize("text", ["{{ lookup('pipe', 'id') }}", "{% raw %}", "room 12 {# left"])
@@ -157,7 +242,8 @@ def test_what_somebody_else_has_just_written_is_not_undone(folder: Path, monkeyp
 
 def test_secrets_are_kept_in_files_and_never_shown(folder: Path) -> None:
     login = {"username": "school", "password": "geheim-1"}
-    changed = settings.change(folder, {"registry_login": login, "notify": "json://geheim-2.test\nmailto://x"})
+    told = "json://geheim-2.test\n mailto://x.test?from=clms@x.test&to=anna@x.test"
+    changed = settings.change(folder, {"registry_login": login, "notify": f"{told} "})
     assert sorted(changed) == ["notify", "registry_login"]
     school = config.load(folder).school
     assert school.registry_credentials_file is not None
@@ -165,7 +251,7 @@ def test_secrets_are_kept_in_files_and_never_shown(folder: Path) -> None:
     for path in (Path(school.registry_credentials_file), Path(school.notify_file)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(Path(school.registry_credentials_file).read_text()) == login
-    assert Path(school.notify_file).read_text() == "json://geheim-2.test\nmailto://x\n"
+    assert Path(school.notify_file).read_text() == f"{told}\n"
     found = settings.settings(folder)
     assert (found["registry_user"], found["secrets"]) == (
         "school", {"api_key": False, "registry_login": True, "notify": True},

@@ -252,6 +252,12 @@ def check_address(url: str) -> None:
         raise ClmsError("SERVER_ADDRESS", url=url[:200], detail="it must begin with https://")
     if "@" in parts.netloc:
         raise ClmsError("SERVER_ADDRESS", url=f"https://…@{host}", detail="it must not contain a login")
+    try:
+        usable = parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ClmsError("SERVER_ADDRESS", url=url[:200], detail="its port must be a number from 1 to 65535")
 
 
 def retry_after(header: str | None, now: float) -> float | None:

@@ -314,7 +314,13 @@ def test_another_vendors_root_refuses_everything(vendor: Any, make_store: MakeSt
     assert refused(make_store(pinned_root=tmp_path / "other.json").refresh) == "TRUST_MISSING"
 
 
-@pytest.mark.parametrize("url", ["http://vendor.test", "vendor.test", "file:///etc", "https://", "https://u:p@host/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://vendor.test", "vendor.test", "file:///etc", "https://", "https://u:p@host/", "https://[::1"),
+        *("https://host:99999", "https://host:0", "https://host:port", "https://u:p@host:99999"),
+    ],
+)
 def test_only_https_addresses(url: str, make_store: MakeStore) -> None:
     assert refused(lambda: make_store(url=url)) == "SERVER_ADDRESS"
 
