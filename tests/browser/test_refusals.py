@@ -44,6 +44,10 @@ REFUSED: dict[str, tuple[str, str, ClmsError | None, dict[str, str], str]] = {
         "/settings", "change", ClmsError("SETTING_WRONG", setting="school_hours", detail="it has to be written as x"),
         {"School hours": "always", "Your password": "x"}, "Save the settings",
     ),
+    "settings-whole": (
+        "/settings", "change", ClmsError("SETTING_WRONG", setting="?", detail="somebody else has just changed it"),
+        {"Who helps": "Herr Maier", "Your password": "x"}, "Save the settings",
+    ),
     "settings-number": ("/settings", "change", None, {"Backups to keep": "0"}, "Save the settings"),
 }  # fmt: skip
 """name of a picture -> address, what the agent is asked, how it refuses that, what is filled in, the button"""
@@ -72,12 +76,17 @@ def fill(page: Page, fields: dict[str, str]) -> None:
 
 
 def assert_refused(page: Page) -> None:
-    """The refusal is read out, and stands beside its field, to which the window goes however long the form is."""
+    """The refusal is read out, and stands beside its field, to which the window goes however long the form is; or above
+    the form, where it is about none of the fields.
+    """
     error = page.get_by_role("alert").first
     expect(error).to_be_visible()
     assert error.inner_text()
     expect(error).to_be_in_viewport()
     identity = error.get_attribute("id")
+    if identity == "form-error":
+        expect(error).to_be_focused()
+        return
     field = page.locator(f"[aria-describedby~={identity}]")
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_be_focused()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import secrets
 
-from flask import Flask, g, make_response, render_template, request
+from flask import Flask, after_this_request, g, make_response, render_template, request
 from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -85,8 +85,7 @@ def install(app: Flask) -> None:
             return problems.answer(error, {**STATUSES, error.code: (status, title)})
         g._login_user = AnonymousUserMixin()  # who is signed in would be asked for of an agent that may be down
         response = make_response(render_template("failure.html", error=error, title=gettext(title)), status)
-        if "seconds" in error.values:
-            response.headers["Retry-After"] = str(error.values["seconds"])
+        _say_when(error, response)
         return response
 
     def on_http(error: HTTPException) -> Response:
@@ -105,6 +104,26 @@ def install(app: Flask) -> None:
     app.register_error_handler(ClmsError, on_known)
     app.register_error_handler(HTTPException, on_http)
     app.register_error_handler(Exception, on_unknown)
+
+
+def answer_as(error: ClmsError) -> None:
+    """Give the page that is the answer to this request, and says what went wrong, the status that goes with it."""
+    status = status_of(error)[0]
+    if status >= 500:
+        _log.error("%s", error, extra={"code": error.code})
+
+    @after_this_request
+    def with_status(response: Response) -> Response:
+        if response.status_code == 200:  # else something else has gone wrong since
+            response.status_code = status
+            _say_when(error, response)
+        return response
+
+
+def _say_when(error: ClmsError, response: Response) -> None:
+    """Tell whoever asks when to ask again, where that is known."""
+    if "seconds" in error.values:
+        response.headers["Retry-After"] = str(error.values["seconds"])
 
 
 def status_of(error: ClmsError) -> tuple[int, str]:

@@ -25,6 +25,7 @@ from wtforms.validators import InputRequired, Length, NumberRange, StopValidatio
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 
+from .failures import answer_as
 from .language import N_, gettext, ngettext
 from .language import lazy_gettext as _
 from .said import said
@@ -72,15 +73,19 @@ class Form(FlaskForm):  # type: ignore[misc]
             return _Words
 
     def refuse(self, error: ClmsError) -> None:
-        """Show a refusal beside its field.
-
-        :raises ClmsError: the same, where it is about none of these fields
+        """Show a refusal beside its field, and one that is about none of these fields above the form: what was typed
+        stays. The answer says then by its status what the matter is, as a page of its own would.
         """
-        name = str(error.values["setting"]) if error.code == "SETTING_WRONG" else _FIELDS.get(error.code, "")
-        field = self._fields.get(_PARTS.get(name, name))
-        if field is None:
-            raise error
-        field.errors = [*field.errors, said(error).both]
+        field = self._fields.get(_PARTS.get(name := _field_of(error), name))
+        if field is not None:
+            field.errors = [*field.errors, said(error).both]
+            return
+        self.form_errors.append(said(error).both)
+        answer_as(error)
+
+
+def _field_of(error: ClmsError) -> str:
+    return str(error.values["setting"]) if error.code == "SETTING_WRONG" else _FIELDS.get(error.code, "")
 
 
 class SignIn(Form):
