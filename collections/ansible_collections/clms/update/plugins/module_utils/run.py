@@ -44,6 +44,8 @@ class Context:
     journal: Journal
     run: Run
     phase: str
+    recorded: bool = True
+    """False where a run is only looked at: nothing of it is in the journal"""
 
     @cached_property
     def school(self) -> School:
@@ -109,7 +111,8 @@ class Context:
 
     def note(self, step: str, **names: Any) -> None:
         """Record something worth knowing, without a side effect."""
-        self.run.record(self.phase, step, "note", **names)
+        if self.recorded:
+            self.run.record(self.phase, step, "note", **names)
 
 
 @contextmanager
@@ -169,7 +172,7 @@ def looking(journal: Journal, description: dict[str, Any], kind: str, version: s
         outcome=None,
         error=None,
     )
-    return Context(journal, Run(journal, row), "preflight")
+    return Context(journal, Run(journal, row), "preflight", recorded=False)
 
 
 def show_progress(context: Context) -> None:

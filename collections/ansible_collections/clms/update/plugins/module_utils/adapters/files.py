@@ -3,13 +3,66 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from ..disk import Mount
 from ..errors import ClmsError
+
+_CHUNK = 1 << 20
+
+
+class OddFileError(OSError):
+    """In place of a file lies something else, or one that is larger than it may be."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that somebody else may have put there: no link is followed, and nothing waits for a pipe.
+
+    :raises OSError: when it cannot be opened
+    :raises OddFileError: when it is something else than a file
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OddFileError(errno.ELOOP, "it is a link", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OddFileError(errno.EINVAL, "it is no file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def chunks_of(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """So many bytes of a file and no more, even where it grows meanwhile."""
+    while chunk := file.read(min(_CHUNK, size)):
+        size -= len(chunk)
+        yield chunk
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """All of a file of which it is known how large it may be.
+
+    :raises OSError: when it cannot be read
+    :raises OddFileError: when it is larger, or no file
+    """
+    with open_regular(path) as file:
+        data = file.read(most + 1) if size_of(file) <= most else b""
+        if size_of(file) > most or len(data) > most:
+            raise OddFileError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+        return data
 
 
 def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o600) -> None:

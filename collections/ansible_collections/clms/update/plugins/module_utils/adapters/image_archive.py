@@ -3,27 +3,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
 import subprocess
-import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from .files import sync_folder
+from ..plain_tar import BLOCK, END, parse_extended, parse_header
+from ..saved_image import Contents
+from .files import mount_of, open_regular, sync_folder
 from .pipes import DOCKER, ArchiveError, Feeder, Process
 
 _CHUNK = 1 << 20
-_SMALL = 4_000_000
-"""bytes of the largest image configuration that is looked at"""
+_ANSWER = 65_536
+"""bytes of an engine's answer that are looked at"""
 
 
 class TooLargeError(ArchiveError):
     """More comes out of a packed archive than may."""
+
+
+class OtherImageError(ArchiveError):
+    """An archive holds another image than the one that was asked for."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__("it holds another image")
+        self.found = found
+        """digest of its configuration"""
 
 
 def save_image(image: str, target: Path) -> None:
@@ -53,20 +61,25 @@ def save_image(image: str, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_image(source: Path, config: str) -> None:
-    """Give the engine an image that :func:`save_image` wrote.
+def most_that_fits(folder: Path, reserve: int) -> int:
+    """Bytes that an archive may have, unpacked, where an engine has its images in ``folder``.
 
-    :param source: only root may write there
-    :param config: the digest of its configuration. It is looked at before the engine sees the file, which may come
-        from a drive: an engine moves the names of its images as an archive wants it.
+    :param reserve: bytes that must stay free there
+    """
+    return max(0, mount_of(folder).free - reserve) // 2  # the engine unpacks it beside the layers that it makes of it
+
+
+def load_image(source: Path, config: str, *, most: int, names: Collection[str] = ()) -> None:
+    """Give the engine an image that :func:`save_image` wrote; see :func:`load_stream`.
+
+    :param source: may come from a drive
     :raises ArchiveError: when the file or the engine does not go along, or it is another image
     """
-    with source.open("rb") as file, _expanded(file) as archive, Path(os.devnull).open("wb") as nowhere:
-        found = _pass_on(archive, nowhere)
-    if found != config:
-        raise ArchiveError(f"{source.name} holds another image")
-    with source.open("rb") as file:
-        load_stream(file)
+    try:
+        with open_regular(source) as file:
+            load_stream(file, config, most=most, names=names)
+    except OSError as error:
+        raise ArchiveError(f"{source.name} cannot be read: {error.strerror or error}") from None
 
 
 @contextmanager
@@ -91,73 +104,122 @@ def _expanded(source: IO[bytes]) -> Iterator[IO[bytes]]:
         expand.end()
 
 
-def load_stream(source: IO[bytes], most: int | None = None) -> str:
-    """Give the engine an image from a stream of :func:`save_image`'s format, and see on the way what it is.
+def load_stream(source: IO[bytes], config: str, *, most: int, names: Collection[str] = ()) -> None:
+    """Give the engine an image from a stream of :func:`save_image`'s format.
 
+    What is wrong with it is found on the way. The engine begins when it has seen the end of an archive, and gets that
+    only once everything was looked at: an engine moves the names of its images as an archive wants it.
+
+    :param config: the digest of the image's configuration
     :param most: bytes that the archive may have, unpacked
-    :returns: the digest of the image's configuration, taken from the archive: engines give loaded images different ids
+    :param names: which the archive may give to the image; the engine has none of them yet
     :raises TooLargeError: when it has more
+    :raises OtherImageError: when it is another image
     :raises ArchiveError: when the stream or the engine does not go along, or there is not exactly one image in it
     """
-    try:
-        with _expanded(source) as archive:
-            load = Process([DOCKER, "load", "--quiet"], stdin=subprocess.PIPE, name="docker load")
+    with tempfile.TemporaryFile() as answer:
+        load = Process([DOCKER, "load", "--quiet"], stdin=subprocess.PIPE, stdout=answer, name="docker load")
+        try:
             try:
-                try:
-                    config = _pass_on(archive, load.stdin, most)
-                except BrokenPipeError:  # the engine says why below
-                    config = ""
+                with _expanded(source) as archive:
+                    contents = _pass_on(archive, load.stdin, most)
+                called = _check(contents, config, names)
+                load.stdin.write(END)
                 load.stdin.close()
-                load.finish()
-            finally:
-                load.end()
-        return config
-    except BrokenPipeError as error:
-        raise ArchiveError(str(error)) from None
+            except BrokenPipeError:  # the engine says why below
+                with suppress(BrokenPipeError):
+                    load.stdin.close()
+            load.finish()
+        except BrokenPipeError as error:
+            raise ArchiveError(str(error)) from None
+        finally:
+            load.end()  # killed before its pipe is closed, else it would take that for the end of the archive
+        answer.seek(0)
+        said = answer.read(_ANSWER).decode(errors="replace").splitlines()
+    found = {line.partition(": ")[2] for line in said if line.startswith("Loaded image")}
+    if not found or not found <= {*called, *names}:
+        raise ArchiveError(f"the engine has loaded {', '.join(sorted(found))[:200] or 'nothing'} in its place")
 
 
-class _Tee(io.RawIOBase):
-    """What is read from a stream is written to another one as well."""
+def _check(contents: Contents, config: str, names: Collection[str]) -> set[str]:
+    """The digests by which an engine may call the image.
 
-    def __init__(self, source: IO[bytes], sink: IO[bytes], most: int | None) -> None:
+    :raises ArchiveError: when it is no archive of one image
+    :raises OtherImageError: when it is another image
+    """
+    try:
+        found, called = contents.image(names)
+    except ValueError as error:
+        raise ArchiveError(f"it is no archive of one image: {error}") from None
+    if found != config:
+        raise OtherImageError(found)
+    return called
+
+
+class _Counted:
+    """A stream of which no more is read than may come."""
+
+    def __init__(self, source: IO[bytes], most: int) -> None:
         self._source = source
-        self._sink = sink
         self._most = most
-        self._passed = 0
+        self._read = 0
 
-    def readable(self) -> bool:
-        return True
+    def upto(self, size: int) -> bytes:
+        """So many bytes, or what is left.
 
-    def read(self, size: int = -1) -> bytes:
+        :raises TooLargeError: when that is more than may come
+        """
         data = self._source.read(size)
-        self._passed += len(data)
-        if self._most is not None and self._passed > self._most:
+        self._read += len(data)
+        if self._read > self._most:
             raise TooLargeError(f"it has more than {self._most} bytes when it is unpacked")
-        self._sink.write(data)
+        return data
+
+    def exactly(self, size: int) -> bytes:
+        """:raises ArchiveError: when less is left"""
+        data = self.upto(size)
+        if len(data) < size:
+            raise ArchiveError("it is no archive of one image: it ends too soon")
         return data
 
 
-def _pass_on(source: IO[bytes], sink: IO[bytes], most: int | None = None) -> str:
-    """Copy a ``docker save`` archive; the digest of the configuration of the one image in it.
+def _pass_on(source: IO[bytes], sink: IO[bytes], most: int) -> Contents:
+    """Copy a ``docker save`` archive but for its end, and see what is in it.
 
+    Nothing is kept of it but names and digests, however much comes.
+
+    :raises TooLargeError: when it is larger than it may be
     :raises ArchiveError: when it is no such archive
     """
-    tee = _Tee(source, sink, most)
-    listed: Any = None
-    digests: dict[str, str] = {}
+    stream, contents = _Counted(source, most), Contents()
+    large: int | None = None
+    extended = False
     try:
-        with tarfile.open(fileobj=tee, mode="r|", bufsize=_CHUNK) as archive:
-            for entry in archive:
-                content = archive.extractfile(entry) if entry.isreg() and entry.size <= _SMALL else None
-                if content is None:
-                    continue
-                data = content.read()
-                if entry.name == "manifest.json":
-                    listed = json.loads(data)
-                digests[entry.name] = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        while tee.read(_CHUNK):
-            pass
-        (image,) = listed
-        return digests[image["Config"]]
-    except (tarfile.TarError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ArchiveError(f"it is no archive of one image ({type(error).__name__})") from None
+        while any(block := stream.exactly(BLOCK)):
+            member = parse_header(block, large)
+            sink.write(block)
+            if member.kind == "extended":
+                if extended:
+                    raise ValueError("an extended header belongs to no file")
+                data = stream.exactly(member.size + member.padding)
+                large, extended = parse_extended(data[: member.size]), True
+                sink.write(data)
+                continue
+            large, extended = None, False
+            contents.add(member)
+            if contents.looks_at(member):
+                data = stream.exactly(member.size + member.padding)
+                contents.look(member.name, data[: member.size])
+                sink.write(data)
+                continue
+            left = member.size + member.padding
+            while left:
+                data = stream.exactly(min(_CHUNK, left))
+                left -= len(data)
+                sink.write(data)
+        while data := stream.upto(_CHUNK):
+            if data.strip(b"\0"):
+                raise ValueError("something follows it")
+    except ValueError as error:
+        raise ArchiveError(f"it is no archive of one image: {error}") from None
+    return contents

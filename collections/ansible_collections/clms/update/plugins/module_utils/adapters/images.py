@@ -20,7 +20,7 @@ from ..school import School
 from ..slots import Slot
 from .bundle_file import Bundle
 from .engine import Engine
-from .image_archive import TooLargeError, load_stream
+from .image_archive import OtherImageError, TooLargeError, load_stream
 from .image_build import build_image, remove_left
 from .pipes import ArchiveError
 from .source import SourceError, write_context
@@ -90,16 +90,17 @@ def load(bundle: Path, config: str, most: int) -> None:
     """
     try:
         with Bundle(bundle) as opened, opened.stream(image_member(config)) as stream:
-            found = load_stream(stream, most)
+            load_stream(stream, config, most=most)
     except TooLargeError:
         raise ClmsError("IMAGE_TOO_LARGE", image=config) from None
+    except OtherImageError as error:
+        detail = f"the bundle holds {error.found} in its place"
+        raise ClmsError("IMAGE_MISMATCH", image=config, detail=detail) from None
     except (BundleError, KeyError, ArchiveError, OSError) as error:
         if "no space left" in str(error).lower():
             raise ClmsError("DISK_TOO_SMALL", detail=str(error)[:200]) from None
         detail = f"the image {config[:19]} cannot be loaded from it: {error}"[:300]
         raise ClmsError("BUNDLE_REFUSED", path=bundle, detail=detail) from None
-    if found != config:
-        raise ClmsError("IMAGE_MISMATCH", image=config, detail=f"the bundle holds {found} in its place")
 
 
 def build(

@@ -26,7 +26,7 @@ from .archive import ChangedError, Written, decrypted, encrypted, recipient_of
 from .backup_store import PARTIAL, check_files, check_place, image_file, open_manifest, verified_manifest
 from .engine import Engine
 from .files import sync_folder, write_atomically
-from .image_archive import load_image
+from .image_archive import load_image, most_that_fits
 from .pipes import ArchiveError, copy_stream
 
 _CONFIGURATION_BYTES = 50_000_000
@@ -98,12 +98,14 @@ def load_gate_image(school: School, engine: Engine, config: str) -> str:
     if engine.image(school.gate.image) is not None:
         return school.gate.image
     saved = image_file(Path(school.backup.path), config)
+    why = ""
     try:
-        load_image(saved, config)
-    except (ArchiveError, OSError):
-        pass  # the engine says below that it has none
+        most = most_that_fits(engine.root(), school.reserve_bytes)
+        load_image(saved, config, most=most, names=(school.gate.image,))
+    except ArchiveError as error:
+        why = f" ({error})"[:300]
     if not config or engine.image(config) is None:
-        raise ClmsError("IMAGE_MISSING", image=school.gate.image, backup=str(saved))
+        raise ClmsError("IMAGE_MISSING", image=school.gate.image, backup=f"{saved}{why}")
     return config
 
 

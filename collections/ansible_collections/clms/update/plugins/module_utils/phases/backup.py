@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from ..backup_manifest import MANIFEST, SIGNATURE, BackupFile, DatabaseFacts, Ma
 from ..errors import ClmsError
 from ..run import Context
 from ..secret_file import read_secret
+from ..slots import Slot
 from .proof import HOW, live_image, prove, start_throwaway
 from .rehearse import remove_rehearsal
 
@@ -118,7 +119,8 @@ def _fill(context: Context, path: Path, name: str, created: datetime) -> tuple[M
     with _timed(seconds, "files"), _failures("BACKUP_FAILED"):
         files += [*_volumes(folder), _configuration(folder)]
     with _timed(seconds, "images"), _failures("BACKUP_FAILED"):
-        images = _images(context) if school.backup.images else ()
+        slot = _with_configurations(context, slot)
+        images = _images(context, slot) if school.backup.images else ()
     with _timed(seconds, "restore"), _failures("BACKUP_UNPROVEN"):
         prove(context, path, files, dumped.rows, dumped.schema)
     manifest = Manifest(
@@ -232,9 +234,23 @@ def _configuration(folder: _Folder) -> BackupFile:
     return folder.write("configuration.tar.zst.age", "configuration", partial(pack_files, contents))[0]
 
 
-def _images(context: Context) -> tuple[str, ...]:
+def _with_configurations(context: Context, slot: Slot) -> Slot:
+    """The slot, with the digest of the configuration of every image.
+
+    Of an image that the school's description names, it has only the digest in a registry, and by that nobody can tell
+    whether a saved archive holds it.
+    """
+    services = dict(slot.services)
+    for name, service in slot.services.items():
+        found = context.engine.image(service.image) if service.image.endswith(f"@{service.config}") else None
+        if found is not None and found["Id"] != service.image:  # as of one that is damaged
+            services[name] = replace(service, config=found["Id"])
+    return replace(slot, services=services)
+
+
+def _images(context: Context, slot: Slot) -> tuple[str, ...]:
     """Keep the running images, the gate's too, each once; returns their configuration digests."""
-    images = {service.config: service.image for service in context.old.services.values()}
+    images = {service.config: service.image for service in slot.services.values()}
     gate = context.engine.image(context.school.gate.image)
     if gate is not None:
         images[gate["Id"]] = context.school.gate.image
@@ -242,7 +258,8 @@ def _images(context: Context) -> tuple[str, ...]:
         target = image_file(Path(context.school.backup.path), config)
         if not target.exists():
             with context.step("image", image=image, file=str(target)):
-                save_image(image, target)
+                # by its id: an archive with a name in it would move that name where it is loaded
+                save_image(str((context.engine.image(image) or {"Id": image})["Id"]), target)
     return tuple(sorted(images))
 
 

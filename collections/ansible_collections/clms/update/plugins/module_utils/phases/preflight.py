@@ -297,7 +297,7 @@ def _to_restore(context: Context, request: Request, manifest: Manifest) -> tuple
     school = context.school
     check_description(school, manifest.slot)
     planned = restored_slot(school, manifest.slot, run=context.run.id, current=context.old)
-    slot = load_saved_images(school, context.engine, planned)
+    slot = load_saved_images(context, planned)
     missing = [service.image for service in slot.services.values() if context.engine.image(service.image) is None]
     if missing:
         raise ClmsError("IMAGE_MISSING", image=missing[0], backup=manifest.id)

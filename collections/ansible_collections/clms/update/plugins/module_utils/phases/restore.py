@@ -11,9 +11,8 @@ from ..adapters.archive import decrypted, unpack_folder
 from ..adapters.backup_store import backup_here, check_files, check_place, copy_backup, find_backup, image_file
 from ..adapters.database import database_of
 from ..adapters.dump import as_clms_error, check_restored, restore
-from ..adapters.engine import Engine
 from ..adapters.files import empty_folder, mount_of
-from ..adapters.image_archive import load_image
+from ..adapters.image_archive import load_image, most_that_fits
 from ..adapters.pipes import ArchiveError
 from ..backup_manifest import Manifest
 from ..disk import Need
@@ -25,19 +24,24 @@ from ..slots import Slot, restored_slot
 _START_SECONDS = 300
 
 
-def load_saved_images(school: School, engine: Engine, slot: Slot) -> Slot:
+def load_saved_images(context: Context, slot: Slot) -> Slot:
     """Load the images of a slot which this server does not have any more from the folder of the backups.
+
+    Why one cannot be loaded is noted in the journal; it may still be pulled.
 
     :returns: the slot, with the images it now has; one that could not be had keeps its reference
     """
+    school, engine = context.school, context.engine
     services = dict(slot.services)
     for name, service in slot.services.items():
         saved = image_file(Path(school.backup.path), service.config)
         if engine.image(service.image) is not None or not saved.exists():
             continue
         try:
-            load_image(saved, service.config)
-        except ArchiveError:
+            most = most_that_fits(engine.root(), school.reserve_bytes)
+            load_image(saved, service.config, most=most, names=(service.image,))
+        except ArchiveError as error:
+            context.note("image_not_loaded", image=service.image, file=str(saved), detail=str(error)[:300])
             continue
         # what was loaded goes by its digest only; the reference to a registry is lost
         if engine.image(service.config) is not None:
@@ -55,7 +59,7 @@ def to_reinstall(context: Context, backup: str) -> Slot:
     school = context.school
     _, manifest = find_backup(school, backup)
     planned = restored_slot(school, manifest.slot, run=context.run.id, current=None)
-    slot = load_saved_images(school, context.engine, planned)
+    slot = load_saved_images(context, planned)
     for service in slot.services.values():
         if context.engine.image(service.image) is None and "@" not in service.image:
             raise ClmsError("IMAGE_MISSING", image=service.image, backup=manifest.id)

@@ -124,7 +124,7 @@ def world(
     monkeypatch.setattr(preflight, "run_smoke", run_smoke)
     monkeypatch.setattr(preflight, "find_backup", find_backup)
     monkeypatch.setattr(restore, "find_backup", find_backup)
-    monkeypatch.setattr(preflight, "load_saved_images", lambda school, engine, slot: slot)
+    monkeypatch.setattr(preflight, "load_saved_images", lambda context, slot: slot)
     monkeypatch.setattr(preflight, "lost_writes", lambda context, slot: found.lost)
     monkeypatch.setattr(preflight, "written_since", lambda context, backup: found.lost)
     monkeypatch.setattr(preflight, "mount_of", mount_of)
