@@ -25,6 +25,7 @@ from .slots import Slot
 
 FORMAT = 1
 MAX_BYTES = 8_000_000
+SIGNATURE_BYTES = 64
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 

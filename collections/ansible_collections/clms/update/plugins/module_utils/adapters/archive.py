@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from .files import sync_folder
+from .files import chunks_of, open_regular, size_of, sync_folder
 from .pipes import ArchiveError, Feeder, Process, Readable, read_some, write_all
 
 _CHUNK = 1 << 20
@@ -41,12 +41,17 @@ class ChangedError(ArchiveError):
 class _Hashed:
     """A file whose size and hash are taken while it is read."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, most: int | None) -> None:
+        """:param most: where it ends, even if it has grown"""
         self._file = file
+        self._most = most
         self._bytes = 0
         self._hash = hashlib.sha256()
 
     def read(self, size: int = -1, /) -> bytes:
+        if self._most is not None:
+            left = self._most - self._bytes
+            size = left if size < 0 else min(size, left)
         data = self._file.read(size)
         self._bytes += len(data)
         self._hash.update(data)
@@ -173,7 +178,7 @@ def decrypted(source: Path, identity: Path, expected: Written | None = None) -> 
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(source.open("rb", buffering=0))
+            file = stack.enter_context(open_regular(source))
         except OSError as error:
             raise ArchiveError(f"{source.name} cannot be read: {error.strerror}") from None
         unlock = Process(["age", "-d", "-i", identity], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -181,7 +186,7 @@ def decrypted(source: Path, identity: Path, expected: Written | None = None) -> 
         expand = Process(["zstd", "-q", "-d", "-c"], stdin=unlock.stdout, stdout=subprocess.PIPE)
         stack.callback(expand.end)
         unlock.stdout.close()
-        hashed = _Hashed(file)
+        hashed = _Hashed(file, expected.bytes if expected else None)
         feeder = Feeder(hashed, unlock.stdin)
         feeder.start()
         stack.callback(feeder.join)
@@ -260,13 +265,20 @@ def pack_files(files: dict[str, bytes | Path], sink: IO[bytes]) -> None:
             archive.addfile(entry, io.BytesIO(content))
 
 
-def hash_file(path: Path) -> Written:
-    """Size and SHA-256 of a file.
+def hash_file(path: Path, size: int) -> Written:
+    """Size and SHA-256 of a file that has so many bytes; one of another size is not even read.
 
+    :raises ChangedError: when it has another size
     :raises ArchiveError: when it cannot be read
     """
+    hashed, at = hashlib.sha256(), 0
     try:
-        with path.open("rb") as file:
-            return Written(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        with open_regular(path) as file:
+            if size_of(file) != size:
+                raise ChangedError(f"{path.name} has changed")
+            for chunk in chunks_of(file, size):
+                hashed.update(chunk)
+                at += len(chunk)
+        return Written(at, hashed.hexdigest())
     except OSError as error:
         raise ArchiveError(f"{path.name} cannot be read: {error.strerror}") from None

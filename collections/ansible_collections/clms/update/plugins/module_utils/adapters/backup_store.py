@@ -8,6 +8,7 @@ Each backup is a folder ``<UTC time>-<version>-r<run>``; while it is written or 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -17,7 +18,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..backup_manifest import ID_PATTERN, MANIFEST, MAX_BYTES, SIGNATURE, Manifest, is_signed, parse_manifest
+from ..backup_manifest import (
+    ID_PATTERN,
+    MANIFEST,
+    MAX_BYTES,
+    SIGNATURE,
+    SIGNATURE_BYTES,
+    Manifest,
+    is_signed,
+    parse_manifest,
+)
 from ..backup_manifest import public_key as public_half
 from ..disk import Need, check_space
 from ..errors import ClmsError
@@ -25,7 +35,7 @@ from ..retention import to_delete, unused_images
 from ..school import School
 from ..secret_file import read_secret
 from .archive import hash_file
-from .files import file_system_of, mount_of, sync_folder
+from .files import OddFileError, chunks_of, file_system_of, mount_of, open_regular, read_small, size_of, sync_folder
 from .pipes import ArchiveError
 
 PARTIAL = ".partial"
@@ -98,7 +108,7 @@ def backups_in(path: Path) -> list[BackupSummary]:
 
 def _read(folder: Path) -> Manifest:
     """:raises ValueError: when the folder holds no readable manifest of its own."""
-    data = (folder / MANIFEST).read_bytes()
+    data = read_small(folder / MANIFEST, MAX_BYTES)
     manifest = parse_manifest(data)
     if manifest.id != folder.name:
         raise ValueError(f"it belongs to the backup {manifest.id}")
@@ -147,9 +157,8 @@ def verified_manifest(folder: Path, public: bytes) -> Manifest:
     :raises ClmsError: BACKUP_TAMPERED
     """
     try:
-        with (folder / MANIFEST).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        signature = (folder / SIGNATURE).read_bytes()
+        data = read_small(folder / MANIFEST, MAX_BYTES)
+        signature = read_small(folder / SIGNATURE, SIGNATURE_BYTES)
     except OSError as error:
         name = Path(str(error.filename)).name
         raise ClmsError("BACKUP_TAMPERED", backup=folder.name, detail=f"{name}: {error.strerror}") from None
@@ -171,7 +180,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     """
     for file in manifest.files:
         try:
-            found = hash_file(folder / file.name)
+            found = hash_file(folder / file.name, file.bytes)
         except ArchiveError as error:
             raise ClmsError("BACKUP_TAMPERED", backup=manifest.id, detail=str(error)) from None
         if (found.bytes, found.sha256) != (file.bytes, file.sha256):
@@ -192,48 +201,63 @@ def copy_backup(folder: Path, place: Path, manifest: Manifest, *, images: Collec
     :raises ClmsError: BACKUP_PLACE, BACKUP_TAMPERED or DISK_TOO_SMALL
     :raises OSError: when one of the places goes away meanwhile
     """
-    _check_sizes(folder, place, manifest, images)
+    sizes = _check_sizes(folder, place, manifest, images)
     partial = place / f"{folder.name}{PARTIAL}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(mode=0o700)
-        for name in (*(file.name for file in manifest.files), SIGNATURE, MANIFEST):
-            _copy(folder / name, partial / name)
+        for file in manifest.files:
+            copy_file(folder / file.name, partial / file.name, file.bytes)
+        for name, most in ((SIGNATURE, SIGNATURE_BYTES), (MANIFEST, MAX_BYTES)):
+            copy_file(folder / name, partial / name, most)
         for config in images:
-            target = image_file(place, config)
+            source, target = image_file(folder.parent, config), image_file(place, config)
             if not target.exists():
                 target.parent.mkdir(mode=0o700, exist_ok=True)
                 unfinished = target.with_name(f".{target.name}{PARTIAL}")
-                _copy(image_file(folder.parent, config), unfinished)
+                copy_file(source, unfinished, sizes[source])
                 unfinished.replace(target)
         sync_folder(partial)
         check_files(partial, manifest)
         partial.replace(place / folder.name)
         sync_folder(place)
+    except OddFileError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        detail = f"{Path(str(error.filename)).name}: {error.strerror}"
+        raise ClmsError("BACKUP_TAMPERED", backup=manifest.id, detail=detail) from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return place / folder.name
 
 
-def _check_sizes(folder: Path, place: Path, manifest: Manifest, images: Collection[str]) -> None:
+def _check_sizes(folder: Path, place: Path, manifest: Manifest, images: Collection[str]) -> dict[Path, int]:
     """Nothing is begun that cannot fit.
 
+    :returns: file of an image that is to be copied -> its bytes
     :raises ClmsError: BACKUP_PLACE or DISK_TOO_SMALL
     """
-    sizes = [file.bytes for file in manifest.files]
-    sizes += [
-        image_file(folder.parent, config).stat().st_size for config in images if not image_file(place, config).exists()
-    ]
+    missing = [image_file(folder.parent, config) for config in images if not image_file(place, config).exists()]
+    of_images = {path: path.stat().st_size for path in missing}
+    sizes = [*(file.bytes for file in manifest.files), *of_images.values()]
     if max(sizes, default=0) > _FAT_BYTES and file_system_of(place) in _FAT:
         detail = "it is formatted as FAT32, which takes no file over 4 GB; format the drive as exFAT or ext4"
         raise ClmsError("BACKUP_PLACE", path=place, detail=detail)
     check_space([Need("a copy of the backup", sum(sizes), mount_of(place))], reserve=_SPARE_BYTES)
+    return of_images
 
 
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reader, target.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, 1 << 20)
+def copy_file(source: Path, target: Path, size: int) -> None:
+    """Copy a file that has up to so many bytes.
+
+    :raises OSError: when the one cannot be read or the other not be written
+    :raises OddFileError: when it has more, or is no file
+    """
+    with open_regular(source) as reader, target.open("wb") as writer:
+        if size_of(reader) > size:
+            raise OddFileError(errno.EFBIG, f"it has more than {size} bytes", str(source))
+        for chunk in chunks_of(reader, size):
+            writer.write(chunk)
         writer.flush()
         os.fsync(writer.fileno())
         # so that a comparison reads what is on the disk; not every file system knows how

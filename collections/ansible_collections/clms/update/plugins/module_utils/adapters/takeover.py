@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -18,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from ..backup_manifest import MANIFEST, SIGNATURE, BackupFile, Manifest, sign
+from ..disk import Need, check_space
 from ..errors import ClmsError
 from ..recovery_sheet import Sheet, parse_sheet
 from ..school import School
 from ..secret_file import read_secret
 from .archive import ChangedError, Written, decrypted, encrypted, recipient_of
-from .backup_store import PARTIAL, check_files, check_place, image_file, open_manifest, verified_manifest
+from .backup_store import PARTIAL, check_files, check_place, copy_file, image_file, open_manifest, verified_manifest
 from .engine import Engine
-from .files import sync_folder, write_atomically
+from .files import OddFileError, mount_of, open_regular, size_of, sync_folder, write_atomically
 from .image_archive import load_image, most_that_fits
 from .pipes import ArchiveError, copy_stream
 
@@ -137,7 +139,7 @@ def adopt(folder: Path, manifest: Manifest, sheet_file: Path, school: School) ->
             written = sink.result()
             files.append(BackupFile(file.name, file.kind, file.volume, written.bytes, written.sha256))
         for config in manifest.images:
-            _copy_image(folder, place, config)
+            _copy_image(folder, manifest, school, config)
         data = replace(manifest, files=tuple(files)).to_json()
         write_atomically(partial / SIGNATURE, sign(data, read_secret(Path(school.backup.signing_key_file))))
         write_atomically(partial / MANIFEST, data)
@@ -159,14 +161,27 @@ def _is_ours(folder: Path, school: School) -> bool:
     return True
 
 
-def _copy_image(folder: Path, place: Path, config: str) -> None:
+def _copy_image(folder: Path, manifest: Manifest, school: School, config: str) -> None:
+    """Nothing vouches for the file but the digest in its name, which is compared when it is loaded.
+
+    :raises ClmsError: BACKUP_TAMPERED or DISK_TOO_SMALL
+    """
+    place = Path(school.backup.path)
     source, target = image_file(folder.parent, config), image_file(place, config)
-    if target.exists() or not source.exists():  # one that is missing can be pulled
+    if target.exists() or not os.path.lexists(source):  # one that is missing can be pulled
         return
     target.parent.mkdir(mode=0o700, exist_ok=True)
     unfinished = target.with_name(f".{target.name}{PARTIAL}")
-    shutil.copyfile(source, unfinished)
-    unfinished.replace(target)
+    try:
+        with open_regular(source) as file:
+            size = size_of(file)
+        check_space([Need("an image of the backup", size, mount_of(place))], reserve=school.reserve_bytes)
+        copy_file(source, unfinished, size)
+        unfinished.replace(target)
+    except OddFileError as error:
+        raise ClmsError("BACKUP_TAMPERED", backup=manifest.id, detail=f"{source.name}: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _expected(file: BackupFile) -> Written:
