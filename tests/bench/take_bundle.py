@@ -29,7 +29,7 @@ def main(source: Path, folder: Path, key_file: Path) -> None:
         key.verify_signature(Signature.from_dict(dict(seal.signature)), statement)
 
     began = time.monotonic()
-    with taken_in(source, folder, vouched) as copy, Bundle(copy) as bundle:
+    with taken_in(source, folder, vouched, lambda _: None) as copy, Bundle(copy) as bundle:
         path = folder / bundle.contents.name
         (member,) = [name for name in bundle.names() if name.startswith("images/")]
     load(path, member.removeprefix("images/").removesuffix(".tar.zst").replace("-", ":"), 1 << 40)

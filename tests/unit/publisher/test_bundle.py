@@ -107,6 +107,31 @@ def test_a_school_believes_it(desk: Desk, school: Any) -> None:
     assert not list((school.home / "trust-offline").glob(".*"))  # nothing is left of the verification
 
 
+def test_there_has_to_be_room_for_the_file_that_is_read(
+    desk: Desk, school: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for the one that had its name a moment before."""
+    path, sizes = desk.bundle("1.0.1"), []
+    large = path.rename(path.with_name("large"))
+    path.write_bytes(b"small")
+    size, real = large.stat().st_size, os.open
+
+    def swap_and_open(name: Any, *arguments: Any, **more: Any) -> int:
+        if name == path:
+            large.rename(path)
+        return real(name, *arguments, **more)
+
+    def no_room(_: Any, __: str, size: int) -> None:
+        sizes.append(size)
+        raise ClmsError("DISK_TOO_SMALL", detail="x")
+
+    monkeypatch.setattr(offline, "check_room", no_room)
+    monkeypatch.setattr(bundle_file.os, "open", swap_and_open)
+    assert refused(lambda: offline.import_file(school, path)).code == "DISK_TOO_SMALL"
+    assert sizes == [size]
+    assert versions(school) == []
+
+
 def test_it_takes_nothing_from_the_release_server(desk: Desk, school: Any) -> None:
     """Its metadata counts for months, so that it must not become what the school thinks the server has said."""
     path = desk.bundle("1.0.1")

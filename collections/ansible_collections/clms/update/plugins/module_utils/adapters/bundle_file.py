@@ -118,13 +118,16 @@ class Bundle:
 
 
 @contextmanager
-def taken_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None]) -> Iterator[Path]:
+def taken_in(
+    source: Path, folder: Path, vouched: Callable[[bytes, Seal], None], fits: Callable[[int], None]
+) -> Iterator[Path]:
     """A copy of a bundle in ``folder`` whose signature is verified; under its own name only if the body ends well.
 
     Whoever uses it is the only one who does so with this folder.
 
     :param folder: only its owner may write there; made where it is missing
     :param vouched: verifies a statement against a seal, see :meth:`.trust.TrustStore.check_seal`
+    :param fits: is told how many bytes will be copied; raises what the caller wants where there is no room for them
     :raises BundleError: when it is no bundle, or none of the vendor's
     :raises OSError: when the one cannot be read or the other not be written
     """
@@ -140,6 +143,7 @@ def taken_in(source: Path, folder: Path, vouched: Callable[[bytes, Seal], None])
             found = os.fstat(original.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError("it is no regular file")
+            fits(found.st_size)  # of what is open: another file may have its name by now
             split(_tail(original, found.st_size), found.st_size)  # before a film of some gigabytes is copied
             digests = _copy(original, copy, found.st_size)
             # from here on only the copy counts, whatever becomes of the original

@@ -80,10 +80,12 @@ def import_file(school: School, source: Path, *, shown: str = "") -> Offline:
         except ClmsError as error:
             raise BundleError(error.values.get("detail", error.happened)) from None
 
+    def fits(size: int) -> None:
+        check_room(school, "a copy of the file", size)
+
     try:
         with _alone(school):
-            check_room(school, "a copy of the file", source.lstat().st_size)
-            with taken_in(source, folder_of(school), vouched) as copy:
+            with taken_in(source, folder_of(school), vouched, fits) as copy:
                 found = believed(school, copy, shown=shown)
             return replace(found, path=folder_of(school) / found.contents.name)
     except BundleError as error:
