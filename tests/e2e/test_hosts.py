@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ import pytest
 import urllib3
 import yaml
 
+from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from tests.base_images.docker_cli import BuildError, docker
 from tests.e2e.observe import wait_for
 from tests.stand.hosted import NAME, Fleet, Hosted
@@ -147,6 +148,24 @@ def rows(school: Hosted, credentials: Path) -> dict[str, Any]:
         return found
 
 
+@contextmanager
+def without_vendor(fleet: Fleet, school: Hosted) -> Iterator[None]:
+    """Neither the registry nor the release server can be reached from a host."""
+    vendor = fleet.stand.settings["vendor"]
+    servers = [vendor[name].rpartition(":")[::2] for name in ("registry", "releases")]
+    rules = [("OUTPUT", "-p", "tcp", "--dport", port, "-j", "DROP") for _, port in servers]
+    for rule in rules:
+        school.host.run("iptables", "-I", *rule)
+    try:
+        for address, port in servers:
+            with pytest.raises(BuildError):
+                school.host.run("timeout", "2", "bash", "-c", f"</dev/tcp/{address}/{port}")
+        yield
+    finally:
+        for rule in rules:
+            school.host.run("iptables", "-D", *rule)
+
+
 def test_from_a_backup_and_the_sheet_alone(fleet: Fleet, tmp_path: Path) -> None:
     old = fleet.school("old")
     credentials = tmp_path / "database.cnf"
@@ -181,8 +200,18 @@ def test_from_a_backup_and_the_sheet_alone(fleet: Fleet, tmp_path: Path) -> None
     manifest.write_bytes(good)
     assert not (new.folder / "state/journal.db").exists()
 
-    code, answer = new.command(*command)
-    assert (code, answer["outcome"]) == (0, "COMPLETED"), answer
+    with without_vendor(fleet, new):
+        code, answer = new.command(*command)
+        assert (code, answer["outcome"]) == (0, "COMPLETED"), answer
+    with closing(Journal(new.folder / "state")) as journal:
+        notes = [record.names for record in journal.records(answer["id"]) if record.step == "image_not_loaded"]
+        images = journal.run(answer["id"]).result("image_pull")
+        slot = journal.slot("current")
+    assert (notes, images["pulled"]) == ([], []), images
+    assert slot is not None
+    assert {service.image for service in slot.services.values()} == {
+        service.config for service in slot.services.values()
+    }, "they were not loaded from the drive"
     (drive / "sheet.txt").unlink()
     new.wait_serving()
     assert rows(new, credentials) == before
