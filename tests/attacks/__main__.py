@@ -22,6 +22,7 @@ from tests.stand.stand import ROOT, Stand
 
 from . import (
     bundles,
+    drives,
     file_servers,
     forced,
     fuzz,
@@ -55,6 +56,7 @@ def catalogue() -> list[Case]:
         packages,
         bundles,
         file_servers,
+        drives,
         uploads,
         page,
         taken_over,

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE
+from ansible_collections.clms.update.plugins.module_utils.plan import events_of
 from ansible_collections.clms.update.plugins.module_utils.school import School as Described
 from ansible_collections.clms.update.plugins.module_utils.school import parse_school
 from tests.e2e.observe import School, wait_for
@@ -169,7 +170,8 @@ class Bench:
             error = {"code": answer["error_code"], **{name: answer[name] for name in ("message", "remedy")}}
             assert (answer["status"], answer["outcome"] in ("REFUSED", "ABORTED")) == ("FAILED", True), answer
             assert self.runs() == runs + 1, f"{self.runs() - runs} runs were recorded"
-            assert self.events_of(answer["id"]).count("UPDATE_FAILED") == 1, self.events_of(answer["id"])
+            failed = events_of(self.school.last_run()["kind"]).failed
+            assert self.events_of(answer["id"]).count(failed) == 1, self.events_of(answer["id"])
         assert error["code"] in codes, f"{error['code']} instead of {' or '.join(codes)}: {error['message']}"
         assert error["code"] in CATALOGUE
         assert error["message"].endswith("."), error

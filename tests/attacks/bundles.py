@@ -22,6 +22,7 @@ from .cases import HELD, REFUSED, Case, Result
 from .desk import Desk, flip, shorten
 from .special import VERSION, Special
 from .zips import (
+    MOVED,
     PASSWD,
     Change,
     appended,
@@ -29,18 +30,25 @@ from .zips import (
     bomb_inside,
     changed,
     extra,
+    large_header,
+    large_list,
+    list_behind_a_link,
     member,
     missing,
     mode_of,
+    name_in_list,
     no_seal,
     online_key,
     other_case,
     other_letter,
+    other_path,
     overlapping,
+    packed_image,
     prepended,
     replaced_image,
     resigned,
     second_end,
+    second_list,
     stranger,
     swapped_images,
     twice,
@@ -145,6 +153,7 @@ def wrong_image(change: Change, code: str, says: str, bench: Bench, _: Result) -
     assert bench.school.clms_update("import", str(path), "--json").code == 0
     assert len(bundles_of(bench)) == 1
     bench.refused(code, "update", "--version", VERSION, says=says, moves="signed")
+    assert bench.engine.image(MOVED) is None, "an archive has given a name"
     bench.special.forget()
     return REFUSED
 
@@ -332,6 +341,13 @@ def cases() -> Iterator[Case]:
         ("swapped images", swapped_images.__doc__, swapped_images, "IMAGE_MISMATCH", "in its place"),
         ("no image at all", "A text in place of an image.", replaced_image(b"no archive"), "BUNDLE_REFUSED",
          "cannot be loaded"),
+        ("a name", name_in_list.__doc__, packed_image(name_in_list), "BUNDLE_REFUSED", "gives its image the name"),
+        ("two lists", second_list.__doc__, packed_image(second_list), "BUNDLE_REFUSED", "twice"),
+        ("another path", other_path.__doc__, packed_image(other_path), "BUNDLE_REFUSED", "in no image"),
+        ("a large list", large_list.__doc__, packed_image(large_list), "BUNDLE_REFUSED", "too large"),
+        ("a link as list", list_behind_a_link.__doc__, packed_image(list_behind_a_link), "BUNDLE_REFUSED",
+         "in no image"),
+        ("a large header", large_header.__doc__, packed_image(large_header), "BUNDLE_REFUSED", "in no image"),
         ("bomb in an image", bomb_inside.__doc__, bomb_inside, "IMAGE_TOO_LARGE", "larger than"),
     ):  # fmt: skip
         act = partial(wrong_image, change, code, says)

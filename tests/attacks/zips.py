@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import stat
 import subprocess
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -22,6 +24,9 @@ from .desk import STRANGER, Desk
 Members = dict[str, tuple[zipfile.ZipInfo, bytes]]
 Change = Callable[[Members], None]
 PASSWD = "/etc/cron.d/clms-attack"
+MOVED = "clms-attack:moved"
+"""a name that an archive would give to its image"""
+Entries = list[tuple[tarfile.TarInfo, bytes]]
 
 
 def resigned(desk: Desk, path: Path, change: Change) -> None:
@@ -100,6 +105,77 @@ def bomb_inside(members: Members) -> None:
     """An image archive that becomes a gigabyte when it is unpacked, and is no archive."""
     done = subprocess.run(["zstd", "-q", "-c"], input=bytes(1_000_000_000), capture_output=True, check=True)
     replaced_image(done.stdout)(members)
+
+
+def packed_image(change: Callable[[Entries], None]) -> Change:
+    """Other members in the archive of an image."""
+
+    def whole(members: Members) -> None:
+        _, data = members[image_name(members)]
+        done = subprocess.run(["zstd", "-d", "-c"], input=data, capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            entries = [
+                (entry, content.read() if (content := archive.extractfile(entry)) and entry.isreg() else b"")
+                for entry in archive
+            ]
+        change(entries)
+        sink = io.BytesIO()
+        with tarfile.open(fileobj=sink, mode="w") as archive:
+            for entry, content in entries:
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+        packed = subprocess.run(["zstd", "-q", "-c"], input=sink.getvalue(), capture_output=True, check=True)
+        replaced_image(packed.stdout)(members)
+
+    return whole
+
+
+def named_list(entries: Entries) -> tuple[tarfile.TarInfo, bytes]:
+    """The list of images in an archive, with a name."""
+    (data,) = (content for entry, content in entries if entry.name == "manifest.json")
+    (image,) = json.loads(data)
+    return tarfile.TarInfo("manifest.json"), json.dumps([{**image, "RepoTags": [MOVED]}]).encode()
+
+
+def name_in_list(entries: Entries) -> None:
+    """The archive of an image gives it a name, which an engine would take from another one."""
+    at = [entry.name for entry, _ in entries].index("manifest.json")
+    entries[at] = named_list(entries)
+
+
+def second_list(entries: Entries) -> None:
+    """The list of images is there twice; engines take the last."""
+    entries.append(named_list(entries))
+
+
+def other_path(entries: Entries) -> None:
+    """The same, by another path to it."""
+    entry, content = named_list(entries)
+    entry.name = "./manifest.json"
+    entries.append((entry, content))
+
+
+def large_list(entries: Entries) -> None:
+    """The list of images is larger than what is looked at."""
+    name_in_list(entries)
+    at = [entry.name for entry, _ in entries].index("manifest.json")
+    entries[at] = (entries[at][0], entries[at][1] + b" " * 5_000_000)
+
+
+def list_behind_a_link(entries: Entries) -> None:
+    """A link in place of the list, to another one."""
+    entry, content = named_list(entries)
+    at = [entry.name for entry, _ in entries].index("manifest.json")
+    entries.append((tarfile.TarInfo("other.json"), content))
+    entry.type, entry.linkname = tarfile.SYMTYPE, "other.json"
+    entries[at] = (entry, b"")
+
+
+def large_header(entries: Entries) -> None:
+    """A header of 150 MB, which a reader of archives takes into its memory."""
+    entry = tarfile.TarInfo("x")
+    entry.pax_headers = {"comment": "x" * 150_000_000}
+    entries.insert(0, (entry, b""))
 
 
 def replaced_image(data: bytes) -> Change:
