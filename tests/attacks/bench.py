@@ -170,7 +170,8 @@ class Bench:
             error = {"code": answer["error_code"], **{name: answer[name] for name in ("message", "remedy")}}
             assert (answer["status"], answer["outcome"] in ("REFUSED", "ABORTED")) == ("FAILED", True), answer
             assert self.runs() == runs + 1, f"{self.runs() - runs} runs were recorded"
-            failed = events_of(self.school.last_run()["kind"]).failed
+            with self.school.journal() as journal:
+                failed = events_of(journal.run(answer["id"]).row.kind).failed
             assert self.events_of(answer["id"]).count(failed) == 1, self.events_of(answer["id"])
         assert error["code"] in codes, f"{error['code']} instead of {' or '.join(codes)}: {error['message']}"
         assert error["code"] in CATALOGUE

@@ -174,9 +174,10 @@ class FakeAgent(Agent):
             "id": "20261124T101112Z-1.0.0-r1", "created": "2026-11-24T10:11:12Z", "version": "1.0.0",
             "bytes": 12_000_000, "proven": "2026-11-24T10:12:12Z",
         }  # fmt: skip
+        runs = sorted(self.runs, key=lambda run: -run["id"])
         lists: dict[str, dict[str, Any]] = {
             "schedule": {"schedules": self.planned, "time_zone": "Europe/Berlin", "checked_at": None},
-            "history": {"history": [run for run in self.runs if before is None or run["id"] < before][:limit]},
+            "history": {"history": [run for run in runs if before is None or run["id"] < before][:limit]},
             "totals": {"totals": self.totals},
             "backups": {"backups": [backup]},
             "files": {"files": self.files, "folder": str(self.folder)},
