@@ -209,6 +209,35 @@ def test_a_failed_conversion_is_watched_until_all_is_as_before(school: School, p
     school.assert_serves("1.0.0")
 
 
+def test_an_update_is_stopped_while_its_backup_is_made(school: School, page: Page) -> None:
+    """It ends with words that say so; nothing was changed, and nothing of it is left."""
+    before, rows, backups = school.picture(), school.rows(), backups_of(school)
+    begin(page, "1.0.1")
+    steps = page.locator(".steps .now")
+    expect(steps).to_have_text("Making a backup and proving it by restoring it", timeout=LONG)
+    page.get_by_role("button", name="Stop it").click()
+    expect(page.get_by_text("It stops at the next point at which that can be done")).to_be_visible()
+    picture(page, "is-stopped")
+    expect_end(page, "failed", "was stopped because somebody asked for it.")
+    for words in ("CLMS was not closed for it, and nothing was changed.", "RUN_CANCELLED"):
+        expect(page.locator("main")).to_contain_text(words)
+    expect(page.get_by_role("link", name="Try again")).to_be_visible()
+    picture(page, "stopped")
+    run = school.last_run()
+    assert (run["outcome"], run["error_code"], run["closed_seconds"]) == ("ABORTED", "RUN_CANCELLED", None)
+    assert not school.phases_begun(run["id"]) & {"rehearse", "drain", "migrate"}
+    after = school.picture()
+    assert (after.serving, school.rows()) == (before.serving, rows)
+    assert after.names <= before.names
+    assert backups_of(school) >= backups
+    school.assert_serves("1.0.0")
+
+
+def backups_of(school: School) -> set[str]:
+    """The backups that people can restore."""
+    return {one["id"] for one in school.clms_update("list", "--backups", "--json").json()["backups"]}
+
+
 def test_the_happy_path_with_two_people_and_a_killed_agent(
     school: School, page: Page, open_page: OpenPage, tmp_path: Path
 ) -> None:
@@ -367,3 +396,42 @@ def test_a_scheduled_update_begins_by_itself(school: School, page: Page) -> None
     page.goto("/")
     expect(page.get_by_text("Nothing is planned.")).to_be_visible()
     school.assert_serves("1.1.0")
+
+
+def test_a_backup_is_restored(school: School, page: Page) -> None:
+    """What was saved after it is given up, which the page says before, and CLMS is what it was then."""
+    address, login = school.stand.url(NAME), school.stand.librarian(NAME)
+    token = requests.post(f"{address}/api/auth/login", json=login, timeout=10).json()["data"]["accessToken"]
+    book = {"accession_no": "after-the-backup", "title": "Too late", "author": "A. Nybody", "category": "Test",
+            "total_copies": 1, "available_copies": 1}  # fmt: skip
+    added = requests.post(
+        f"{address}/api/books", json=book, headers={"Authorization": f"Bearer {token}"}, timeout=10
+    )  # fmt: skip
+    assert added.status_code == 201, added.text
+    rows = school.rows()
+    page.goto("/backups")
+    newest = page.locator(".rows li").first
+    expect(newest).to_contain_text("version 1.0.3")
+    newest.get_by_role("link", name="Restore it").click()
+    expect(page.locator("main")).to_contain_text("1 in books")
+    page.get_by_label("Version").fill("1.1.0")
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="Restore this backup").click()
+    expect(page.get_by_role("alert")).to_contain_text("Type 1.0.3 to go on.")
+    page.get_by_label("Version").fill("1.0.3")
+    page.get_by_label("Your password").fill(PASSWORD)
+    picture(page, "restore")
+    page.get_by_role("button", name="Restore this backup").click()
+    page.get_by_text("% done").wait_for(timeout=LONG)
+    expect_end(page, "completed", "The backup was restored.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Restore of a backup · version 1.0.3")
+    picture(page, "restored")
+    run = school.last_run()
+    assert (run["kind"], run["outcome"], run["version"], run["from_version"]) == (
+        "restore", "COMPLETED", "1.0.3", "1.1.0"
+    )  # fmt: skip
+    assert school.query("SELECT id FROM books WHERE accession_no = %s", "after-the-backup") == []
+    assert school.rows()["books"] == rows["books"] - 1
+    page.goto("/")
+    expect(page.get_by_role("region", name="Last time")).to_contain_text("The backup was restored.")
+    school.assert_serves("1.0.3")
