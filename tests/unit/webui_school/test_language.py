@@ -119,9 +119,11 @@ def test_what_came_over_the_socket_is_translated_as_well(signed_in: Browser, age
     speaks(signed_in, "de")
     refusal = ClmsError("RUN_ACTIVE", kind="update_images", run=8, phase="backup")
     agent.refuses["backup"] = ClmsError.from_dict(json.loads(json.dumps(refusal.as_dict())))
-    text = words_in(signed_in.send("/backups", page="/backups").text)
+    assert signed_in.send("/backups", page="/backups").location == "/progress"
+    text = words_in(signed_in.get("/progress"))
     assert "Es läuft schon etwas: Update, Nummer 8, Schritt „Sicherung erstellen und" in text
-    assert "<h1>Es läuft schon etwas</h1>" in text
+    agent.refuses["backup"] = ClmsError.from_dict(json.loads(json.dumps(ClmsError("NOT_INSTALLED").as_dict())))
+    assert "<h1>Nicht installiert</h1>" in signed_in.send("/backups", page="/backups").text
 
 
 def test_without_values_it_is_shown_as_it_was_said(signed_in: Browser, agent: FakeAgent) -> None:
