@@ -254,7 +254,7 @@ SCHOOL: dict[str, ErrorText] = {
     ),
     "RUN_CLOSED": ErrorText(
         "The {kind} (run number {run}) cannot be stopped any more: CLMS is closed for it already, or it is done.",
-        "Wait until it has ended ('clms-update status' shows it); to undo it, use 'clms-update rollback' then.",
+        "Wait until it has ended; what it has brought can be undone then, also with 'clms-update rollback'.",
     ),
     "JOURNAL_UNREADABLE": ErrorText(
         "The journal {path} cannot be read: {detail}.",
@@ -395,7 +395,7 @@ SCHOOL: dict[str, ErrorText] = {
     ),
     "NOTIFY_FAILED": ErrorText(
         "A notification could not be sent: {detail}.",
-        "Look through the addresses in the file {path}, and try them with 'clms-update notify'.",
+        "Look through the addresses in the settings or in the file {path}, and send a test: 'clms-update notify'.",
     ),
     # the schedule
     "SCHEDULE_TIME": ErrorText(

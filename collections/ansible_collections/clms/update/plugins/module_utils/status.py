@@ -42,9 +42,8 @@ def duration_parts(seconds: float) -> dict[str, int | float]:
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
         return {"days": hours // 24}
-    if hours:
-        return {"h": hours, "min": minutes}
-    return {"min": minutes, "s": rest} if minutes else {"s": rest}
+    found = {"h": hours, "min": minutes} if hours else {"min": minutes, "s": rest}
+    return {unit: number for unit, number in found.items() if number}
 
 
 def duration(seconds: float) -> str:

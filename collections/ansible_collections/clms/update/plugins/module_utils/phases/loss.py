@@ -16,6 +16,9 @@ from ..run import Context, looking
 from ..school import School, parse_school
 from ..slots import Slot
 
+_MIGRATIONS = "_prisma_migrations"
+"""which migrations were done; no user writes into it"""
+
 
 def would_lose(description: dict[str, Any], backup: str | None) -> dict[str, Any]:
     """What going back would lose right now.
@@ -90,6 +93,7 @@ def _changed(context: Context, before: dict[str, int], at: float) -> dict[str, i
         # the version that CLMS shows is written by us, after the opening
         if table != "SystemSettings":
             lost[table] = max(lost.get(table, 0), 1)
+    lost.pop(_MIGRATIONS, None)
     return {table: count for table, count in sorted(lost.items()) if count}
 
 

@@ -84,6 +84,7 @@ def opened(context: Context, run: int, **result: Any) -> None:
         pytest.param({"books": 11}, {}, {"books": 1}, id="the server has been restarted since"),
         pytest.param({}, {"students": 99}, {}, id="changed before the opening"),
         pytest.param({}, {"SystemSettings": 150}, {}, id="the version row is written by us"),
+        pytest.param({"_prisma_migrations": 1}, {"_prisma_migrations": 150}, {}, id="no user writes into it"),
         pytest.param({"SystemSettings": 4}, {"SystemSettings": 150}, {"SystemSettings": 1}, id="a setting is not"),
         pytest.param({"students": 9, "books": 11}, {}, {"books": 1, "students": 4}, id="several, by name"),
     ],
