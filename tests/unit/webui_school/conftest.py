@@ -216,7 +216,7 @@ def run_of(**changes: Any) -> dict[str, Any]:
         "outcome": "COMPLETED", "started_at": "2026-11-24T10:11:12Z", "finished_at": "2026-11-24T10:13:12Z",
         "closed_seconds": 12.5, "error_code": None, "message": "CLMS was updated to version 1.0.0.", "remedy": None,
         "error_values": None, "failed_phase": None, "phases": [{"name": "preflight", "seconds": 3.2}],
-        "backup_path": "/srv/backups/b", **changes,
+        "backup_path": "/srv/backups/b", "restored": None, **changes,
     }  # fmt: skip
 
 

@@ -93,7 +93,9 @@ def closed_seconds(records: Sequence[Record]) -> float | None:
 
 
 def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:
-    """A run as ``last_update`` and the history show it, with its ``phases``."""
+    """A run as ``last_update`` and the history show it, with its ``phases``; ``backup_path`` is where the backup lies
+    that it has made, and ``restored`` the name of the one from which it has restored.
+    """
     error = row.error or {}
     return {
         "id": row.id,
@@ -112,8 +114,14 @@ def describe_run(row: RunRow, records: Sequence[Record]) -> dict[str, Any]:
         "error_values": error.get("values"),
         "failed_phase": error.get("phase"),
         "phases": [{"name": name, "seconds": seconds} for name, seconds in done_phases(records).items()],
-        "backup_path": next((r.names.get("path") for r in records if r.phase == "backup" and r.event == "leave"), None),
+        "backup_path": _told(records, "backup", "path"),
+        "restored": _told(records, "preflight", "backup"),
     }
+
+
+def _told(records: Sequence[Record], phase: str, name: str) -> Any:
+    """What a phase has told when it was done, or None."""
+    return next((r.names.get(name) for r in records if r.phase == phase and r.event == "leave"), None)
 
 
 def judge(row: RunRow, records: Sequence[Record]) -> tuple[dict[str, Any], int]:
@@ -152,6 +160,7 @@ def without_run(kind: str, version: str | None, failure: dict[str, Any] | None) 
         "failed_phase": None,
         "phases": [],
         "backup_path": None,
+        "restored": None,
     }
 
 

@@ -166,6 +166,7 @@ def test_a_completed_update() -> None:
         "failed_phase": None,
         "phases": [{"name": name, "seconds": 10.0} for name in UPDATE],
         "backup_path": None,
+        "restored": None,
     }
 
 
