@@ -436,14 +436,14 @@ def test_history(signed_in: Browser, agent: FakeAgent) -> None:
     assert "Try again" not in signed_in.get("/history/7")
     agent.release["blocked"] = ClmsError("RELEASE_SAME", version="1.0.1").as_dict()
     assert "Try again" not in signed_in.get("/history/9"), "it was installed meanwhile"
-    agent.runs.append(run_of(id=10, kind="restore", restored="20261124T101112Z-1.0.0-r1"))
-    text = signed_in.get("/history/10")
-    assert "Restored from the backup</dt><dd><code>20261124T101112Z-1.0.0-r1" in text
-    assert "Backup made before</dt><dd><code>/srv/backups/b" in text
     for words in ("The data could not be converted.", "Tell the vendor.", "MIGRATION_FAILED", "Converting the data"):
         assert words in text, words
     assert "Go back to version 0.9.0" in signed_in.get("/history/7")
     assert "RUN_UNKNOWN" in signed_in.get("/history/99", code=404)
+    agent.runs.append(run_of(id=10, kind="restore", restored="20261124T101112Z-1.0.0-r1"))
+    text = signed_in.get("/history/10")
+    assert "Restored from the backup</dt><dd><code>20261124T101112Z-1.0.0-r1" in text
+    assert "Backup made before</dt><dd><code>/srv/backups/b" in text
 
 
 def test_events(signed_in: Browser) -> None:
