@@ -43,7 +43,7 @@ def test_lines() -> None:
     for view in (WORKING, WORKING, FAILED, FAILED):
         lines.show(view)
     assert stream.getvalue().splitlines() == [
-        "preflight               1.2 s  Checking this server and the way to the new version",
+        "preflight               1.2 s  Checking this server and all that is needed",
         "release                 0.4 s  Fetching the release and checking its signature",
         "release                failed  The release server cannot be reached.",
     ]

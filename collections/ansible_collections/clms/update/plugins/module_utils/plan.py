@@ -28,17 +28,17 @@ class Phase:
 PHASES: dict[str, Phase] = {
     phase.name: phase
     for phase in (
-        Phase("preflight", "Checking this server and the way to the new version", 3),
+        Phase("preflight", "Checking this server and all that is needed", 3),
         Phase("release", "Fetching the release and checking its signature", 3),
-        Phase("image_pull", "Fetching the new images", 15),
+        Phase("image_pull", "Fetching the images", 15),
         Phase("backup", "Making a backup and proving it by restoring it", 25),
         Phase("rehearse", "Rehearsing the update on a copy of the data", 15),
         Phase("drain", "Letting requests finish and closing CLMS", 3, closed=True),
-        Phase("slot", "Copying the data for the new version", 8, closed=True),
+        Phase("slot", "Preparing the data", 8, closed=True),
         Phase("migrate", "Converting the data", 8, closed=True),
-        Phase("container_replace", "Starting the new version", 5, closed=True),
-        Phase("health_check", "Testing the new version", 5, closed=True),
-        Phase("commit", "Making the new version the valid one", 1, closed=True),
+        Phase("container_replace", "Starting CLMS", 5, closed=True),
+        Phase("health_check", "Testing whether CLMS works", 5, closed=True),
+        Phase("commit", "Making it final", 1, closed=True),
         Phase("open", "Opening CLMS again", 2, closed=True),
         Phase("clean_up", "Tidying up", 7),
     )

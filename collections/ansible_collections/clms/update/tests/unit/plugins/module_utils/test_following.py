@@ -19,7 +19,7 @@ from ansible_collections.clms.update.plugins.module_utils.following import (
 from ansible_collections.clms.update.plugins.module_utils.journal import Record, RunRow
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 
-PREFLIGHT = "preflight               1.0 s  Checking this server and the way to the new version"
+PREFLIGHT = "preflight               1.0 s  Checking this server and all that is needed"
 RELEASE = "release                 1.0 s  Fetching the release and checking its signature"
 BROKEN = "release                failed  It broke."
 
