@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -18,7 +19,8 @@ from agent.once import Once
 from agent.protocol import parse
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.plan import PHASES, is_closed, is_over
-from webui.school.agent import Agent
+from webui.school import watch
+from webui.school.agent import Agent, attach
 from webui.school.app import create_app
 from webui.school.config import parse_settings
 
@@ -285,15 +287,22 @@ class Browser:
         return self.send("/sign-in", name="anna", password=password)
 
 
-@pytest.fixture
-def make_browser(agent: FakeAgent, tmp_path: Path) -> Callable[[], Browser]:
-    """Makes browsers that share one server."""
-    secret = tmp_path / "secret"
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """The page. To put it together takes longer than most tests, so they share it."""
+    secret = tmp_path_factory.mktemp("page") / "secret"
     secret.touch(mode=0o600)
     secret.write_bytes(b"k" * 32)
     tls = {"certificate": "/nowhere", "key": "/nowhere"}
-    settings = parse_settings({"hosts": ["school.test"], "secret_key_file": str(secret), "tls": tls})
-    app = create_app(settings, agent)
+    return create_app(parse_settings({"hosts": ["school.test"], "secret_key_file": str(secret), "tls": tls}))
+
+
+@pytest.fixture
+def make_browser(app: Flask, agent: FakeAgent) -> Callable[[], Browser]:
+    """Makes browsers that share one server, which remembers nothing of other tests."""
+    attach(app, agent)
+    watch.attach(app, watch.Watch(agent.ask, most=app.extensions["clms_watch"].most))
+    app.extensions["clms_ended_sessions"].clear()
     return lambda: Browser(app.test_client())
 
 
