@@ -95,7 +95,8 @@ def change(folder: Path, wanted: dict[str, Any]) -> list[str]:
         ``notify`` (addresses, one in a line; none: tell nobody any more) are texts, and ``registry_login`` has
         ``username`` and ``password``.
     :returns: the names of those that are another now; secrets always are
-    :raises ClmsError: SETTING_WRONG, with ``setting`` and ``detail``; SCHOOL_INCOMPLETE
+    :raises ClmsError: SETTING_WRONG, with ``setting`` and ``detail``; SETTINGS_CHANGED, SETTINGS_UNWRITABLE,
+        SCHOOL_INCOMPLETE
     """
     with _changing:
         return _change(folder, wanted)
@@ -131,13 +132,13 @@ def _change(folder: Path, wanted: dict[str, Any]) -> list[str]:
     touched = {config.PREFIX + place[0] for place in places}
     old = config.variables_in(text, before.path)
     if {k: v for k, v in variables.items() if k not in touched} != {k: v for k, v in old.items() if k not in touched}:
-        raise ClmsError("SETTING_WRONG", setting="?", detail="the description cannot be written without harm")
+        raise ClmsError("SETTINGS_UNWRITABLE", path=before.path)
     for path, content in files.values():
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_atomically(path, content)
     if new != text:
         if before.path.read_bytes() != text:
-            raise ClmsError("SETTING_WRONG", setting="?", detail="somebody else has just changed the description")
+            raise ClmsError("SETTINGS_CHANGED")
         write_atomically(before.path, new)
     changed = [name for name in wanted if name in PLACES and _at(variables, PLACES[name]) != _at(old, PLACES[name])]
     if _at(variables, _NOTIFY) != _at(old, _NOTIFY):

@@ -45,7 +45,7 @@ REFUSED: dict[str, tuple[str, str, ClmsError | None, dict[str, str], str]] = {
         {"School hours": "always", "Your password": "x"}, "Save the settings",
     ),
     "settings-whole": (
-        "/settings", "change", ClmsError("SETTING_WRONG", setting="?", detail="somebody else has just changed it"),
+        "/settings", "change", ClmsError("SETTINGS_CHANGED"),
         {"Who helps": "Herr Maier", "Your password": "x"}, "Save the settings",
     ),
     "settings-number": ("/settings", "change", None, {"Backups to keep": "0"}, "Save the settings"),

@@ -59,6 +59,8 @@ STATUSES: dict[str, tuple[int, str]] = {
     "SCHEDULE_TWICE": (409, "Scheduled already"),
     "SCHEDULE_UNKNOWN": (404, "Nothing scheduled"),
     "SESSION_MISSING": (401, "Not signed in"),
+    "SETTINGS_CHANGED": (409, "Changed meanwhile"),
+    "SETTINGS_UNWRITABLE": (409, "To be changed by hand"),
     "SETTING_WRONG": (422, "Setting not usable"),
     "SIGN_IN_REFUSED": (401, "Sign-in refused"),
     "SIGN_IN_WAIT": (429, "Too many attempts"),

@@ -235,7 +235,7 @@ def test_what_somebody_else_has_just_written_is_not_undone(folder: Path, monkeyp
         return load(variables, path)
 
     monkeypatch.setattr(config, "school_of", meanwhile)
-    with pytest.raises(ClmsError, match="somebody else"):
+    with pytest.raises(ClmsError, match="Somebody else"):
         settings.change(folder, {"contact": "anna"})
     assert "clms_rehearse: false" in path_of(folder).read_text()
 

@@ -29,7 +29,7 @@ REFUSALS = [
     (ClmsError("AGENT_SILENT", path="/run/agent.sock", detail="Connection refused"), 503),
     (ClmsError("SERVER_FAILED", request="abc"), 500),
     (ClmsError("BACKUP_BUSY"), 409),
-    (ClmsError("SETTING_WRONG", setting="?", detail="<b>no</b>"), 422),
+    (ClmsError("SETTINGS_UNWRITABLE", path="<b>no</b>"), 409),
 ]
 
 
@@ -70,7 +70,7 @@ def test_it_is_said_above_the_form(
     ("refusal", "status"),
     [
         *REFUSALS,
-        (ClmsError("SETTING_WRONG", setting="?", detail="somebody else has just changed the description"), 422),
+        (ClmsError("SETTINGS_CHANGED"), 409),
         (ClmsError("SCHOOL_INCOMPLETE", detail="clms_title is missing"), 500),
     ],
 )

@@ -389,6 +389,14 @@ SCHOOL: dict[str, ErrorText] = {
         "The setting {setting} cannot be changed like this: {detail}.",
         "Write it as the hint beside it says; nothing was changed.",
     ),
+    "SETTINGS_CHANGED": ErrorText(
+        "Somebody else has changed the settings at this very moment; nothing of yours was changed.",
+        "Look through them, and save again.",
+    ),
+    "SETTINGS_UNWRITABLE": ErrorText(
+        "The description of this school is written in a way that cannot be changed from here without harm.",
+        "Change it by hand on the server, in the file {path}; nothing was changed.",
+    ),
     "NOTIFY_NOBODY": ErrorText(
         "Nobody is told what happens here.",
         "Write the addresses into a file of mode 0600, and name it in the school's description (clms_notify_file).",

@@ -156,7 +156,8 @@ def _remove_step(engine: Engine, image: str) -> bool:
     try:
         engine.api.remove_image(image, noprune=True)
     except docker.errors.APIError as error:
-        return "container" not in str(error.explanation)  # it has one: it is just being ended
+        # the engine could not right now, as on a full disk; or it has a container, which is just being ended
+        return not error.is_server_error() and "container" not in str(error.explanation)
     return True
 
 
