@@ -182,10 +182,12 @@ def test_scheduled_by_command(school: School, agent: AgentProcess) -> None:
     called_off = school.clms_update("schedule", "--tonight", "--json").json()["schedule"]
     assert school.clms_update("schedule", "--weekend", "--json").json()["error"]["code"] == "SCHEDULE_TWICE"
     assert school.clms_update("schedule", "--cancel", str(called_off["id"]), "--json").code == 0
-    run = school.last_run()["id"]
-    (version,) = school.versions()
+    school.clms_update("update", "--json")  # where the test before has left it at an earlier version
+    (version,), run = school.versions(), school.last_run()["id"]
+    refused = school.clms_update("schedule", "--tonight", "--version", version, "--json")
+    assert refused.json()["error"]["code"] == "RELEASE_SAME", refused.output
     at = datetime.fromtimestamp(time.time() + 3, UTC).isoformat(timespec="seconds")
-    planned = school.clms_update("schedule", "--at", at, "--version", version, "--json")
+    planned = school.clms_update("schedule", "--at", at, "--json")
     assert planned.code == 0, planned.output
     listed = school.clms_update("list", "--schedule", "--json").json()["schedules"]
     assert [entry["state"] for entry in listed][:2] == ["SCHEDULED", "CANCELLED"]
@@ -195,7 +197,7 @@ def test_scheduled_by_command(school: School, agent: AgentProcess) -> None:
         return found
 
     wait_for(lambda: entry()["state"] == "DONE", seconds=60, what="the end of what was scheduled")
-    # the version runs already: nothing was to be done, and no run was opened
+    # the newest version runs already: nothing was to be done, and no run was opened
     assert entry()["code"] is None
     assert school.last_run()["id"] == run
 
