@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import secrets
+import shutil
 import stat
 import subprocess
 import time
@@ -206,7 +207,7 @@ def others_may_read(bench: Bench, _: Result) -> str:
     """Updates refuse secrets that others may read, so people ask for help; a program has said all that there is."""
     school = bench.school
     folder, archive = school.folder / "etc/secrets", bench.folder / f"support-{secrets.token_hex(4)}.zip"
-    described, log = json.dumps(school.description()), school.home / "runs/1/said.log"
+    described, log = json.dumps(school.description()), school.home / "runs/of-this-case/said.log"
     with ExitStack() as stack:
         planted = _plant(stack, folder)
         files = [path for path in sorted(folder.iterdir()) if str(path) in described]
@@ -215,7 +216,8 @@ def others_may_read(bench: Bench, _: Result) -> str:
         for path in files:
             stack.callback(path.chmod, path.stat().st_mode)
             path.chmod(0o640)
-        stack.callback(log.unlink, missing_ok=True)
+        log.parent.mkdir(parents=True)  # those of runs are gone after a while
+        stack.callback(shutil.rmtree, log.parent)
         log.write_bytes(b"".join(b"\n".join(_said(secret)) + b"\n" for secret in known))
         needles = needles_of(known)
         assert found_in(log, needles), "nothing was said"
@@ -224,7 +226,7 @@ def others_may_read(bench: Bench, _: Result) -> str:
     hits = _in_support_file(archive, needles)
     assert not hits, f"{len(hits)} hits: {hits[:10]}"
     with zipfile.ZipFile(archive) as support:
-        said = support.read("runs/1/said.log")
+        said = support.read("runs/of-this-case/said.log")
     assert said.count(b"[removed]") >= len(known) * len(_said(b"x")), said[:2000]
     return f"{len(known)} secrets of {len(files)} files, said in {len(_said(b'x'))} ways; 0 hits"
 
