@@ -127,18 +127,15 @@ class Planner:
         due, cautions = chosen_time(school.schedule, at, now)
         school.backup.copied_to(backup_location)
         with self._lock, closing(Store(self._home)) as store:
-            entry = store.add(
-                version=version,
-                due_at=due.timestamp(),
-                missed=missed or school.schedule.missed,
-                now=now.timestamp(),
-                backup_location=backup_location,
-            )
-            if entry is None:
-                entry, new = _same(store, version, due, backup_location, school.schedule), False
-            else:
-                new = True
-        if new:
+            wanted: dict[str, Any] = {
+                "version": version,
+                "due_at": due.timestamp(),
+                "missed": missed or school.schedule.missed,
+                "backup_location": backup_location,
+            }
+            added = store.add(**wanted, now=now.timestamp())
+            entry = added or _same(store, wanted, school.schedule)
+        if added:
             tell(self._home, "UPDATE_SCHEDULED", f"{_name(entry)} is scheduled for {when(entry, school.schedule)}.")
             self.changed()
         return {
@@ -380,13 +377,13 @@ class Planner:
         tell(self._home, "CHECK_FAILED", f"The vendor could not be asked for news. {error}")
 
 
-def _same(store: Store, version: str | None, due: datetime, place: str | None, schedule: Schedule) -> Entry:
+def _same(store: Store, wanted: dict[str, Any], schedule: Schedule) -> Entry:
     """What is scheduled, where that is just what was asked for: somebody has pressed twice.
 
     :raises ClmsError: SCHEDULE_TWICE
     """
     other = store.scheduled()
-    if other and (other.version, other.due_at, other.backup_location) == (version, due.timestamp(), place):
+    if other and all(getattr(other, name) == value for name, value in wanted.items()):
         return other
     at = when(other, schedule) if other else "?"
     raise ClmsError("SCHEDULE_TWICE", schedule=other.id if other else "?", at=at)

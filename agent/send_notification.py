@@ -49,7 +49,7 @@ def _tell(service: apprise.NotifyBase, title: str, body: str) -> bool:
     """Whether a service took it; an event quotes others, so nothing in it is markup."""
     try:
         return bool(service.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT))
-    except Exception:
+    except Exception:  # a hundred services of others raise what they like, and none may keep the rest from being told
         return False
 
 

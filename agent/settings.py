@@ -133,12 +133,12 @@ def _change(folder: Path, wanted: dict[str, Any]) -> list[str]:
     old = config.variables_in(text, before.path)
     if {k: v for k, v in variables.items() if k not in touched} != {k: v for k, v in old.items() if k not in touched}:
         raise ClmsError("SETTINGS_UNWRITABLE", path=before.path)
+    if new != text and before.path.read_bytes() != text:
+        raise ClmsError("SETTINGS_CHANGED")
     for path, content in files.values():
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_atomically(path, content)
     if new != text:
-        if before.path.read_bytes() != text:
-            raise ClmsError("SETTINGS_CHANGED")
         write_atomically(before.path, new)
     changed = [name for name in wanted if name in PLACES and _at(variables, PLACES[name]) != _at(old, PLACES[name])]
     if _at(variables, _NOTIFY) != _at(old, _NOTIFY):

@@ -16,7 +16,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from .agent import agent
 from .texts import KINDS
-from .updates import all_runs, one_run
+from .updates import all_runs, number_in, one_run
 from .watch import current
 
 blueprint = Blueprint("history", __name__)
@@ -38,18 +38,11 @@ def _signed_in() -> None:
 def history() -> str:
     """What was done here, or some of it, the newest first; older runs are on pages of their own."""
     wanted = _wanted()
-    before = request.args.get("before", None, _number)
+    before = request.args.get("before", None, number_in)
     found = (run for run in all_runs(agent(), before) if _is(run, wanted))
     shown = list(islice(found, _ON_A_PAGE))
     more = next(found, None) is not None
     return render_template("history.html", runs=shown, kinds=list(KINDS), more=more, **wanted)
-
-
-def _number(text: str) -> int:
-    """:raises ValueError: where it is none of a run"""
-    if not 0 < int(text) < 2**53:
-        raise ValueError(text)
-    return int(text)
 
 
 def _wanted() -> dict[str, str]:
@@ -111,6 +104,6 @@ def _release(run: dict[str, Any]) -> dict[str, Any] | None:
 @blueprint.get("/events")
 def events() -> str:
     """Everything that happened, the newest first; older events are on pages of their own."""
-    shown = agent().ask("events", before=request.args.get("before", None, _number))["events"]
+    shown = agent().ask("events", before=request.args.get("before", None, number_in))["events"]
     more = bool(shown) and bool(agent().ask("events", before=shown[-1]["id"])["events"])
     return render_template("events.html", events=shown, more=more)

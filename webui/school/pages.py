@@ -21,6 +21,7 @@ from .failures import status_of
 from .language import gettext as _
 from .said import caution, check_answer, said
 from .texts import moment
+from .updates import number_in
 from .uploads import take_in
 from .watch import BEGIN_SECONDS, begin, current, event_stream, progress
 
@@ -166,7 +167,7 @@ def watch() -> AnyResponse | str:
     journal a moment later, and when it has ended its result is shown.
     """
     now, since, begun = current(), request.args.get("since", None, int), False
-    watched = request.args.get("run", None, int)
+    watched = request.args.get("run", None, number_in)
     if watched is not None and (not now["running"] or now["running"]["id"] != watched):
         return redirect(url_for("history.run", number=watched))
     if since is not None and not now["running"]:

@@ -34,6 +34,16 @@ def parse_id(text: str) -> tuple[str, int]:
     return found.group(1), int(found.group(2))
 
 
+def number_in(text: str) -> int:
+    """The number of a run or an event, as an address has it.
+
+    :raises ValueError: where it is none
+    """
+    if not 0 < int(text) < 2**53:
+        raise ValueError(text)
+    return int(text)
+
+
 def updates(agent: Agent) -> list[dict[str, Any]]:
     """All of them, the newest first, in the shape of :class:`.schemas.SystemUpdate`."""
     runs = {run["id"]: run for run in all_runs(agent) if run["kind"] in _CHANGES}
@@ -52,13 +62,23 @@ def update(agent: Agent, wanted: str) -> dict[str, Any]:
     kind, number = parse_id(wanted)
     for entry in agent.ask("list", what="schedule")["schedules"]:
         if number == (entry["run"] if kind == "run" else entry["id"]):
-            begun = one_run(agent, entry["run"]) if entry["run"] else None
+            begun = _begun(agent, entry["run"]) if entry["run"] else None
             versions = {entry["version"], begun["version"] if begun else None}
             return _scheduled(entry, begun, _releases(agent, versions - {None}))
     if kind == "run":
         run = one_run(agent, number)
         return _run(wanted, run, _releases(agent, {run["version"]} - {None}))
     raise ClmsError("RUN_UNKNOWN", run=wanted)
+
+
+def _begun(agent: Agent, number: int) -> dict[str, Any] | None:
+    """The run of a scheduled update; a journal that was begun anew does not have it."""
+    try:
+        return one_run(agent, number)
+    except ClmsError as error:
+        if error.code != "RUN_UNKNOWN":
+            raise
+        return None
 
 
 def ids_of_runs(agent: Agent) -> dict[int, str]:

@@ -206,7 +206,8 @@ def test_asked_the_same_twice_it_is_scheduled_once(world: World) -> None:
     first = world.planner.schedule("tonight", version="1.0.1", backup_location="local")
     assert world.planner.schedule("tonight", version="1.0.1", backup_location="local") == first
     assert world.events() == ["UPDATE_SCHEDULED"]
-    for other in ({"version": "1.0.2", "backup_location": "local"}, {"version": "1.0.1", "backup_location": None}):
+    same = {"version": "1.0.1", "backup_location": "local"}
+    for other in (same | {"version": "1.0.2"}, same | {"backup_location": None}, same | {"missed": "skip"}):
         with pytest.raises(ClmsError):
             world.planner.schedule("tonight", **other)
 

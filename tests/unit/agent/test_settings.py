@@ -236,8 +236,9 @@ def test_what_somebody_else_has_just_written_is_not_undone(folder: Path, monkeyp
 
     monkeypatch.setattr(config, "school_of", meanwhile)
     with pytest.raises(ClmsError, match="Somebody else"):
-        settings.change(folder, {"contact": "anna"})
+        settings.change(folder, {"contact": "anna", "notify": "json://127.0.0.1/x"})
     assert "clms_rehearse: false" in path_of(folder).read_text()
+    assert not list(folder.rglob("*notify*")), "a secret was changed all the same"
 
 
 def test_secrets_are_kept_in_files_and_never_shown(folder: Path) -> None:

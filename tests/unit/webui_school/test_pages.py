@@ -304,6 +304,8 @@ def test_whoever_watches_without_scripts_comes_to_the_result(signed_in: Browser,
     assert signed_in.look("/progress?run=8").location == "/history/8"
     agent.running = running(id=9)
     assert signed_in.look("/progress?run=8").location == "/history/8"
+    for odd in ("-1", "0", "x", "9" * 5000):
+        assert "30 % done" in signed_in.get(f"/progress?run={odd}")
 
 
 def test_while_the_agent_does_not_answer_the_page_looks_again_by_itself(signed_in: Browser, agent: FakeAgent) -> None:

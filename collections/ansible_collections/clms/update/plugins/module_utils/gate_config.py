@@ -151,8 +151,8 @@ def render(gate: Gate, slot: Slot | None, fingerprint: str) -> str:
         # without a slot the name resolves to nothing and the mode is closed anyway
         server = named.get(port.listen, f"{_NOTHING}:{port.port}")
         template = _HTTP if port.mode == "http" else _TCP
-        named_so = {"name": port_name(port.listen), "listen": port.listen, "tls": tls, "server": server}
-        parts.append(template.format(languages=";".join(LANGUAGES), pages=_pages(), **named_so))
+        facts = {"name": port_name(port.listen), "listen": port.listen, "tls": tls, "server": server}
+        parts.append(template.format(**facts, languages=";".join(LANGUAGES), pages=_pages()))
     return "".join(parts)
 
 
