@@ -29,6 +29,10 @@ from tests.stand.hosted import Fleet, Hosted
 
 SETTLE_SECONDS = 300
 """within which a school is exactly on the old or exactly on the new version again"""
+_IDLE_SECONDS = 10
+"""without a command and without a run, after which no process comes to a point any more"""
+_COMING_SECONDS = 600
+"""after which a run that has not come to a point hangs"""
 _UNIT = "clms-update-agent.service"
 _JOURNAL = ROOT / "collections/ansible_collections/clms/update/plugins/module_utils/journal_run.py"
 _WITH_POINTS = """
@@ -123,17 +127,20 @@ class Bench:
         for path in self.faults.iterdir():
             path.unlink()
 
-    def wait_hit(self, point: Point, *, seconds: float = 60) -> int:
+    def wait_hit(self, point: Point) -> int:
         """Wait until a process stands at a point; its number on the host.
 
-        :raises NoFault: when none comes there
+        :raises NoFault: when nothing is under way any more that could come there
         """
         hit = self.faults / "hit"
-        deadline = time.monotonic() + seconds
+        began = busy = time.monotonic()
         while not hit.exists():
-            if time.monotonic() > deadline:
-                raise NoFault(f"no process came to {point.name}")
-            time.sleep(0.004)
+            now = time.monotonic()
+            if any(process.poll() is None for process in self.started) or self.goes_on():
+                busy = now
+            if now - busy > _IDLE_SECONDS or now - began > _COMING_SECONDS:
+                raise NoFault(f"no process came to {point.name} within {now - began:.0f} s")
+            time.sleep(0.02)
         pid = int(json.loads(hit.read_text())["pid"])
         hit.unlink()
         return pid

@@ -13,7 +13,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import docker.errors
 import pytest
 import urllib3
 from cryptography import x509
@@ -175,7 +176,8 @@ def make_image(engine: docker.DockerClient, prefix: str) -> Iterator[Callable[..
 
     yield make
     for reference in made:
-        engine.images.remove(reference, force=True)
+        with suppress(docker.errors.ImageNotFound):  # removing it was what was tested
+            engine.images.remove(reference, force=True)
 
 
 def archive(files: dict[str, bytes]) -> io.BytesIO:

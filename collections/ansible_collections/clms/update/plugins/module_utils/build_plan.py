@@ -13,6 +13,8 @@ from .release import Release
 
 LABEL = "clms.build"
 """label of an image that was built here; its value is :func:`identity`"""
+NAMES = "clms-build/"
+"""with which the names of such images begin in the engine"""
 
 _PLACE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -46,4 +48,4 @@ def identity(release: Release, service: str, arguments: Mapping[str, str], archi
 
 def name_of(service: str, identity_: str) -> str:
     """What a built image is called in the engine."""
-    return f"clms-build/{service}:{identity_[:40]}"
+    return f"{NAMES}{service}:{identity_[:40]}"

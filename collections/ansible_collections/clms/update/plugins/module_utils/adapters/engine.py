@@ -27,6 +27,7 @@ try:
 except ImportError:
     HAS_DOCKER = False
 
+from ..build_plan import NAMES
 from ..containers import ContainerSpec
 from ..errors import ClmsError
 from ..pull_watch import SILENCE, PullWatch
@@ -35,6 +36,8 @@ _OUTPUT_LINES = 10_000
 """of a container that runs once"""
 _LAST_WORDS_SECONDS = 10
 """for which what a stopped container has written may be on its way"""
+_READS = 2
+"""times that an image is read before it counts as damaged"""
 _LOG_LIMIT = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
 
 
@@ -321,14 +324,31 @@ class Engine:
     def is_whole(self, reference: str) -> bool:
         """Whether everything of an image can be read: after a power cut, files that the engine counts on may be empty.
 
-        The engine compares each file with what it noted when it got the layer.
+        The engine compares each file with what it noted when it got the layer. An image is removed that is not whole,
+        so an engine that was only slow, full or restarted says nothing of it.
+
+        :raises ClmsError: ENGINE_UNREACHABLE or DISK_TOO_SMALL, as it writes the image to its disk before it answers
         """
+        for _ in range(_READS):
+            try:
+                for _part in self.api.get_image(reference):
+                    pass
+                return True
+            except docker.errors.APIError as error:
+                if "no space left" in str(error).lower():
+                    raise ClmsError("DISK_TOO_SMALL", detail=str(error)[:200]) from None
+            except requests.exceptions.Timeout as error:
+                raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None
+            except requests.exceptions.RequestException as error:  # it ended in the middle
+                self._answers(error)
+        return False
+
+    def _answers(self, problem: Exception) -> None:
+        """:raises ClmsError: ENGINE_UNREACHABLE when the engine does not answer, which explains the problem"""
         try:
-            for _ in self.api.get_image(reference):
-                pass
-        except (docker.errors.APIError, requests.exceptions.RequestException):
-            return False
-        return True
+            self.client.ping()
+        except (docker.errors.DockerException, requests.exceptions.RequestException):
+            raise ClmsError("ENGINE_UNREACHABLE", detail=str(problem)[:200]) from None
 
     def pull(self, repository: str, digest: str, login: dict[str, str] | None, watch: PullWatch) -> None:
         """Pull ``repository@digest``; the engine ends the pull when nobody listens any more.
@@ -372,13 +392,21 @@ class Engine:
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Remove an image that no container uses; returns whether it was there and is gone.
 
-        :param force: also where it has several names
+        One that somebody else has given a name stays: to the engine, the only name of an image goes with its id.
+
+        :param force: also then, and where it has several names
         """
         try:
+            if not force and self._named_by_others(reference):
+                return False
             self.api.remove_image(reference, force=force)
         except (docker.errors.ImageNotFound, docker.errors.APIError):
             return False
         return True
+
+    def _named_by_others(self, reference: str) -> bool:
+        names = self.api.inspect_image(reference)["RepoTags"] or []
+        return reference.startswith("sha256:") and any(not name.startswith(NAMES) for name in names)
 
 
 def _check_answer(response: Any) -> None:
