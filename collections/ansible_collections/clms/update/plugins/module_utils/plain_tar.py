@@ -20,7 +20,9 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART})*")
 _LAYER = re.compile(rf"{_PART}/layer\.tar")
 _OTHER_LAYER = re.compile(rf"\.\./{_PART}/layer\.tar")
-_OCTAL = re.compile(rb"[0-7]{11}\0")
+_NUMBERS = re.compile(rb"([0-7]{7}\0){3}([0-7]{11}\0){2}")
+"""mode, user, group, size and time"""
+_DEVICE = re.compile(rb"([0-7]{7}\0){2}|\0{16}")
 _CHECKSUM = re.compile(rb"[0-7]{6}\0 ")
 _EXTENDED = ("size", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname")
 """what may be said in an extended header; nothing of it gives a file another name"""
@@ -50,7 +52,8 @@ def parse_header(block: bytes, large: int | None = None) -> Member:
     checksum = sum(block[:148]) + sum(b" " * 8) + sum(block[156:])
     if not _CHECKSUM.fullmatch(block[148:156]) or int(block[148:154], 8) != checksum:
         raise ValueError("a header is damaged")
-    if block[257:265] != b"ustar\x0000" or any(block[345:]) or not _OCTAL.fullmatch(block[124:136]):
+    numbers = _NUMBERS.fullmatch(block[100:148]) and _DEVICE.fullmatch(block[329:345])
+    if block[257:265] != b"ustar\x0000" or any(block[345:]) or not numbers:
         raise ValueError("a header is of another format")
     size = int(block[124:135], 8)
     if large is not None:

@@ -319,10 +319,20 @@ def test_only_a_file_is_loaded(loaded: Loaded, tmp_path: Path, kind: str) -> Non
     assert not loaded.began.exists()
 
 
-def test_a_header_in_another_format() -> None:
+@pytest.mark.parametrize(
+    ("at", "field"),
+    [
+        pytest.param(124, b"\x80" + bytes(10) + b"\x03", id="a size in bytes, which not every program reads"),
+        pytest.param(100, b"\x01", id="a mode that is no number"),
+        pytest.param(136, b"9", id="a time that is no number"),
+        pytest.param(329, b"1", id="half a device"),
+        pytest.param(345, b"x", id="a name in two parts"),
+    ],
+)
+def test_a_header_in_another_format(at: int, field: bytes) -> None:
     block = bytearray(member("b", b"abc")[:BLOCK])
     assert parse_header(bytes(block)).size == 3
-    block[124:136] = b"\x80" + bytes(10) + b"\x03"  # a size in bytes: not every program reads it
+    block[at : at + len(field)] = field
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     with pytest.raises(ValueError, match="another format"):
