@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any
 
 from .bundle import Seal
 from .errors import ClmsError
@@ -20,6 +19,8 @@ from .fields import FieldError, Fields
 from .https import check_address
 from .release import MAX_BYTES, Release, parse_release
 from .status import iso
+from .target_download import TargetDownload, is_verified, verified_bytes
+from .trust_roots import Roots, led_to, verified
 from .version import Version
 
 with suppress(ImportError):  # modules say so: module_end.require_libraries
@@ -27,7 +28,6 @@ with suppress(ImportError):  # modules say so: module_end.require_libraries
     from securesystemslib.signer import Signature
     from tuf.api.exceptions import (
         DownloadError,
-        DownloadHTTPError,
         DownloadLengthMismatchError,
         ExpiredMetadataError,
         LengthOrHashMismatchError,
@@ -36,15 +36,9 @@ with suppress(ImportError):  # modules say so: module_end.require_libraries
     from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
     from tuf.ngclient import Updater, UpdaterConfig
 
-_S = TypeVar("_S", "Root", "Timestamp", "Snapshot", "Targets")
-
 _REFRESHED = "refreshed"
 _CLOCK_SECONDS = 8 * 86_400
 """Seconds by which the clock may be put back: a bit longer than a timestamp counts on the release server."""
-_PAUSES = (1.0, 2.0, 4.0)
-"""Seconds before a broken download is taken up again."""
-_DOWNLOAD_SECONDS = 3600.0
-"""Total time for one file, however often its download is taken up again; what is there by then is kept."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +90,7 @@ class TrustStore:
         self._url = url.rstrip("/")
         self._fetcher = fetcher
         self._clock = clock
-        self._sleep = sleep
-        self._monotonic = monotonic
+        self._download = TargetDownload(f"{self._url}/targets", fetcher, sleep=sleep, monotonic=monotonic)
         self._updater: Updater | None = None
 
     def refresh(self) -> None:
@@ -106,7 +99,7 @@ class TrustStore:
         :raises ClmsError: CLOCK_WRONG, TRUST_MISSING, TRUST_REFUSED, TRUST_EXPIRED, TRUST_STORE, SERVER_UNREACHABLE or
             SERVER_REFUSED
         """
-        pinned = self._pinned_bytes()
+        pinned = self._roots.pinned_bytes()
         self.check_clock()
         self._updater = None
         with self._guarded(), self._locked():
@@ -120,7 +113,7 @@ class TrustStore:
                 bootstrap=pinned,
             )
             updater.refresh()
-            self._write(_REFRESHED, b"%d" % self._clock())
+            self._write(self._state / _REFRESHED, b"%d" % self._clock())
             self._updater = updater
 
     def saw(self, other: TrustStore) -> None:
@@ -131,7 +124,7 @@ class TrustStore:
         before, now = self._refreshed(), other._refreshed()
         if before is not None and now is not None and now > before:
             with self._guarded():
-                self._write(_REFRESHED, b"%d" % now)
+                self._write(self._state / _REFRESHED, b"%d" % now)
 
     def news_age_seconds(self) -> int | None:
         """Seconds since metadata was last verified against the server; None when it never was."""
@@ -148,7 +141,7 @@ class TrustStore:
             return False
         root = self._local_root()
         with self._guarded():
-            return _verified(path, Timestamp, root).expires.timestamp() <= self._clock()
+            return verified(path, Timestamp, root).expires.timestamp() <= self._clock()
 
     def _refreshed(self) -> int | None:
         try:
@@ -218,9 +211,9 @@ class TrustStore:
             )
         package = destination / path.rpartition("/")[2]
         for wanted, local in ((target, package), (signature, package.with_name(package.name + ".sig"))):
-            if not _is_verified(local, wanted):
+            if not is_verified(local, wanted):
                 with self._guarded(package_of=version):
-                    self._download(wanted, local)
+                    self._fetch(wanted, local)
         return package
 
     def fingerprints(self) -> frozenset[str]:
@@ -246,7 +239,7 @@ class TrustStore:
 
         :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
         """
-        path = self._root_path(self.root_version())
+        path = self._roots.path(self.root_version())
         return path if path.exists() else self._pinned_root
 
     def root_expires(self) -> datetime:
@@ -272,10 +265,7 @@ class TrustStore:
         """
         root = self._local_root()
         with self._guarded():
-            for text in seal.roots:
-                following = Metadata[Root].from_bytes(text.encode())
-                if following.signed.version == root.version + 1:
-                    root = _followed(root, following)
+            root = led_to(root, seal.roots)
             signature = Signature.from_dict(dict(seal.signature))
             if signature.keyid not in root.roles[Targets.type].keyids:
                 raise RepositoryError(f"it is signed by a key that does not count here ({signature.keyid[:40]})")
@@ -294,27 +284,22 @@ class TrustStore:
         """
         root = self._local_root()
         with self._guarded():
-            learned: dict[str, bytes] = {}
-            while (path := other._root_path(root.version + 1)).exists():
-                data = path.read_bytes()
-                root = _followed(root, Metadata[Root].from_bytes(data))
-                learned[path.name] = data
+            learned = list(other._roots.after(root))
             if not learned:
                 return
             with self._locked():
-                for name in (Timestamp.type, Snapshot.type, Targets.type):
-                    known = self._state / "metadata" / f"{name}.json"
-                    try:
-                        metadata = Metadata[Any].from_file(str(known))
-                        root.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
-                    except Exception:  # whatever is wrong with it, it is not what these keys have signed
-                        known.unlink(missing_ok=True)
-                self._root_path(root.version).parent.mkdir(exist_ok=True)
-                for name, data in learned.items():
-                    self._write(f"metadata/root_history/{name}", data)
+                self._forget_unsigned_by(learned[-1][0])
+                for following, data in learned:
+                    self._write(self._roots.path(following.version), data)
 
-    def _root_path(self, version: int) -> Path:
-        return self._state / "metadata" / "root_history" / f"{version}.root.json"
+    def _forget_unsigned_by(self, root: Root) -> None:
+        for name in (Timestamp.type, Snapshot.type, Targets.type):
+            known = self._state / "metadata" / f"{name}.json"
+            try:
+                metadata = Metadata[Any].from_file(str(known))
+                root.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
+            except Exception:  # whatever is wrong with it, it is not what these keys have signed
+                known.unlink(missing_ok=True)
 
     def keep(self, state: Path) -> None:
         """Move what was verified to a folder that is not there yet.
@@ -336,7 +321,7 @@ class TrustStore:
         path = self._state / "metadata" / "timestamp.json"
         root = self._local_root()
         with self._guarded():
-            return _verified(path, Timestamp, root).version if path.exists() else 0
+            return verified(path, Timestamp, root).version if path.exists() else 0
 
     def lists(self, version: str, *, as_in: TrustStore) -> bool:
         """Whether the last verified list has a release exactly as another store has it.
@@ -347,24 +332,13 @@ class TrustStore:
         ours, theirs = ((store._local_targets() or Targets()).targets.get(path) for store in (self, as_in))
         return ours is not None and ours == theirs
 
-    def _pinned_bytes(self) -> bytes:
-        try:
-            data = self._pinned_root.read_bytes()
-            root = Metadata[Root].from_bytes(data)
-            root.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
-        except Exception:  # whatever is wrong with it, it is no root of trust
-            raise ClmsError("TRUST_MISSING", path=self._pinned_root) from None
-        return data
+    @property
+    def _roots(self) -> Roots:
+        return Roots(self._pinned_root, self._state / "metadata")
 
     def _local_root(self) -> Root:
-        """The newest root that the pinned one leads to, by the chain that was stored."""
-        trusted = Metadata[Root].from_bytes(self._pinned_bytes()).signed
         with self._guarded():
-            while True:
-                path = self._root_path(trusted.version + 1)
-                if not path.exists():
-                    return trusted
-                trusted = _followed(trusted, Metadata[Root].from_file(str(path)))
+            return self._roots.newest()
 
     def _local_targets(self) -> Targets | None:
         path = self._state / "metadata" / "targets.json"
@@ -372,7 +346,7 @@ class TrustStore:
             return None
         root = self._local_root()
         with self._guarded():
-            return _verified(path, Targets, root)
+            return verified(path, Targets, root)
 
     def _signature(self, package: str) -> TargetFile:
         """The signature of a package by a key of the newest trusted root.
@@ -396,64 +370,23 @@ class TrustStore:
     def _kept(self, target: TargetFile) -> tuple[Path, bytes]:
         """A small target, fetched unless it is in the store: where it lies, and the very bytes that were checked."""
         stored = self._state / "targets" / target.path
-        data = _verified_bytes(stored, target)
+        data = verified_bytes(stored, target)
         if data is None:
             with self._guarded():
-                self._download(target, stored)
-            data = _verified_bytes(stored, target)
+                self._fetch(target, stored)
+            data = verified_bytes(stored, target)
         if data is None:
             raise ClmsError("TRUST_STORE", path=stored, detail="a file changed right after it was written")
         return stored, data
 
-    def _download(self, target: TargetFile, local: Path) -> None:
-        """Fetch to a temporary name, verify, then rename: a file under its own name is always a verified one.
-
-        Where the connection breaks, it goes on with what is there: at once, a few times, and at the next call.
-        """
+    def _fetch(self, target: TargetFile, local: Path) -> None:
         if self._updater is None:
             raise ClmsError("SERVER_UNREACHABLE", url=self._url, detail="this was asked without the network")
-        part = local.with_name(f".{local.name}.part")
-        folder, _, name = target.path.rpartition("/")
-        url = f"{self._url}/targets/{folder}/{target.hashes['sha256']}.{name}"
-        local.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("ab") as file:
-                self._fetch(url, file, target.length)
-                os.fsync(file.fileno())
-            with part.open("rb") as file:
-                target.verify_length_and_hashes(file)
-        except (LengthOrHashMismatchError, DownloadLengthMismatchError):
-            part.unlink()  # there is nothing to go on with
-            raise
-        part.replace(local)
+        self._download.fetch(target, local)
 
-    def _fetch(self, url: str, file: IO[bytes], length: int) -> None:
-        """Fetch what is missing of a file.
-
-        :raises DownloadError: when the connection breaks, and goes on breaking, or it takes too long
-        :raises DownloadLengthMismatchError: as soon as it is longer than was signed
-        """
-        end = self._monotonic() + _DOWNLOAD_SECONDS
-        for pause in (*_PAUSES, None):
-            before = file.tell()
-            try:
-                with self._fetcher.within(end - self._monotonic()):
-                    for chunk in self._fetcher.fetch_from(url, before) if before < length else ():
-                        file.write(chunk)
-                        if file.tell() > length:
-                            raise DownloadLengthMismatchError(f"it is longer than the {length} bytes that were signed")
-                break
-            except (DownloadHTTPError, DownloadLengthMismatchError):
-                raise
-            except DownloadError:
-                # a server that sends nothing at all is asked again by whoever wants it
-                if pause is None or file.tell() == before or self._monotonic() + pause >= end:
-                    raise
-                self._sleep(pause)
-        file.flush()
-
-    def _write(self, name: str, content: bytes) -> None:
-        path = self._state / name
+    @staticmethod
+    def _write(path: Path, content: bytes) -> None:
+        path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
         temporary.write_bytes(content)
         temporary.replace(path)
@@ -501,24 +434,6 @@ class TrustStore:
             raise ClmsError("TRUST_REFUSED", detail=detail) from error
 
 
-def _verified(path: Path, role: type[_S], root: Root) -> _S:
-    """:raises RepositoryError: when the stored metadata is not signed as ``root`` wants it"""
-    metadata: Metadata[Any] = Metadata.from_file(str(path))
-    if not isinstance(metadata.signed, role):
-        raise RepositoryError(f"{path.name} holds other metadata")
-    root.verify_delegate(role.type, metadata.signed_bytes, metadata.signatures)
-    return metadata.signed
-
-
-def _followed(trusted: Root, following: Metadata[Root]) -> Root:
-    """:raises RepositoryError: unless a root is the next one after ``trusted``, and signed as both of them want it"""
-    if following.signed.type != Root.type or following.signed.version != trusted.version + 1:
-        raise RepositoryError("it is not the next root")
-    for signed_by in (trusted, following.signed):
-        signed_by.verify_delegate(Root.type, following.signed_bytes, following.signatures)
-    return following.signed
-
-
 def _entry(target: TargetFile) -> ReleaseEntry:
     """:raises RepositoryError: when the vendor signed an entry that makes no sense"""
     try:
@@ -534,25 +449,6 @@ def _entry(target: TargetFile) -> ReleaseEntry:
     if entry.path != target.path:
         raise RepositoryError(f"{target.path} is listed as version {entry.version}")
     return entry
-
-
-def _verified_bytes(path: Path, target: TargetFile) -> bytes | None:
-    """The content of a stored target if it is as signed; the very bytes that were checked."""
-    try:
-        data = path.read_bytes() if path.stat().st_size == target.length else b""
-        target.verify_length_and_hashes(data)
-    except (OSError, LengthOrHashMismatchError):
-        return None
-    return data
-
-
-def _is_verified(path: Path, target: TargetFile) -> bool:
-    try:
-        with path.open("rb") as file:
-            target.verify_length_and_hashes(file)
-    except (OSError, LengthOrHashMismatchError):
-        return False
-    return True
 
 
 def _sentence(error: Exception) -> str:
