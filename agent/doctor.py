@@ -27,7 +27,7 @@ from ansible_collections.clms.update.plugins.module_utils.finding_texts import F
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.lock import is_held
-from ansible_collections.clms.update.plugins.module_utils.phases.preflight import check_secrets, space_needed
+from ansible_collections.clms.update.plugins.module_utils.phases.preflight_checks import check_secrets, space_needed
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School

@@ -26,7 +26,7 @@ from ansible_collections.clms.update.plugins.module_utils.calendar_rules import 
 from ansible_collections.clms.update.plugins.module_utils.enforcement import Forced, Kept
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
-from ansible_collections.clms.update.plugins.module_utils.phases.preflight import check_release
+from ansible_collections.clms.update.plugins.module_utils.phases.preflight_checks import check_release
 from ansible_collections.clms.update.plugins.module_utils.release import Release
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot

@@ -15,7 +15,7 @@ from .adapters.supply import architecture_here, supply, take_in_files
 from .adapters.vendor import newest, store_of
 from .errors import ClmsError
 from .journal import Journal
-from .phases.preflight import check_release
+from .phases.preflight_checks import check_release
 from .plan import is_closed, is_over, kind_word
 from .release import Release
 from .school import School, parse_school

@@ -19,7 +19,7 @@ from ansible_collections.clms.update.plugins.module_utils.backup_manifest import
 from ansible_collections.clms.update.plugins.module_utils.disk import Mount
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.gate_config import DEFINITION, definition
-from ansible_collections.clms.update.plugins.module_utils.phases import preflight, restore
+from ansible_collections.clms.update.plugins.module_utils.phases import preflight, preflight_checks, restore
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School
@@ -119,16 +119,16 @@ def world(
     monkeypatch.setattr(preflight, "take_in_files", take_in_files)
     monkeypatch.setattr(preflight, "registry_of", Registry)
     monkeypatch.setattr(preflight, "supply", supply)
-    monkeypatch.setattr(preflight, "database_of", lambda *_, **__: Database())
-    monkeypatch.setattr(preflight, "GateControl", Gate)
-    monkeypatch.setattr(preflight, "run_smoke", run_smoke)
+    monkeypatch.setattr(preflight_checks, "database_of", lambda *_, **__: Database())
+    monkeypatch.setattr(preflight_checks, "GateControl", Gate)
+    monkeypatch.setattr(preflight_checks, "run_smoke", run_smoke)
     monkeypatch.setattr(preflight, "find_backup", find_backup)
     monkeypatch.setattr(restore, "find_backup", find_backup)
     monkeypatch.setattr(preflight, "load_saved_images", lambda context, slot: slot)
     monkeypatch.setattr(preflight, "lost_writes", lambda context, slot: found.lost)
     monkeypatch.setattr(preflight, "written_since", lambda context, backup: found.lost)
-    monkeypatch.setattr(preflight, "mount_of", mount_of)
-    monkeypatch.setattr(preflight, "folder_bytes", lambda path: found.sizes.get(path.name, 0))
+    monkeypatch.setattr(preflight_checks, "mount_of", mount_of)
+    monkeypatch.setattr(preflight_checks, "folder_bytes", lambda path: found.sizes.get(path.name, 0))
     return found
 
 

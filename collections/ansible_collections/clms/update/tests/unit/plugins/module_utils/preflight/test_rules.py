@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils.adapters.files import mount_of
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.phases import preflight
-from ansible_collections.clms.update.plugins.module_utils.phases.preflight import check_description, check_release
+from ansible_collections.clms.update.plugins.module_utils.phases.preflight_checks import (
+    check_description,
+    check_release,
+)
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.release import parse_release
 from ansible_collections.clms.update.plugins.module_utils.school import School, parse_school
@@ -151,7 +155,7 @@ def test_a_school_may_skip_the_rehearsal(
 
 
 def test_the_mount_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
-    there, beyond = preflight.mount_of(tmp_path), preflight.mount_of(tmp_path / "a" / "b")
+    there, beyond = mount_of(tmp_path), mount_of(tmp_path / "a" / "b")
     assert (beyond.identity, beyond.path) == (there.identity, there.path)  # what is free changes all the time
     assert there.identity == tmp_path.stat().st_dev
     assert tmp_path.is_relative_to(there.path)
@@ -160,6 +164,6 @@ def test_the_mount_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
 
 
 def test_different_mounts() -> None:
-    assert preflight.mount_of(Path("/proc")).identity != preflight.mount_of(Path("/")).identity
-    assert preflight.mount_of(Path("/proc/self")).path == "/proc"
-    assert preflight.mount_of(Path("/")).path == "/"
+    assert mount_of(Path("/proc")).identity != mount_of(Path("/")).identity
+    assert mount_of(Path("/proc/self")).path == "/proc"
+    assert mount_of(Path("/")).path == "/"

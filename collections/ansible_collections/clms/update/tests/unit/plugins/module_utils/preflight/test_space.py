@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.clms.update.plugins.module_utils.phases import preflight
+from ansible_collections.clms.update.plugins.module_utils.phases import preflight_checks
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
@@ -19,7 +19,7 @@ GB = 10**9
 
 def needs(context: Context, kind: str, slot: Slot | None) -> dict[str, tuple[str, int]]:
     release = slot.parsed_release() if slot else None
-    found = preflight.space_needed(context, release, slot, "amd64", kind)
+    found = preflight_checks.space_needed(context, release, slot, "amd64", kind)
     return {need.purpose: (need.mount.path, need.size) for need in found}
 
 
@@ -68,7 +68,9 @@ def test_space_of_earlier_slots_is_given_back_first(
     context = begin("rollback")  # the slot of 1.0.0 is kept beside that of 1.0.1
     world.sizes = {f"linden-{name}-{run}": GB for name in ("mysql-data", "uploads") for run in ("r1", "r2")}
     world.free["docker"] = 10 * GB
-    free = {need.purpose: need.mount.free for need in preflight.space_needed(context, None, None, "amd64", "restore")}
+    free = {
+        need.purpose: need.mount.free for need in preflight_checks.space_needed(context, None, None, "amd64", "restore")
+    }
     assert free == {"backup": 100 * GB, "restore test": 12 * GB, "slot": 12 * GB}
-    kept = preflight.space_needed(context, None, None, "amd64", "rollback")
+    kept = preflight_checks.space_needed(context, None, None, "amd64", "rollback")
     assert {need.mount.free for need in kept if need.purpose == "restore test"} == {10 * GB}
