@@ -24,6 +24,7 @@ from webui.school.agent import Agent, attach
 from webui.school.app import create_app
 from webui.school.config import parse_settings
 
+BACKUP = "20261124T101112Z-1.0.0-r1"
 PASSWORD = "blue whale in the attic"
 
 
@@ -173,7 +174,7 @@ class FakeAgent(Agent):
 
     def _list(self, what: str, before: int | None = None, limit: int = 3) -> dict[str, Any]:
         backup = {
-            "id": "20261124T101112Z-1.0.0-r1", "created": "2026-11-24T10:11:12Z", "version": "1.0.0",
+            "id": BACKUP, "created": "2026-11-24T10:11:12Z", "version": "1.0.0",
             "bytes": 12_000_000, "proven": "2026-11-24T10:12:12Z",
         }  # fmt: skip
         runs = sorted(self.runs, key=lambda run: -run["id"])
@@ -317,3 +318,37 @@ def signed_in(browser: Browser) -> Browser:
     """Anna is signed in."""
     assert browser.sign_in().status_code == 302
     return browser
+
+
+class Program:
+    """Asks with JSON, as the page's own scripts could."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        text = browser.get("/backups")
+        self.token = text.split('name="csrf_token" value="')[1].split('"')[0]
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        code: int = 200,
+        json: Any = None,
+        *,
+        data: bytes | str | None = None,
+        content_type: str | None = None,
+        **headers: str,
+    ) -> Any:
+        headers = {"X-CSRFToken": self.token, "Referer": f"{self.browser.base}/", **headers}
+        content: dict[str, Any] = {"json": json} if data is None else {"data": data, "content_type": content_type}
+        answer = self.browser.client.open(path, method=method, base_url=self.browser.base, headers=headers, **content)
+        assert answer.status_code == code, answer.text
+        assert answer.mimetype == ("application/json" if code < 400 else "application/problem+json")
+        if code >= 400:
+            assert set(answer.json) >= {"type", "title", "status", "detail", "code", "remedy"}
+        return answer.json
+
+
+@pytest.fixture
+def program(signed_in: Browser) -> Program:
+    return Program(signed_in)

@@ -19,6 +19,7 @@ from tuf.api.metadata import Metadata
 
 from ansible_collections.clms.update.plugins.module_utils.backup_manifest import DatabaseFacts, Manifest, Proof
 from ansible_collections.clms.update.plugins.module_utils.containers import labels
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
@@ -30,6 +31,15 @@ from ansible_collections.clms.update.plugins.module_utils.trust import TrustStor
 from publisher.repository import NewTarget, Repository
 
 from .fake_engine import FakeEngine
+
+MakeStore = Callable[..., TrustStore]
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(ClmsError) as caught:
+        call()
+    return caught.value.code
+
 
 URL = "https://vendor.test/repository"
 DIGEST = "sha256:" + "a" * 64

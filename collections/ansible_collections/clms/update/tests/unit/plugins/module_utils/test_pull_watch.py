@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -19,8 +19,9 @@ import pytest
 from ansible_collections.clms.update.plugins.module_utils import pull_watch
 from ansible_collections.clms.update.plugins.module_utils.adapters import engine as engine_adapter
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.pull_watch import PullWatch, most_bytes, seconds_for
+
+from .conftest import refused
 
 IMAGE = "registry.test/clms/backend@sha256:1"
 SIZE = 500_000_000
@@ -28,12 +29,6 @@ SIZE = 500_000_000
 
 def downloading(layer: str, current: int) -> dict[str, Any]:
     return {"status": "Downloading", "id": layer, "progressDetail": {"current": current, "total": 0}}
-
-
-def refused(call: Callable[[], object]) -> str:
-    with pytest.raises(ClmsError) as caught:
-        call()
-    return caught.value.code
 
 
 @pytest.mark.parametrize(

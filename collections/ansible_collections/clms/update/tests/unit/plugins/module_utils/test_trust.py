@@ -6,8 +6,7 @@ from __future__ import annotations
 import json
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from tuf.api.metadata import Metadata, MetaFile, Root
 
 from ansible_collections.clms.update.plugins.module_utils.adapters import vendor as vendor_adapter
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.fetcher import Fetcher
 from ansible_collections.clms.update.plugins.module_utils.trust import TrustStore
 from publisher.repository import NewTarget
 
-MakeStore = Callable[..., TrustStore]
+from .conftest import MakeStore, refused
+
 Spoil = Callable[[Any], None]
 
 STRANGER = CryptoSigner.generate_ed25519()
@@ -31,12 +30,6 @@ STRANGER = CryptoSigner.generate_ed25519()
 
 def versions(store: TrustStore) -> list[str]:
     return [entry.version.text for entry in store.releases()]
-
-
-def refused(call: Callable[[], object]) -> str:
-    with pytest.raises(ClmsError) as caught:
-        call()
-    return caught.value.code
 
 
 def test_a_new_school_learns_the_releases(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
@@ -398,143 +391,6 @@ def test_a_signed_release_that_makes_no_sense(
     data = json.dumps({**make_release("1.0.3", 3), **changes}).encode()
     vendor.repository().add([NewTarget("releases/1.0.3.json", data, custom)], vendor.offline, vendor.online)
     assert refused(lambda: make_store().release("1.0.3")) == code
-
-
-def test_a_package_comes_with_its_signature(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
-    store = make_store()
-    release = store.release("1.0.2")
-    package = store.package(release, tmp_path)
-    assert package == tmp_path / "clms-1.0.2.zip"
-    assert len(package.read_bytes()) == release.package.size
-    assert (tmp_path / "clms-1.0.2.zip.sig").read_bytes() == b"signature"
-    vendor.asked.clear()
-    store.package(release, tmp_path)
-    assert vendor.asked == []
-
-
-@pytest.mark.parametrize("name", ["clms-1.0.2.zip", "clms-1.0.2.zip.sig"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda data: data[:-1] + b"X", id="altered"),
-        pytest.param(lambda data: data[:-1], id="cut"),
-        pytest.param(lambda data: data + b"more", id="longer"),
-    ],
-)
-def test_a_tampered_package(
-    name: str, change: Callable[[bytes], bytes], vendor: Any, make_store: MakeStore, tmp_path: Path
-) -> None:
-    file = vendor.target(f"packages/{name}")
-    file.write_bytes(change(file.read_bytes()))
-    store = make_store()
-    release = store.release("1.0.2")
-    assert refused(lambda: store.package(release, tmp_path)) == "PACKAGE_CORRUPT"
-    assert not (tmp_path / name).exists()
-    assert list(tmp_path.glob(".*.part")) == []
-
-
-class Breaking(Fetcher):
-    """Breaks off in the middle of what another fetcher brings, a few times."""
-
-    def __init__(self, vendor: Any, *after: int) -> None:
-        self.vendor, self.after = vendor, list(after)
-        self.asked: list[int] = []
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        yield from self.vendor._fetch(url)
-
-    def fetch_from(self, url: str, start: int) -> Iterator[bytes]:
-        if not url.endswith("clms-1.0.2.zip"):
-            yield from super().fetch_from(url, start)
-            return
-        self.asked.append(start)
-        data = b"".join(super().fetch_from(url, start))
-        if not self.after:
-            yield data
-            return
-        yield data[: self.after.pop(0)]
-        raise DownloadError("the connection broke")
-
-
-@pytest.mark.parametrize(
-    ("after", "asked", "pauses"),
-    [
-        pytest.param([5], [0, 5], [1.0], id="once"),
-        pytest.param([5, 3, 2], [0, 5, 8, 10], [1.0, 2.0, 4.0], id="three times"),
-    ],
-)
-def test_a_download_that_breaks_goes_on(
-    vendor: Any, make_store: MakeStore, tmp_path: Path, after: list[int], asked: list[int], pauses: list[float]
-) -> None:
-    waited: list[float] = []
-    fetcher = Breaking(vendor, *after)
-    store = make_store(fetcher=fetcher, sleep=waited.append)
-    package = store.package(store.release("1.0.2"), tmp_path)
-    assert (fetcher.asked, waited) == (asked, pauses)
-    assert package.stat().st_size == store.release("1.0.2").package.size
-
-
-def test_the_next_call_goes_on_where_the_last_one_has_given_up(
-    vendor: Any, make_store: MakeStore, tmp_path: Path
-) -> None:
-    fetcher = Breaking(vendor, 5, 1, 1, 1, 0)
-    store = make_store(fetcher=fetcher, sleep=lambda _: None)
-    release = store.release("1.0.2")
-    for _ in range(2):
-        assert refused(lambda: store.package(release, tmp_path)) == "SERVER_UNREACHABLE"
-        assert not (tmp_path / "clms-1.0.2.zip").exists()
-    store.package(release, tmp_path)
-    assert fetcher.asked == [0, 5, 6, 7, 8, 8]
-
-
-class Slow(Breaking):
-    """Needs some seconds for each piece, and notes within which time it was to come."""
-
-    def __init__(self, vendor: Any, seconds: float, *after: int) -> None:
-        super().__init__(vendor, *after)
-        self.seconds, self.now = seconds, 0.0
-        self.left: list[float] = []
-
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        self.left.append(seconds)
-        yield
-
-    def fetch_from(self, url: str, start: int) -> Iterator[bytes]:
-        if url.endswith("clms-1.0.2.zip"):
-            self.now += self.seconds
-        yield from super().fetch_from(url, start)
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def test_taking_up_a_download_gives_no_more_time(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
-    fetcher = Slow(vendor, 1500, 5, 3, 2)
-    store = make_store(fetcher=fetcher, sleep=fetcher.wait, monotonic=lambda: fetcher.now)
-    release = store.release("1.0.2")
-    fetcher.left.clear()
-    assert refused(lambda: store.package(release, tmp_path)) == "SERVER_UNREACHABLE"
-    assert fetcher.left == [3600, 3600 - 1501, 3600 - 1501 - 1502]
-    assert (tmp_path / ".clms-1.0.2.zip.part").stat().st_size == 10  # what the next call goes on with
-    store.package(release, tmp_path)
-    assert fetcher.asked == [0, 5, 8, 10]
-
-
-def test_what_is_left_of_another_file_does_no_harm(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
-    store = make_store()
-    release = store.release("1.0.2")
-    (tmp_path / ".clms-1.0.2.zip.part").write_bytes(b"something else")
-    assert refused(lambda: store.package(release, tmp_path)) == "PACKAGE_CORRUPT"
-    assert store.package(release, tmp_path).exists()  # from its beginning
-
-
-def test_a_package_that_the_release_does_not_name(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
-    package = {"path": "packages/clms-1.0.2.zip", "size": 3, "sha256": "0" * 64}
-    vendor.add("1.0.3", 3, package=package)
-    store = make_store()
-    release = store.release("1.0.3")
-    assert refused(lambda: store.package(release, tmp_path)) == "PACKAGE_CORRUPT"
 
 
 def test_a_package_without_signature(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
