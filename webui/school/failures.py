@@ -8,9 +8,10 @@ import secrets
 
 from flask import Flask, after_this_request, g, make_response, render_template, request
 from flask_login import AnonymousUserMixin
-from flask_wtf.csrf import CSRFError
+from flask_wtf.csrf import CSRFError, validate_csrf
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
+from wtforms import ValidationError
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from webui.common import problems
@@ -71,6 +72,8 @@ STATUSES: dict[str, tuple[int, str]] = {
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
 _AWAY = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
 """beginnings of codes that say what is wrong beyond this server; a check is answered with them"""
+PASSWORDS = ("again", "api_key", "new", "password", "registry_password")
+"""names of fields in which passwords are typed: no page has in it what was typed there"""
 UNAVAILABLE = (502, "The vendor cannot be believed or reached")
 
 _log = logging.getLogger(__name__)
@@ -86,7 +89,9 @@ def install(app: Flask) -> None:
         if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
             return problems.answer(error, {**STATUSES, error.code: (status, title)})
         g._login_user = AnonymousUserMixin()  # who is signed in would be asked for of an agent that may be down
-        response = make_response(render_template("failure.html", error=error, title=gettext(title)), status)
+        typed = _typed() if error.code == "AGENT_SILENT" else []
+        page = render_template("failure.html", error=error, title=gettext(title), typed=typed)
+        response = make_response(page, status)
         _say_when(error, response)
         return response
 
@@ -120,6 +125,18 @@ def answer_as(error: ClmsError) -> None:
             response.status_code = status
             _say_when(error, response)
         return response
+
+
+def _typed() -> list[tuple[str, str]]:
+    """Names and values of a form's fields that nobody has taken, as they were typed on a page of this session."""
+    if request.method != "POST" or request.mimetype != "application/x-www-form-urlencoded":
+        return []
+    try:
+        validate_csrf(request.form.get("csrf_token"))
+    except ValidationError:
+        return []
+    left_out = {*PASSWORDS, "csrf_token"}
+    return [(name, value) for name, value in request.form.items(multi=True) if name not in left_out]
 
 
 def _say_when(error: ClmsError, response: Response) -> None:

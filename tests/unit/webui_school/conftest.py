@@ -274,14 +274,19 @@ class Browser:
 
     def send(self, path: str, *, page: str | None = None, token: str | None = None, **fields: str) -> TestResponse:
         """Send a form that is on a page."""
-        found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', self.get(page or path))
+        found = self.token_in(self.get(page or path))
+        return self.post(path, csrf_token=found if token is None else token, **fields)
+
+    def token_in(self, text: str) -> str:
+        """What a form on a page has to show."""
+        found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', text)
         assert found, "there is no form"
-        return self.client.post(
-            path,
-            base_url=self.base,
-            data={"csrf_token": found.group(1) if token is None else token, **fields},
-            headers={"Referer": f"{self.base}{path}"},
-        )
+        return found.group(1)
+
+    def post(self, path: str, **fields: str) -> TestResponse:
+        """Send a form whose page is open already."""
+        headers = {"Referer": f"{self.base}{path}"}
+        return self.client.post(path, base_url=self.base, data=fields, headers=headers)
 
     def sign_in(self, password: str = PASSWORD) -> TestResponse:
         """Sign anna in."""
