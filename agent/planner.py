@@ -136,7 +136,12 @@ class Planner:
             added = store.add(**wanted, now=now.timestamp())
             entry = added or _same(store, wanted, school.schedule)
         if added:
-            tell(self._home, "UPDATE_SCHEDULED", f"{_name(entry)} is scheduled for {when(entry, school.schedule)}.")
+            tell(
+                self._home,
+                "UPDATE_SCHEDULED",
+                f"{_name(entry)} is scheduled for {when(entry, school.schedule)}.",
+                schedule=entry.id,
+            )
             self.changed()
         return {
             "schedule": entry.as_dict(school.schedule),
@@ -159,7 +164,7 @@ class Planner:
             added = store.add(version=version, due_at=at.timestamp(), missed="run", now=self._clock())
             store.note(_FORCED_ENTRY, added.id if added else None)
         message = f"The update to version {version} is overdue, and begins on {local_text(schedule, at)}."
-        tell(self._home, "UPDATE_SCHEDULED", message)
+        tell(self._home, "UPDATE_SCHEDULED", message, schedule=added.id if added else None)
         self.changed()
 
     def end_force(self) -> None:
@@ -177,7 +182,7 @@ class Planner:
             store.note(_FORCED_ENTRY, None)
         if entry is not None and ended:
             message = f"{_name(entry)} is not overdue any more, and does not begin on {when(entry, schedule)}."
-            tell(self._home, "UPDATE_CANCELLED", message)
+            tell(self._home, "UPDATE_CANCELLED", message, schedule=entry.id)
             self.changed()
 
     def cancel(self, number: int) -> dict[str, Any]:
@@ -193,7 +198,7 @@ class Planner:
                 raise ClmsError("SCHEDULE_UNKNOWN", schedule=number)
             entry = store.entry(number) or entry
         message = f"{_name(entry)} that was scheduled for {when(entry, schedule)} was cancelled."
-        tell(self._home, "UPDATE_CANCELLED", message)
+        tell(self._home, "UPDATE_CANCELLED", message, schedule=entry.id)
         self.changed()
         return {"schedule": entry.as_dict(schedule)}
 
@@ -228,7 +233,7 @@ class Planner:
         elif at > now:
             store.move(entry, at.timestamp(), now.timestamp())
             put_off = f"{_name(entry)} was missed at {when(entry, schedule)} and is put off to"
-            tell(self._home, "UPDATE_SCHEDULED", f"{put_off} {local_text(schedule, at)}.")
+            tell(self._home, "UPDATE_SCHEDULED", f"{put_off} {local_text(schedule, at)}.", schedule=entry.id)
             self.changed()
         else:
             self._begin(store, entry, now)
@@ -239,7 +244,8 @@ class Planner:
         found = store.scheduled()
         if found is not None:
             at = when(found, config.load(self._folder).school.schedule)
-            tell(self._home, "UPDATE_SCHEDULED", f"The clock was put back: {_name(found)} begins at {at} after all.")
+            message = f"The clock was put back: {_name(found)} begins at {at} after all."
+            tell(self._home, "UPDATE_SCHEDULED", message, schedule=found.id)
         self.changed()
         return found
 
@@ -266,10 +272,11 @@ class Planner:
         if error.code == "RUN_ACTIVE":
             store.wait(entry, now.timestamp())
             if entry.tried_at is None:
-                tell(self._home, "UPDATE_WAITING", f"{_name(entry)} is due and waits. {error.happened}")
+                message = f"{_name(entry)} is due and waits. {error.happened}"
+                tell(self._home, "UPDATE_WAITING", message, schedule=entry.id)
             return
         store.end(entry, "DONE", outcome="REFUSED", code=error.code)
-        tell(self._home, "UPDATE_FAILED", f"{_name(entry)} could not begin. {error}")
+        tell(self._home, "UPDATE_FAILED", f"{_name(entry)} could not begin. {error}", schedule=entry.id)
 
     def _watch(self, entry: Entry, job: Job) -> None:
         linked = False
@@ -282,7 +289,8 @@ class Planner:
                     entry, "DONE", run=run.get("id"), outcome=run.get("outcome"), code=run.get("error_code")
                 )  # fmt: skip
             if run.get("id") is None and run.get("error_code"):  # else the run itself has told it
-                tell(self._home, "UPDATE_FAILED", f"{_name(entry)} did not succeed. {run['message']}")
+                message = f"{_name(entry)} did not succeed. {run['message']}"
+                tell(self._home, "UPDATE_FAILED", message, schedule=entry.id)
         except ClmsError as error:  # the next look resolves it from the journal
             log.error("%s", error)
         finally:
@@ -322,7 +330,7 @@ class Planner:
         at = when(entry, config.load(self._folder).school.schedule)
         error = ClmsError("SCHEDULE_MISSED", at=at, detail=why)
         store.end(entry, "MISSED", code=error.code)
-        tell(self._home, "UPDATE_MISSED", str(error))
+        tell(self._home, "UPDATE_MISSED", str(error), schedule=entry.id)
         self.changed()
 
     # news from the vendor

@@ -298,12 +298,15 @@ def _set_aside(path: Path) -> Path:
     return kept
 
 
-def tell(home: Path, kind: str, message: str, *, run: int | None = None) -> None:
-    """Record an event in the journal, where there is one; what is scheduled does not depend on it."""
+def tell(home: Path, kind: str, message: str, *, schedule: int | None = None) -> None:
+    """Record an event in the journal, where there is one; what is scheduled does not depend on it.
+
+    :param schedule: number of the scheduled update that it is about
+    """
     try:
         if Journal.exists(home):
             with closing(Journal(home)) as journal:
-                journal.event(kind, message, run=run)
+                journal.event(kind, message, schedule=schedule)
     except (ClmsError, sqlite3.Error):
         log.exception("the event %s could not be recorded: %s", kind, message)
 

@@ -170,12 +170,12 @@ def _enforcement(found: dict[str, Any]) -> dict[str, Any]:
 @problems()
 def events() -> list[dict[str, Any]]:
     """What happened, the newest first."""
-    ids = updates.ids_of_runs(agent())
+    schedules = agent().ask("list", what="schedule")["schedules"]
     return [
         {
             "id": str(event["id"]),
             "type": event["type"],
-            "updateId": ids.get(event["run"], f"run-{event['run']}") if event.get("run") else None,
+            "updateId": updates.id_of_event(event, schedules),
             "timestamp": event["at"],
             "message": event["message"],
         }

@@ -81,10 +81,18 @@ def _begun(agent: Agent, number: int) -> dict[str, Any] | None:
         return None
 
 
-def ids_of_runs(agent: Agent) -> dict[int, str]:
-    """Number of a run that was scheduled -> the id that it has in the list of updates."""
-    entries = agent.ask("list", what="schedule")["schedules"]
-    return {entry["run"]: f"schedule-{entry['id']}" for entry in entries if entry["run"]}
+def id_of_event(event: dict[str, Any], schedules: list[dict[str, Any]]) -> str | None:
+    """The id, in the list of updates, of the update that an event is about; None where it is about none.
+
+    :param schedules: what is and was scheduled
+    """
+    if run := event.get("run"):
+        scheduled = [entry["id"] for entry in schedules if entry["run"] == run]
+        return f"schedule-{scheduled[0]}" if scheduled else f"run-{run}"
+    # where a schedule was lost, its numbers are given once more
+    known = {entry["id"] for entry in schedules if entry["created_at"] <= event["at"]}
+    number = event.get("schedule")
+    return f"schedule-{number}" if number in known else None
 
 
 def all_runs(agent: Agent, before: int | None = None) -> Iterator[dict[str, Any]]:

@@ -67,6 +67,10 @@ class FakeExecutor:
         self.jobs[-1].ended.set()
 
 
+OF_SCHEDULE = {"UPDATE_SCHEDULED", "UPDATE_CANCELLED", "UPDATE_WAITING", "UPDATE_FAILED", "UPDATE_MISSED"}
+"""events that name the scheduled update that they are about"""
+
+
 class World:
     """A school server: its clock, its executor and its planner, which can be started anew."""
 
@@ -99,7 +103,9 @@ class World:
         return self.entry().due.strftime("%a %H:%M")
 
     def events(self) -> list[str]:
-        return [event["type"] for event in reversed(self.journal.events())]
+        found = self.journal.events()
+        assert all(event["schedule"] for event in found if event["type"] in OF_SCHEDULE), found
+        return [event["type"] for event in reversed(found)]
 
 
 @pytest.fixture

@@ -66,6 +66,10 @@ class FakeAgent(Agent):
             check_of("gate", ok=None, **Finding("SEEN_NO_ENGINE").as_dict()),
             check_of("news", **Finding("NEWS_FRESH", ago=7500.0).as_dict()),
         ]
+        self.events: list[dict[str, Any]] = [
+            {"id": 1, "at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "run": None, "schedule": None,
+             "message": "Newest release: 1.0.1."},
+        ]  # fmt: skip
         self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
         self.tokens: dict[str, str] = {}
         """token -> account"""
@@ -192,8 +196,7 @@ class FakeAgent(Agent):
         return {"version": "1.0.1"}
 
     def _events(self, before: int | None = None) -> dict[str, Any]:
-        event = {"id": 1, "at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "message": "Newest release: 1.0.1."}
-        return {"events": [event] if before is None or before > 1 else []}
+        return {"events": [event for event in self.events if before is None or event["id"] < before]}
 
 
 def forced(**changes: Any) -> dict[str, Any]:

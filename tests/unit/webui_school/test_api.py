@@ -202,6 +202,12 @@ def test_going_back(program: Program, agent: FakeAgent) -> None:
 def test_events_and_backups(program: Program, agent: FakeAgent) -> None:
     (event,) = program.ask("GET", "/api/events")
     assert (event["type"], event["timestamp"], event["updateId"]) == ("UPDATE_CHECKED", "2026-11-24T10:11:12Z", None)
+    agent.planned = [ENTRY, {**ENTRY, "id": 2, "state": "DONE", "run": 7, "created_at": "2026-11-20T08:00:00Z"}]
+    about = [(7, None), (6, None), (None, 3), (None, 2), (None, 9), (None, None)]
+    agent.events = [{**agent.events[0], "id": 9 - n, "run": r, "schedule": s} for n, (r, s) in enumerate(about)]
+    # number 3 was given once more since, as a schedule was lost
+    ids = [one["updateId"] for one in program.ask("GET", "/api/events")]
+    assert ids == ["schedule-2", "run-6", None, "schedule-2", None, None]
     (backup,) = program.ask("GET", "/api/backups")
     assert backup["bytes"] == 12_000_000
     program.ask("POST", "/api/backups", 202)

@@ -220,10 +220,15 @@ class Journal:
 
     # events
 
-    def event(self, kind: str, message: str, *, run: int | None = None) -> None:
-        """Record an event of section 8.1 of the original design, for people."""
+    def event(self, kind: str, message: str, *, run: int | None = None, schedule: int | None = None) -> None:
+        """Record an event of section 8.1 of the original design, for people.
+
+        :param run: that it is about
+        :param schedule: number of the scheduled update that it is about
+        """
         self.file.execute(
-            "INSERT INTO events (at, type, run, message) VALUES (?, ?, ?, ?)", time.time(), kind, run, message
+            "INSERT INTO events (at, type, run, message, schedule) VALUES (?, ?, ?, ?, ?)",
+            *(time.time(), kind, run, message, schedule),
         )
 
     def event_once(self, kind: str, message: str) -> None:
@@ -243,18 +248,18 @@ class Journal:
     def events(
         self, *, limit: int = 100, after: int = 0, before: int | None = None, run: int | None = None
     ) -> list[dict[str, Any]]:
-        """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``.
+        """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``, ``schedule``.
 
         :param after: only events with a higher id
         :param before: only events with a lower one
         :param run: only events of this run
         """
         found = self.file.select(
-            "SELECT id, at, type, run, message FROM events "
+            "SELECT id, at, type, run, message, schedule FROM events "
             "WHERE id > ? AND id < coalesce(?, id + 1) AND run IS coalesce(?, run) ORDER BY id DESC LIMIT ?",
             after,
             before,
             run,
             limit,
         )
-        return [dict(zip(("id", "at", "type", "run", "message"), row, strict=True)) for row in found]
+        return [dict(zip(("id", "at", "type", "run", "message", "schedule"), row, strict=True)) for row in found]

@@ -16,7 +16,7 @@ from .adapters.files import sync_folder
 from .adapters.slot_files import kept_slots
 from .errors import ClmsError
 
-FORMAT = 2
+FORMAT = 3
 
 _NAME = "journal.db"
 _ASIDE = "journal-broken-"
@@ -61,11 +61,15 @@ CREATE TABLE events (
     at REAL NOT NULL,
     type TEXT NOT NULL,
     run INTEGER,
-    message TEXT NOT NULL
+    message TEXT NOT NULL,
+    schedule INTEGER
 );
 """
 _TABLES = {"runs", "records", "slots", "commits", "events"}
-_MIGRATIONS = {1: "ALTER TABLE runs ADD COLUMN fence INTEGER NOT NULL DEFAULT 0"}
+_MIGRATIONS = {
+    1: "ALTER TABLE runs ADD COLUMN fence INTEGER NOT NULL DEFAULT 0",
+    2: "ALTER TABLE events ADD COLUMN schedule INTEGER",
+}
 """Format -> the statement that makes the next one of it."""
 
 _GONE = "it is gone"

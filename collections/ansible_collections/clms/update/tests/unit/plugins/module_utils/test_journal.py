@@ -371,8 +371,13 @@ def test_events_newest_first(journal: Journal, open_run: Open) -> None:
     run = open_run()
     journal.event("UPDATE_CHECKED", "first")
     journal.event("UPDATE_STARTED", "second", run=run.id)
-    found = [(event["type"], event["run"], event["message"]) for event in journal.events()]
-    assert found == [("UPDATE_STARTED", run.id, "second"), ("UPDATE_CHECKED", None, "first")]
+    journal.event("UPDATE_SCHEDULED", "third", schedule=4)
+    found = [(event["type"], event["run"], event["schedule"], event["message"]) for event in journal.events()]
+    assert found == [
+        ("UPDATE_SCHEDULED", None, 4, "third"),
+        ("UPDATE_STARTED", run.id, None, "second"),
+        ("UPDATE_CHECKED", None, None, "first"),
+    ]
     assert len(journal.events(limit=1)) == 1
 
 

@@ -32,6 +32,7 @@ CREATE TABLE commits (run INTEGER PRIMARY KEY REFERENCES runs (id), at REAL NOT 
 CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, type TEXT NOT NULL, run INTEGER,
     message TEXT NOT NULL);
 INSERT INTO runs VALUES (7, 'update', '["preflight", "backup"]', '{}', '1.0.1', '1.0.0', 1.0, NULL, NULL, NULL);
+INSERT INTO events VALUES (1, 1.0, 'UPDATE_STARTED', 7, 'It has begun.');
 INSERT INTO records VALUES (1, 7, 1.0, 'preflight', '', 'enter', '{}');
 PRAGMA user_version=1;
 """
@@ -56,7 +57,8 @@ def test_a_journal_of_format_1_goes_on(home: Path) -> None:
             row = journal.row(7)
             assert (row.kind, row.version, row.fence, row.outcome) == ("update", "1.0.1", 0, None)
             assert [record.phase for record in journal.records(7)] == ["preflight"]
-            assert version(home) == FORMAT == 2
+            assert [(event["run"], event["schedule"]) for event in journal.events()] == [(7, None)]
+            assert version(home) == FORMAT == 3
     with closing(Journal(home)) as journal:
         run = journal.run(7)
         run.leave("preflight")
