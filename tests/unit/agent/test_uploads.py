@@ -57,7 +57,7 @@ def test_a_link_in_its_place_is_not_followed(school: Any, tmp_path: Path, monkey
     other = tmp_path / "other.zip"
     other.write_bytes(b"x")
     (school.upload_folder / "clms.zip").symlink_to(other)
-    monkeypatch.setattr(files.offline, "_newest_of", lambda _: SimpleNamespace(check_seal=None))
+    monkeypatch.setattr(files.offline, "_stores", lambda _: (SimpleNamespace(check_seal=None), None))
     with pytest.raises(ClmsError) as caught:
         files.import_upload(school, "clms.zip")
     assert caught.value.code == "BUNDLE_MISSING"

@@ -323,6 +323,45 @@ def test_keys_that_a_bundle_says_are_revoked_count_no_more_at_the_release_server
     assert [entry.version.text for entry in online.releases()] == ["1.0.1", "1.0.2"]
 
 
+@pytest.mark.parametrize("options", [(), ("--online",)], ids=["GPG keys", "online key"])
+@pytest.mark.parametrize("heard", [True, False], ids=["asked before", "never asked"])
+def test_bundles_go_on_counting_when_the_keys_have_changed_twice(
+    desk: Desk, school: Any, run: Callable[..., dict[str, Any]], heard: bool, options: tuple[str, ...]
+) -> None:
+    """What a bundle has said is kept with the keys from which it began, which are not those of the installation."""
+    if not heard:
+        offline.import_file(school, desk.bundle("1.0.1"))
+    for more in ((), options):
+        run("rotate-keys", "--home", desk.vendor.home, *more)
+    changed = Desk(Vendor.load(desk.vendor.home), desk.to)
+    if heard:
+        school.online._fetcher = Server(changed.vendor.repository)
+        school.online.refresh()
+    for number in (2, 3):
+        changed.sign(f"1.0.{number}", number)
+        offline.import_file(school, changed.bundle(f"1.0.{number}"))
+    assert versions(school) == ["1.0.2", "1.0.3"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 500], ids=["empty", "zeros"])
+@pytest.mark.parametrize("name", ["timestamp", "targets", "root"])
+def test_what_a_power_cut_has_damaged_is_in_no_ones_way(
+    desk: Desk, school: Any, run: Callable[..., dict[str, Any]], damage: bytes, name: str
+) -> None:
+    run("rotate-keys", "--home", desk.vendor.home)
+    changed = Desk(Vendor.load(desk.vendor.home), desk.to)
+    changed.sign("1.0.2", 2)
+    offline.import_file(school, changed.bundle("1.0.2"))
+    found = list(school.home.rglob("2.root.json" if name == "root" else f"{name}.json"))
+    assert found
+    for path in found:
+        path.write_bytes(damage)
+    assert versions(school) == ["1.0.2"]  # it says once more what it has said before
+    changed.sign("1.0.3", 3)
+    offline.import_file(school, changed.bundle("1.0.3"))
+    assert versions(school) == ["1.0.2", "1.0.3"]
+
+
 def test_a_chain_of_roots_with_a_gap(desk: Desk, school: Any, run: Callable[..., dict[str, Any]]) -> None:
     run("rotate-keys", "--home", desk.vendor.home)
     run("rotate-keys", "--home", desk.vendor.home)

@@ -254,6 +254,30 @@ def test_what_says_nothing_of_the_file_is_not_remembered(
     assert versions(school) == ["1.0.1"]
 
 
+@pytest.mark.parametrize("error", ["TRUST_EXPIRED", "TRUST_REFUSED", "RELEASE_INVALID"])
+def test_what_may_be_judged_in_another_way_tomorrow(
+    desk: Desk, school: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    """The clock may have been wrong, keys be learned, CLMS Update be a newer one; people are told once."""
+    desk.bundle("1.0.1").rename(tmp_path / "usb/clms.zip")
+    asked: list[str] = []
+    with monkeypatch.context() as patched:
+
+        def fail(*_: Any, **__: Any) -> None:
+            asked.append(error)
+            raise ClmsError(error, version="1.0.1", detail="d")
+
+        patched.setattr(bundle_finder, "import_file", fail)
+        assert codes(bundle_finder.look_for_files(school).problems) == [error]
+        assert bundle_finder.look_for_files(school).problems == []
+        assert len(asked) == 1
+        patched.setattr(bundle_finder, "_for_today", lambda mark: f"{mark} tomorrow")
+        assert bundle_finder.look_for_files(school).problems == []
+        assert len(asked) == 2
+    assert bundle_finder.look_for_files(school).problems == []
+    assert versions(school) == ["1.0.1"]
+
+
 def test_a_better_copy_with_the_same_size_and_time(desk: Desk, school: Any, tmp_path: Path) -> None:
     """People are told to copy it again, and some programs keep the time of a file."""
     good, path = desk.bundle("1.0.1"), tmp_path / "usb/clms.zip"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .adapters.files import sync_file_system, sync_folder, write_atomically
 from .bundle import Seal
 from .errors import ClmsError
 from .fetcher import DownloadRefusedError, Fetcher
@@ -20,7 +21,7 @@ from .https import check_address
 from .release import MAX_BYTES, Release, parse_release
 from .status import iso
 from .target_download import TargetDownload, is_verified, verified_bytes
-from .trust_roots import Roots, led_to, verified
+from .trust_roots import MetadataT, Roots, led_to, verified
 from .version import Version
 
 with suppress(ImportError):  # modules say so: module_end.require_libraries
@@ -34,6 +35,7 @@ with suppress(ImportError):  # modules say so: module_end.require_libraries
         RepositoryError,
     )
     from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+    from tuf.api.serialization import DeserializationError
     from tuf.ngclient import Updater, UpdaterConfig
 
 _REFRESHED = "refreshed"
@@ -113,7 +115,7 @@ class TrustStore:
                 bootstrap=pinned,
             )
             updater.refresh()
-            self._write(self._state / _REFRESHED, b"%d" % self._clock())
+            write_atomically(self._state / _REFRESHED, b"%d" % self._clock())
             self._updater = updater
 
     def saw(self, other: TrustStore) -> None:
@@ -124,7 +126,7 @@ class TrustStore:
         before, now = self._refreshed(), other._refreshed()
         if before is not None and now is not None and now > before:
             with self._guarded():
-                self._write(self._state / _REFRESHED, b"%d" % now)
+                write_atomically(self._state / _REFRESHED, b"%d" % now)
 
     def news_age_seconds(self) -> int | None:
         """Seconds since metadata was last verified against the server; None when it never was."""
@@ -136,12 +138,8 @@ class TrustStore:
 
         :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
         """
-        path = self._state / "metadata" / "timestamp.json"
-        if not path.exists():
-            return False
-        root = self._local_root()
-        with self._guarded():
-            return verified(path, Timestamp, root).expires.timestamp() <= self._clock()
+        timestamp = self._stored(Timestamp)
+        return timestamp is not None and timestamp.expires.timestamp() <= self._clock()
 
     def _refreshed(self) -> int | None:
         try:
@@ -165,7 +163,7 @@ class TrustStore:
 
         :raises ClmsError: TRUST_REFUSED when the local store or the list in it is not valid
         """
-        targets = self._local_targets()
+        targets = self._stored(Targets)
         if targets is None:
             return []
         with self._guarded():
@@ -289,8 +287,9 @@ class TrustStore:
                 return
             with self._locked():
                 self._forget_unsigned_by(learned[-1][0])
+                self._roots.path(root.version).parent.mkdir(exist_ok=True)
                 for following, data in learned:
-                    self._write(self._roots.path(following.version), data)
+                    write_atomically(self._roots.path(following.version), data)
 
     def _forget_unsigned_by(self, root: Root) -> None:
         for name in (Timestamp.type, Snapshot.type, Targets.type):
@@ -302,11 +301,13 @@ class TrustStore:
                 known.unlink(missing_ok=True)
 
     def keep(self, state: Path) -> None:
-        """Move what was verified to a folder that is not there yet.
+        """Move what was verified to a folder that is not there yet, so that a power cut leaves all of it or nothing.
 
         :raises OSError: when it cannot be moved
         """
+        sync_file_system(self._state)
         self._state.rename(state)
+        sync_folder(state.parent)
         self._state = state
 
     def another(self, state: Path) -> TrustStore:
@@ -318,10 +319,8 @@ class TrustStore:
 
         :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
         """
-        path = self._state / "metadata" / "timestamp.json"
-        root = self._local_root()
-        with self._guarded():
-            return verified(path, Timestamp, root).version if path.exists() else 0
+        timestamp = self._stored(Timestamp)
+        return 0 if timestamp is None else timestamp.version
 
     def lists(self, version: str, *, as_in: TrustStore) -> bool:
         """Whether the last verified list has a release exactly as another store has it.
@@ -329,7 +328,7 @@ class TrustStore:
         :raises ClmsError: TRUST_MISSING, TRUST_REFUSED
         """
         path = f"releases/{version}.json"
-        ours, theirs = ((store._local_targets() or Targets()).targets.get(path) for store in (self, as_in))
+        ours, theirs = ((store._stored(Targets) or Targets()).targets.get(path) for store in (self, as_in))
         return ours is not None and ours == theirs
 
     @property
@@ -340,13 +339,14 @@ class TrustStore:
         with self._guarded():
             return self._roots.newest()
 
-    def _local_targets(self) -> Targets | None:
-        path = self._state / "metadata" / "targets.json"
-        if not path.exists():
-            return None
+    def _stored(self, role: type[MetadataT]) -> MetadataT | None:
+        """What was verified last; what a power cut has damaged is as if it had never been heard."""
         root = self._local_root()
         with self._guarded():
-            return verified(path, Targets, root)
+            try:
+                return verified(self._state / "metadata" / f"{role.type}.json", role, root)
+            except (FileNotFoundError, DeserializationError):
+                return None
 
     def _signature(self, package: str) -> TargetFile:
         """The signature of a package by a key of the newest trusted root.
@@ -354,14 +354,14 @@ class TrustStore:
         Beside the newest key's lie those of keys before it: while a change of keys is being published, a school may
         see the new list already and the new root not yet.
         """
-        targets = self._local_targets()
+        targets = self._stored(Targets)
         for fingerprint in sorted(self.fingerprints()):
             if targets is not None and (found := targets.targets.get(f"{package}.{fingerprint}.sig")):
                 return found
         return self._target(f"{package}.sig")
 
     def _target(self, path: str) -> TargetFile:
-        targets = self._local_targets()
+        targets = self._stored(Targets)
         target = None if targets is None else targets.targets.get(path)
         if target is None:
             raise ClmsError("TRUST_REFUSED", detail=f"the signed list names no file {path}")
@@ -383,13 +383,6 @@ class TrustStore:
         if self._updater is None:
             raise ClmsError("SERVER_UNREACHABLE", url=self._url, detail="this was asked without the network")
         self._download.fetch(target, local)
-
-    @staticmethod
-    def _write(path: Path, content: bytes) -> None:
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(content)
-        temporary.replace(path)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

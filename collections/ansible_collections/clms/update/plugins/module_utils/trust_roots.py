@@ -16,8 +16,9 @@ from .errors import ClmsError
 with suppress(ImportError):  # modules say so: module_end.require_libraries
     from tuf.api.exceptions import RepositoryError
     from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+    from tuf.api.serialization import DeserializationError
 
-_S = TypeVar("_S", "Root", "Timestamp", "Snapshot", "Targets")
+MetadataT = TypeVar("MetadataT", "Root", "Timestamp", "Snapshot", "Targets")
 
 
 class Roots:
@@ -62,13 +63,17 @@ class Roots:
         return [pinned, *(root for root, _ in self.after(pinned))][-1]
 
     def after(self, trusted: Root) -> Iterator[tuple[Root, bytes]]:
-        """The stored roots that follow one after another, each with its file.
+        """The stored roots that follow one after another, each with its file; one that a power cut has damaged is none.
 
         :raises RepositoryError: when one does not follow
         """
         while (path := self.path(trusted.version + 1)).exists():
             data = path.read_bytes()
-            trusted = _followed(trusted, Metadata[Root].from_bytes(data))
+            try:
+                following = Metadata[Root].from_bytes(data)
+            except DeserializationError:
+                return
+            trusted = _followed(trusted, following)
             yield trusted, data
 
 
@@ -84,12 +89,14 @@ def led_to(trusted: Root, texts: Iterable[str]) -> Root:
     return trusted
 
 
-def verified(path: Path, role: type[_S], root: Root) -> _S:
+def verified(path: Path, role: type[MetadataT], root: Root) -> MetadataT:
     """Stored metadata of a role.
 
-    :raises RepositoryError: when the stored metadata is not signed as ``root`` wants it
+    :raises RepositoryError: when it is not signed as ``root`` wants it
+    :raises DeserializationError: when it is damaged
+    :raises OSError: when it cannot be read
     """
-    metadata: Metadata[Any] = Metadata.from_file(str(path))
+    metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
     if not isinstance(metadata.signed, role):
         raise RepositoryError(f"{path.name} holds other metadata")
     root.verify_delegate(role.type, metadata.signed_bytes, metadata.signatures)

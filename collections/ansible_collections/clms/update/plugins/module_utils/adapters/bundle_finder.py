@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from ..bundle import SUFFIX
 from ..errors import ClmsError
 from ..https import HttpsClient
 from ..school import School
+from ..version import UPDATER
 from .bundle_server import BundleServer, Served
 from .files import empty_folder
 from .looked import Looked
@@ -35,7 +37,9 @@ _FOLDERS_SECONDS = 60.0
 """after which no further file of the folders is begun; the next look goes on there"""
 _TOLD = 50
 """problems of one look that are told one by one"""
-_VERDICTS = ("BUNDLE_REFUSED", "BUNDLE_OLD", "TRUST_REFUSED", "TRUST_EXPIRED", "RELEASE_")
+_VERDICTS = ("BUNDLE_REFUSED", "BUNDLE_OLD")
+_FOR_TODAY = ("TRUST_REFUSED", "TRUST_EXPIRED", "RELEASE_")
+"""what the clock, the keys that are known here, or another CLMS Update may see in another way tomorrow"""
 _FETCH_SECONDS, _FETCH_RATE = 900.0, 100_000.0
 """for one file, in total, and bytes per second: the server is near, and somebody may be waiting"""
 _CONNECT_SECONDS = 3.0
@@ -103,12 +107,12 @@ def _look_at_folders(school: School, looked: Looked, found: Found) -> None:
         if looked.tell(f"crowded: {folder}", "yes" if len(files) > _MOST else ""):
             found.crowded.append(folder)
         # all of them are asked for before the first is judged: what there is no time for is there all the same
-        new += [file for file in files[:_MOST] if not looked.at(str(file.path), file.mark)]
+        new += [file for file in files[:_MOST] if not _judged(looked, str(file.path), file.mark)]
     for file in new:
         if time.monotonic() > end:  # each of them may take long, and somebody may be waiting
             return
         with _told_once(looked, str(file.path), found), suppress(OSError):
-            found.taken.append(_take(school, looked, str(file.path), file.mark, file.path))
+            found.taken += _take(school, looked, str(file.path), file.mark, file.path)
 
 
 @contextmanager
@@ -128,7 +132,16 @@ def _told_once(looked: Looked, name: str, found: Found) -> Iterator[None]:
 
 def _is_verdict(error: ClmsError) -> bool:
     """Whether it says something of the file, and not of this server or the way here."""
-    return error.code.startswith(_VERDICTS)
+    return error.code.startswith((*_VERDICTS, *_FOR_TODAY))
+
+
+def _judged(looked: Looked, name: str, mark: str) -> bool:
+    """Whether a file need not be looked at again, or not today."""
+    return looked.at(name, mark) or looked.at(name, _for_today(mark))
+
+
+def _for_today(mark: str) -> str:
+    return f"{mark} {UPDATER} {datetime.now(UTC):%Y-%m-%d}"
 
 
 class _Candidate(NamedTuple):
@@ -167,12 +180,12 @@ def _look_at_server(school: School, looked: Looked, address: str, found: Found) 
         if time.monotonic() > end:  # each of them may take long, and somebody may be waiting
             return
         with _told_once(looked, file, found), server.open(file) as served:
-            if not looked.at(file, served.mark):
-                found.taken.append(_fetch(school, looked, served))
+            if not _judged(looked, file, served.mark):
+                found.taken += _fetch(school, looked, served)
 
 
-def _fetch(school: School, looked: Looked, served: Served) -> Offline:
-    """Fetch a file, and take it in.
+def _fetch(school: School, looked: Looked, served: Served) -> list[Offline]:
+    """Fetch a file, and take it in; see :func:`_take`.
 
     :raises ClmsError: FILE_SERVER, DISK_TOO_SMALL, and as :func:`.offline.import_file`
     """
@@ -189,16 +202,22 @@ def _fetch(school: School, looked: Looked, served: Served) -> Offline:
         path.unlink(missing_ok=True)
 
 
-def _take(school: School, looked: Looked, name: str, mark: str, path: Path) -> Offline:
+def _take(school: School, looked: Looked, name: str, mark: str, path: Path) -> list[Offline]:
     """Take a file in; it is not looked at again unless it could not be judged.
 
+    :returns: nothing when it was refused as on an earlier day
     :raises ClmsError: as :func:`.offline.import_file`
     """
     try:
         found = import_file(school, path, shown=name)
     except ClmsError as error:
-        if _is_verdict(error):
-            looked.add(name, mark)
-        raise
+        if not error.code.startswith(_FOR_TODAY):
+            if _is_verdict(error):
+                looked.add(name, mark)
+            raise
+        looked.add(name, _for_today(mark))
+        if looked.tell(f"judged: {name}", f"{mark} {error.code}"):
+            raise
+        return []
     looked.add(name, mark)
-    return found
+    return [found]

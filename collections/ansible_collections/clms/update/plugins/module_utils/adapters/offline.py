@@ -76,7 +76,9 @@ def import_file(school: School, source: Path, *, shown: str = "") -> Offline:
 
     def vouched(signed: bytes, seal: Seal) -> None:
         try:
-            _newest_of(school).check_seal(signed, seal)
+            with _believing(school):
+                store = _stores(school)[0]
+            store.check_seal(signed, seal)
         except ClmsError as error:
             raise BundleError(error.values.get("detail", error.happened)) from None
 
@@ -116,25 +118,27 @@ def believed(school: School, path: Path, *, shown: str = "") -> Offline:
     :param shown: as in :func:`import_file`
     :raises ClmsError: CLOCK_WRONG, BUNDLE_REFUSED, BUNDLE_OLD, or a TRUST_ or RELEASE_ code
     """
-    online, newest = store_of(school), _newest_store(school)
-    online.check_clock()
-    with opened(school, path, shown=shown) as (bundle, store):
-        _check_clock(bundle.contents.created)
-        release = store.release(bundle.contents.version.text)
-        for other in (newest, store):  # what an older CLMS Update has kept, too
-            online.learn_roots(other)
-        version, number = release.version.text, store.timestamp_version()
-        if number <= newest.timestamp_version():
-            newest.check_clock()
-        for seen in (online, newest):
-            if seen.timestamp_version() > number and not seen.lists(version, as_in=store):
-                raise ClmsError("BUNDLE_OLD", path=shown or path, created=bundle.contents.created[:10], version=version)
-        kept = _stores(school) / f"{number:09}"
-        if number > newest.timestamp_version() and not kept.exists():
-            store.keep(kept)
-        else:
-            newest.saw(store)
-        return Offline(path, bundle.contents, release)
+    with _believing(school):
+        online, newest = _stores(school)
+        online.check_clock()
+        with opened(school, path, shown=shown) as (bundle, store):
+            _check_clock(bundle.contents.created)
+            release = store.release(bundle.contents.version.text)
+            online.learn_roots(store)
+            version, number = release.version.text, store.timestamp_version()
+            if number <= newest.number:
+                newest.store.check_clock()
+            if not (
+                (online.timestamp_version() <= number or online.lists(version, as_in=store))
+                and (newest.number <= number or (newest.whole and newest.store.lists(version, as_in=store)))
+            ):
+                created = bundle.contents.created[:10]
+                raise ClmsError("BUNDLE_OLD", path=shown or path, created=created, version=version)
+            if number > newest.number or (number == newest.number and not newest.whole):
+                _keep(school, store, number)
+            else:
+                newest.store.saw(store)
+            return Offline(path, bundle.contents, release)
 
 
 def _check_clock(created: str) -> None:
@@ -150,8 +154,8 @@ def opened(school: School, path: Path, *, shown: str = "") -> Iterator[tuple[Bun
 
     :raises ClmsError: BUNDLE_REFUSED, TRUST_STORE, or a TRUST_ code
     """
-    root = _newest_of(school).newest_root()
-    folder = _stores(school)
+    root = store_of(school).newest_root()  # it has learned of all that bundles have said
+    folder = _folder(school)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".", dir=folder) as temporary, Bundle(path) as bundle:
@@ -172,23 +176,69 @@ def opened(school: School, path: Path, *, shown: str = "") -> Iterator[tuple[Bun
         raise ClmsError("TRUST_STORE", path=folder, detail=error.strerror or error) from None
 
 
-def _newest_of(school: School) -> TrustStore:
-    """Of what the release server and what bundles have said, the one with the newer root."""
-    return max((store_of(school), _newest_store(school)), key=lambda store: store.root_version())
+@dataclass(frozen=True)
+class _Newest:
+    """What the newest bundle that was ever here has said."""
+
+    store: TrustStore
+    number: int
+    """version of its timestamp; 0 where there was none"""
+    whole: bool
+    """whether all of it is there; else the next one that is not older takes its place"""
 
 
-def _stores(school: School) -> Path:
+def _folder(school: School) -> Path:
     return school.home / "trust-offline"
 
 
-def _newest_store(school: School) -> TrustStore:
-    """What the newest bundle that was ever here has said; older ones are forgotten."""
-    folder = _stores(school)
-    numbers = sorted(path for path in folder.glob("[0-9]*")) if folder.is_dir() else []
-    for path in numbers[:-1]:
-        shutil.rmtree(path, ignore_errors=True)
-    online = store_of(school)
-    return online.another(numbers[-1] if numbers else folder / "none")
+@contextmanager
+def _believing(school: School) -> Iterator[None]:
+    """One bundle is judged at a time: what the newest has said may be replaced."""
+    path = school.home / "trust-offline.lock"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise ClmsError("TRUST_STORE", path=path, detail=error.strerror or error) from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _stores(school: School) -> tuple[TrustStore, _Newest]:
+    """What the release server has said, and what the newest bundle has; both know of the newest keys.
+
+    :raises ClmsError: a TRUST_ code
+    """
+    online, folder = store_of(school), _folder(school)
+    names = sorted(path.name for path in folder.glob("[0-9]*"))
+    if not names:
+        return online, _Newest(online.another(folder / "none"), 0, True)
+    newest = online.another(folder / names[-1])
+    newest.learn_roots(online)  # its own begin with the one that was the newest at that time
+    online.learn_roots(newest)  # what an older CLMS Update has kept
+    number = int(names[-1])
+    try:
+        whole = newest.timestamp_version() == number and newest.releases() != []
+    except ClmsError as error:
+        if error.code != "TRUST_REFUSED":
+            raise
+        whole = False
+    return online, _Newest(newest, number, whole)
+
+
+def _keep(school: School, store: TrustStore, number: int) -> None:
+    """Keep what a bundle has said; what older ones have is forgotten.
+
+    :raises OSError: when it cannot be kept
+    """
+    folder = _folder(school)
+    kept = folder / f"{number:09}"
+    shutil.rmtree(kept, ignore_errors=True)  # it is damaged
+    store.keep(kept)
+    for path in folder.glob("[0-9]*"):
+        if path != kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_old(school: School, used: Collection[Release]) -> list[str]:
@@ -212,7 +262,7 @@ def remove_old(school: School, used: Collection[Release]) -> list[str]:
             if old:
                 path.unlink()
                 removed.append(path.name)
-        for folder in _stores(school).glob(".*"):  # of a process that was killed
+        for folder in _folder(school).glob(".*"):  # of a process that was killed
             if folder.stat().st_mtime < time.time() - _LEFT_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
     return removed
