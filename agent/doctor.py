@@ -291,5 +291,5 @@ class _Patient:
         repositories = [i.repository for images in slot.parsed_release().images.values() for i in images.values()]
         if not repositories:
             raise _NotSeen("SEEN_BUILT_HERE", version=slot.version)
-        registry_of(self._school).tags(repositories[0])
+        registry_of(self._school, attempts=1).tags(repositories[0])
         return Finding("REGISTRY_ANSWERS", registry=self._school.registry)

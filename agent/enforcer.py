@@ -72,10 +72,10 @@ class Enforcer:
     def answer(self) -> dict[str, Any]:
         """``forced``: see :meth:`.enforcement.Forced.as_dict`, or None; ``blocked``: whether CLMS is blocked now.
 
-        :raises ClmsError: SCHOOL_INCOMPLETE, SCHEDULE_STORE, or what the journal raises
+        :raises ClmsError: SCHOOL_INCOMPLETE
         """
         school = config.load(self._folder).school
-        found = self._found(school)
+        found = self._found_surely(school)
         return {"forced": found[0].as_dict() if found else None, "blocked": mode_on_disk(school.home) == "blocked"}
 
     def postpone(self, shown: str | None = None) -> dict[str, Any]:
@@ -108,10 +108,7 @@ class Enforcer:
         school = config.load(self._folder).school
         if not Journal.exists(school.home):
             return
-        try:
-            found = self._found(school)
-        except ClmsError:  # nothing is sure, and nobody is blocked for that
-            found = None
+        found = self._found_surely(school)
         if found is not None and found[0].overdue:
             self._is_overdue(school, found[0])
             return
@@ -130,6 +127,12 @@ class Enforcer:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _found_surely(self, school: School) -> tuple[Forced, Kept] | None:
+        try:
+            return self._found(school)
+        except ClmsError:  # nothing is sure, and nobody is blocked for that
+            return None
 
     def _found(self, school: School) -> tuple[Forced, Kept] | None:
         """The forced release, and what is remembered of it; None where nothing can be forced right now.

@@ -20,7 +20,7 @@ _NAME = "clms_agent"
 _SECONDS = 30.0
 _LONG_SECONDS = 900.0
 """a check may have to fetch a file from a server of the school's network; a change looks at addresses with Apprise"""
-_LONG = ("change", "check", "copy", "import", "loss", "notify", "schedule", "update", "verify")
+_LONG = ("change", "check", "copy", "health", "import", "loss", "notify", "schedule", "update", "verify")
 _KEPT_SECONDS = 5.0
 """for which an answer that changes seldom is kept"""
 

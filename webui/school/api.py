@@ -19,6 +19,7 @@ from .schemas import (
     CheckAnswer,
     Enforcement,
     Event,
+    EventsBefore,
     GoBackBody,
     Progress,
     ScheduleBody,
@@ -55,6 +56,7 @@ def schedule(content: dict[str, Any]) -> dict[str, Any]:
     version, at, place = content["updateId"], content["scheduledFor"], content["backupLocation"]
     if at == "now":
         before = agent().ask("status")["last_update"]
+        updates.check_installable(agent(), version)
         agent().ask("update", version=version, backup_location=place)
         begun = _begun(before and before["id"])
         return {"success": True, "warnings": [], **({"updateId": begun} if begun else {})}
@@ -110,11 +112,14 @@ def cancel(update_id: str) -> dict[str, Any]:
 
 
 def _run_of(schedule: int) -> int | None:
-    """The run of a scheduled update that has begun."""
-    for entry in agent().ask("list", what="schedule")["schedules"]:
-        if entry["id"] == schedule and entry["state"] == "STARTED":
-            return entry["run"]  # type: ignore[no-any-return]
-    return None
+    """The run of a scheduled update that has begun; it is in the journal a moment later."""
+    deadline = time.monotonic() + BEGIN_SECONDS
+    while True:
+        entries = agent().ask("list", what="schedule")["schedules"]
+        started = [one for one in entries if one["id"] == schedule and one["state"] == "STARTED"]
+        if not started or started[0]["run"] is not None or time.monotonic() > deadline:
+            return started[0]["run"] if started else None
+        time.sleep(0.2)
 
 
 @blueprint.route("/updates/progress", methods=["GET"])
@@ -166,9 +171,10 @@ def _enforcement(found: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.route("/events", methods=["GET"])
+@blueprint.arguments(EventsBefore, location="query")
 @blueprint.response(200, Event(many=True))
-@problems()
-def events() -> list[dict[str, Any]]:
+@problems(400)
+def events(query: dict[str, Any]) -> list[dict[str, Any]]:
     """What happened, the newest first."""
     schedules = agent().ask("list", what="schedule")["schedules"]
     return [
@@ -179,5 +185,5 @@ def events() -> list[dict[str, Any]]:
             "timestamp": event["at"],
             "message": event["message"],
         }
-        for event in agent().ask("events")["events"]
+        for event in agent().ask("events", before=query["before"])["events"]
     ]

@@ -94,14 +94,22 @@ def restore(backup: str) -> AnyResponse | str:
 @blueprint.route("/rollback", methods=["GET", "POST"])
 def rollback() -> AnyResponse | str:
     """Go back to the version before."""
-    last = agent().ask("status")["last_update"]
-    version = last["from_version"] if last and last["outcome"] == "COMPLETED" else None
-    if version is None:
+    status, loss = agent().ask("status"), _loss()
+    runs = agent().ask("list", what="history")["history"]
+    made = [run for run in runs if run["outcome"] == "COMPLETED" and run["version"] == status["current_version"]]
+    updated = next((run for run in made if run["from_version"]), None)
+    version = loss.get("version") or (updated["from_version"] if updated and _has_failed(loss) else None)
+    if version is None or updated is None:
         raise ClmsError("ROLLBACK_UNAVAILABLE", detail=lazy_gettext("no earlier version is kept on this server"))
     form = forms.GoBack()
     if form.validate_on_submit() and (begun := _goes_back(form, version, "rollback")):
         return begun
-    return render_template("rollback.html", form=form, last=last, version=version, loss=_loss())
+    return render_template("rollback.html", form=form, updated=updated, version=version, loss=loss)
+
+
+def _has_failed(loss: dict[str, Any]) -> bool:
+    """Whether nobody knows what going back would lose, for another reason than that there is nothing to go back to."""
+    return "error" in loss and loss["error"].code != "ROLLBACK_UNAVAILABLE"
 
 
 def _loss(backup: str | None = None) -> dict[str, Any]:

@@ -72,8 +72,8 @@ STATUSES: dict[str, tuple[int, str]] = {
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
 _AWAY = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
 """beginnings of codes that say what is wrong beyond this server; a check is answered with them"""
-PASSWORDS = ("again", "api_key", "new", "password", "registry_password")
-"""names of fields in which passwords are typed: no page has in it what was typed there"""
+SECRETS = ("again", "api_key", "code", "new", "notify", "password", "registry_password")
+"""names of fields in which secrets are typed: no page has in it what was typed there"""
 UNAVAILABLE = (502, "The vendor cannot be believed or reached")
 
 _log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def _typed() -> list[tuple[str, str]]:
         validate_csrf(request.form.get("csrf_token"))
     except ValidationError:
         return []
-    left_out = {*PASSWORDS, "csrf_token"}
+    left_out = {*SECRETS, "csrf_token"}
     return [(name, value) for name, value in request.form.items(multi=True) if name not in left_out]
 
 

@@ -57,8 +57,9 @@ class _School:
             status = self._agent.ask("status")
             totals = self._agent.ask("list", what="totals")["totals"]
             backups = self._agent.ask("list", what="backups")["backups"]
-        except ClmsError:
-            yield GaugeMetricFamily("clms_agent_up", "Whether the agent answers.", value=0)
+        except ClmsError as error:
+            answers = error.code != "AGENT_SILENT"  # where nothing is installed there is nothing to count
+            yield GaugeMetricFamily("clms_agent_up", "Whether the agent answers.", value=int(answers))
             return
         yield GaugeMetricFamily("clms_agent_up", "Whether the agent answers.", value=1)
         versions = {name: status[f"{name}_version"] or "" for name in ("current", "latest")}

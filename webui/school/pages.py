@@ -19,9 +19,9 @@ from . import forms, language
 from .agent import agent
 from .failures import status_of
 from .language import gettext as _
-from .said import caution, check_answer, said
+from .said import caution, check_answer, english, said
 from .texts import moment
-from .updates import number_in
+from .updates import check_installable, number_in
 from .uploads import take_in
 from .watch import BEGIN_SECONDS, begin, current, event_stream, progress
 
@@ -138,14 +138,20 @@ def schedule(version: str) -> AnyResponse | str:
 @blueprint.post("/schedule/<int:number>/cancel")
 def cancel(number: int) -> AnyResponse:
     """Do not do a scheduled update after all."""
-    agent().ask("cancel", schedule=number)
-    flash(_("The update is not scheduled any more."))
+    try:
+        agent().ask("cancel", schedule=number)
+        flash(_("The update is not scheduled any more."))
+    except ClmsError as error:
+        if error.code != "SCHEDULE_UNKNOWN":
+            raise
+        flash(said(error).happened, "warning")  # pressed twice, or somebody else was faster
     return redirect(url_for("pages.overview"))
 
 
 @blueprint.post("/begin/<version>")
 def begin_forced(version: str) -> AnyResponse:
     """Begin the forced update at once: somebody has confirmed it."""
+    check_installable(agent(), version)
     return begin("update", version=version)
 
 
@@ -178,11 +184,21 @@ def watch() -> AnyResponse | str:
         if found:  # it has begun between these two questions
             now = current()
         begun = not now["running"] and since <= time.time() < since + BEGIN_SECONDS
-        if not now["running"] and not begun:  # it was refused before there was a run
+        if not now["running"] and not begun:  # it was refused before there was a run, or there was nothing to do
+            _tell_why_not(since)
             return redirect(url_for("history.history"))
     # without scripts, too, whoever watches comes to its result
     again = {"run": now["running"]["id"]} if now["running"] else {"since": since}
     return render_template("progress.html", now=now, begun=begun, again=again)
+
+
+def _tell_why_not(since: int) -> None:
+    """Say what came of something that was asked for and has never begun."""
+    for event in agent().ask("events")["events"]:
+        if event["type"].endswith("_FAILED") and datetime.fromisoformat(event["at"]).timestamp() >= since:
+            flash(english(event["message"]), "error")
+            return
+    flash(_("It did not begin: there was nothing to do."))
 
 
 @blueprint.get("/progress/stream")

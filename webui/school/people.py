@@ -11,7 +11,7 @@ import time
 
 from flask import Flask, current_app, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
-from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
+from flask_login import LoginManager, UserMixin, login_user
 from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -114,7 +114,7 @@ def end_session() -> None:
     ended, now = current_app.extensions[_ENDED], time.monotonic()
     for number in [number for number, over in list(ended.items()) if over < now]:
         ended.pop(number, None)
-    if current_user.is_authenticated:  # else anybody could fill the memory
-        ended[session[_NUMBER]] = now + current_app.permanent_session_lifetime.total_seconds()
-    logout_user()
+    # only a session that began here has a number; the agent is not asked for it, as it may be down
+    if (number := session.get(_NUMBER)) is not None:
+        ended[number] = now + current_app.permanent_session_lifetime.total_seconds()
     clear_session()

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from flask import url_for
 
 
 def inside(wanted: str) -> str:
     """The place that was asked for where it is one of this page, else the overview."""
-    parts = urlsplit(wanted)
-    local = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    return wanted if local and wanted.isprintable() else url_for("pages.overview")
+    local = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if local else url_for("pages.overview")

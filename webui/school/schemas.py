@@ -273,6 +273,16 @@ class Enforcement(Schema):
     forced = fields.Nested(ForcedUpdate, required=True, allow_none=True)
 
 
+class EventsBefore(Schema):
+    """Which events."""
+
+    before = fields.Integer(
+        load_default=None,
+        validate=validate.Range(1, 2**53 - 1),
+        metadata={"description": "only older ones than the one of this number; a list ends after 100"},
+    )
+
+
 class Event(Schema):
     """Something that happened; ``UpdateEvent`` of the original design."""
 

@@ -35,6 +35,9 @@ def settings() -> Response | str:
     """What can be set, and what of it is to be another."""
     found = agent().ask("settings")
     form = forms.Settings(data=_shown(found))
+    zones = form.time_zone.choices
+    if (zone := found["settings"]["time_zone"]) not in zones:  # one with an old name stays what it is
+        form.time_zone.choices = [zone, *zones]
     stamp = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
     if not form.is_submitted():
         form.seen.data = stamp

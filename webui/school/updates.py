@@ -81,6 +81,16 @@ def _begun(agent: Agent, number: int) -> dict[str, Any] | None:
         return None
 
 
+def check_installable(agent: Agent, version: str) -> None:
+    """:raises ClmsError: why a version cannot be installed, as far as its release is known here"""
+    try:
+        blocked = agent.ask("release", version=version)["blocked"]
+    except ClmsError:  # the run fetches its description, or says what is wrong
+        return
+    if blocked:
+        raise ClmsError.from_dict(blocked)
+
+
 def id_of_event(event: dict[str, Any], schedules: list[dict[str, Any]]) -> str | None:
     """The id, in the list of updates, of the update that an event is about; None where it is about none.
 

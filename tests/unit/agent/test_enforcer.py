@@ -186,6 +186,16 @@ def test_before_the_deadline_nothing_is_touched(world: World) -> None:
     }  # fmt: skip
 
 
+def test_where_nothing_is_sure_nothing_is_forced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has to open: it has the button that asks the vendor anew."""
+
+    def unsure(_: object) -> None:
+        raise ClmsError("CLOCK_WRONG", now="x", seen="y")
+
+    monkeypatch.setattr(world.enforcer, "_found", unsure)
+    assert world.enforcer.answer() == {"blocked": False, "forced": None}
+
+
 def test_at_the_deadline_clms_is_blocked_and_the_update_begins(world: World) -> None:
     world.now = FORCE
     world.look()

@@ -73,7 +73,9 @@ class FakeAgent(Agent):
         self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
         self.tokens: dict[str, str] = {}
         """token -> account"""
-        self.loss: dict[str, Any] = {"version": "1.0.0", "loses": True, "tables": {"books": 1, "borrows": 5}}
+        self.kept: str | None = "0.9.0"
+        """the version to which can be gone back"""
+        self.loss: dict[str, Any] = {"loses": True, "tables": {"books": 1, "borrows": 5}}
         self.once: Once | None = None
         """keeps idempotency keys, where a test has some"""
         self.refuses: dict[str, ClmsError] = {}
@@ -100,8 +102,10 @@ class FakeAgent(Agent):
         self.enforcement["forced"]["postponements_left"] -= 1
         return self.enforcement
 
-    def _loss(self, **_: Any) -> dict[str, Any]:
-        return self.loss
+    def _loss(self, backup: str | None = None) -> dict[str, Any]:
+        if backup is None and self.kept is None:
+            raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
+        return {**self.loss, "version": "1.0.0" if backup else self.kept}
 
     def _settings(self) -> dict[str, Any]:
         return self.settings

@@ -189,6 +189,36 @@ def test_an_update_is_cancelled(program: Program, agent: FakeAgent) -> None:
     assert program.ask("DELETE", "/api/updates/cancel/run-8", 409)["code"] == "RUN_CLOSED"
 
 
+def test_an_update_is_cancelled_that_is_about_to_begin(program: Program, agent: FakeAgent) -> None:
+    """Its run is in the journal a moment later."""
+    lists = agent._list
+
+    def later(what: str, **fields: Any) -> dict[str, Any]:
+        found = lists(what, **fields)
+        if what == "schedule":
+            agent.planned = [{**ENTRY, "state": "STARTED", "run": 8}]
+        return found
+
+    agent.planned = [{**ENTRY, "state": "STARTED", "run": None}]
+    agent._list = later  # type: ignore[method-assign]
+    program.ask("DELETE", "/api/updates/cancel/schedule-3")
+    assert agent.did("cancel") == [{"run": 8}]
+
+
+def test_what_cannot_be_installed_does_not_begin(program: Program, agent: FakeAgent) -> None:
+    agent.release["blocked"] = ClmsError("RELEASE_SAME", version="1.0.1").as_dict()
+    body = {"updateId": "1.0.1", "scheduledFor": "now"}
+    assert program.ask("POST", "/api/updates/schedule", 409, body)["code"] == "RELEASE_SAME"
+    assert agent.did("update") == []
+
+
+def test_older_events(program: Program, agent: FakeAgent) -> None:
+    assert program.ask("GET", "/api/events?before=1") == []
+    assert len(program.ask("GET", "/api/events?before=2")) == 1
+    for wrong in ("0", "-1", "x", str(2**60)):
+        assert program.ask("GET", f"/api/events?before={wrong}", 400)["code"] == "REQUEST_INVALID"
+
+
 def test_going_back(program: Program, agent: FakeAgent) -> None:
     body = {"confirm": "0.9.0", "password": PASSWORD}
     program.ask("POST", "/api/updates/rollback", 202, body)

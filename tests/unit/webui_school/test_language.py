@@ -61,7 +61,8 @@ def test_one_that_is_none_changes_nothing(browser: Browser) -> None:
     ("wanted", "place"),
     [
         ("/settings", "/settings"), ("/history?kind=backup", "/history?kind=backup"), ("https://elsewhere.test/", "/"),
-        ("//elsewhere.test", "/"), ("/\\elsewhere.test", "/"), ("javascript:alert(1)", "/"), ("", "/"),
+        ("//elsewhere.test", "/"), ("//[", "/"), ("/a\tb", "/"),
+        ("/\\elsewhere.test", "/"), ("javascript:alert(1)", "/"), ("", "/"),
     ],
 )  # fmt: skip
 def test_from_there_it_goes_on_within_the_page(browser: Browser, wanted: str, place: str) -> None:

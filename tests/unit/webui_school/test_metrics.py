@@ -46,6 +46,11 @@ def test_what_is_not_known_is_left_out(browser: Browser, agent: FakeAgent) -> No
     assert "clms_last_update_timestamp_seconds" not in names
 
 
+def test_where_nothing_is_installed_there_is_nothing_to_count(browser: Browser, agent: FakeAgent) -> None:
+    agent.refuses["list"] = ClmsError("NOT_INSTALLED")
+    assert samples(browser) == {("clms_agent_up", ()): 1}
+
+
 def test_an_agent_that_is_down(browser: Browser, agent: FakeAgent) -> None:
     agent.refuses["status"] = ClmsError("AGENT_SILENT", path="/run/x", detail="y")
     assert samples(browser) == {("clms_agent_up", ()): 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
@@ -242,6 +243,18 @@ def test_it_is_cancelled(signed_in: Browser, agent: FakeAgent) -> None:
     assert agent.did("cancel") == [{"schedule": 3}]
 
 
+def test_it_is_cancelled_already(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.planned = [PLANNED]
+    agent.refuses["cancel"] = ClmsError("SCHEDULE_UNKNOWN", schedule=3)
+    assert signed_in.send("/schedule/3/cancel", page="/").location == "/"
+
+
+def test_what_is_blocked_does_not_begin(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.release["blocked"] = ClmsError("RELEASE_SAME", version="1.0.1").as_dict()
+    assert signed_in.send("/begin/1.0.1", page="/backups").status_code == 409
+    assert agent.did("update") == []
+
+
 # how it goes
 
 
@@ -344,6 +357,16 @@ def test_what_begins_while_the_page_asks(signed_in: Browser, agent: FakeAgent, m
 def test_what_has_never_begun(signed_in: Browser, agent: FakeAgent, since: str) -> None:
     agent.runs = []
     assert signed_in.look(f"/progress?since={since}").location == "/history"
+
+
+def test_why_it_has_never_begun(signed_in: Browser, agent: FakeAgent) -> None:
+    failed = {"id": 2, "at": "2026-11-25T10:11:12Z", "type": "UPDATE_FAILED", "run": None, "schedule": None,
+              "message": "The playbook was killed."}  # fmt: skip
+    since = int(datetime(2026, 11, 25, 10, 11, 12, tzinfo=UTC).timestamp())
+    for told, words in ((failed, "The playbook was killed."), (None, "It did not begin: there was nothing to do.")):
+        agent.events = [told, *agent.events] if told else agent.events[1:]
+        assert signed_in.look(f"/progress?since={since}").location == "/history"
+        assert words in signed_in.get("/history")
 
 
 @pytest.mark.parametrize("since", ["", "x", "1e9", "9" * 5000])

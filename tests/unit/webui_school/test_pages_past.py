@@ -107,9 +107,24 @@ def test_what_going_back_would_lose_is_counted_and_shown(
 
 
 def test_nothing_to_go_back_to(signed_in: Browser, agent: FakeAgent) -> None:
-    agent.last = run_of(kind="install", from_version=None)
+    agent.kept = None
     assert "ROLLBACK_UNAVAILABLE" in signed_in.get("/rollback", code=409)
     assert "BACKUP_UNKNOWN" in signed_in.get("/backups/20260101T000000Z-1.0.0-r9/restore", code=404)
+
+
+def test_a_try_that_was_refused_is_in_nobodys_way_back(signed_in: Browser, agent: FakeAgent) -> None:
+    """It has touched nothing, so the version before is still there."""
+    agent.last = run_of(id=8, version="1.0.1", from_version="1.0.0", outcome="REFUSED", status="FAILED")
+    agent.runs.append(agent.last)
+    text = signed_in.get("/rollback")
+    assert "Go back to version 0.9.0" in text
+    assert "11:13" in text, "when the update has ended that is put back"
+    assert "/rollback" in signed_in.get("/backups")
+
+
+def test_to_go_back_it_need_not_be_known_what_is_lost(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.refuses["loss"] = ClmsError("DATABASE_UNREACHABLE", detail="x")
+    assert "Go back to version 0.9.0" in signed_in.get("/rollback")
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/release/", "/history/x", "/schedule/1.0.1/cancel"])

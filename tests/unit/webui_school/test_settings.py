@@ -25,6 +25,14 @@ def fill_in(browser: Browser, **changes: str) -> Any:
     return browser.send("/settings", **(shown | changes))
 
 
+def test_a_time_zone_with_an_old_name_stays(signed_in: Browser, agent: FakeAgent) -> None:
+    """Else the first one of the list would be saved, and every schedule be moved."""
+    agent.settings["settings"]["time_zone"] = "CET"
+    assert '<option selected value="CET">CET</option>' in signed_in.get("/settings")
+    fill_in(signed_in, time_zone="CET")
+    assert agent.did("change")[0]["settings"]["time_zone"] == "CET"
+
+
 def test_what_is_set_is_shown_and_no_secret(signed_in: Browser, agent: FakeAgent) -> None:
     text = signed_in.get("/settings")
     for words in ("Europe/Berlin", "mon-fri 07:30-17:00", "https://updates.test", "registry.test", "/srv/backups"):

@@ -200,6 +200,18 @@ def test_an_agent_that_is_down_is_told_on_a_page(browser: Browser, agent: FakeAg
     assert "AGENT_SILENT" in text
 
 
+def test_who_signs_out_is_signed_out_also_when_the_agent_is_down(signed_in: Browser, agent: FakeAgent) -> None:
+    token = signed_in.token_in(signed_in.get("/backups"))
+    copied = signed_in.client.get_cookie("__Host-clms-update", domain="school.test")
+    assert copied
+    agent.refuses["accounts"] = ClmsError("AGENT_SILENT", path="/run/agent.sock", detail="Connection refused")
+    assert signed_in.post("/sign-out", csrf_token=token).location == "/sign-in"
+    agent.refuses.clear()
+    assert signed_in.look("/").location == "/sign-in"
+    signed_in.client.set_cookie("__Host-clms-update", copied.value, domain="school.test", secure=True)
+    assert signed_in.look("/").location == "/sign-in"
+
+
 def test_who_is_signed_in_is_told_as_well(signed_in: Browser, agent: FakeAgent) -> None:
     agent.forget()
     agent.refuses["accounts"] = ClmsError("AGENT_SILENT", path="/run/agent.sock", detail="Connection refused")

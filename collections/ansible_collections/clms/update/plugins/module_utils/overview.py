@@ -25,6 +25,8 @@ from .trust import TrustStore
 
 UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "reinstall")
 
+_NO_NEWS = {"latest_version": None, "news_age_seconds": None, "news_expired": False}
+
 
 def status(home: Path) -> dict[str, Any]:
     """The status of a school from its journal and its local store, without the network.
@@ -38,27 +40,32 @@ def status(home: Path) -> dict[str, Any]:
     except ClmsError as error:
         if error.code != "NOT_INSTALLED":
             raise
-        return dict.fromkeys(("current_version", "latest_version", "news_age_seconds", "running", "last_update")) | {
-            "backups": 0,
-            "news_expired": False,
-        }
+        return dict.fromkeys(("current_version", "running", "last_update")) | {"backups": 0} | _NO_NEWS
     try:
         slot = journal.slot("current")
         rows = journal.rows(limit=1, kinds=UPDATE_KINDS)
         school = parse_school(journal.rows(limit=1)[0].school) if journal.rows(limit=1) else None
-        store = store_of(school) if school else None
-        entry = newest(store.releases(), school.trust.channel) if store and school else None
         return {
             "current_version": slot.version if slot else None,
-            "latest_version": entry.version.text if entry else None,
-            "news_age_seconds": store.news_age_seconds() if store else None,
-            "news_expired": store.news_expired() if store else False,
+            **(_news(school) if school else _NO_NEWS),
             "running": running(journal),
             "last_update": describe_run(rows[0], journal.records(rows[0].id)) if rows else None,
             "backups": len(backups_in(Path(school.backup.path))) if school else 0,
         }
     finally:
         journal.close()
+
+
+def _news(school: School) -> dict[str, Any]:
+    """What is known of the vendor; what cannot be believed is not, until the next check."""
+    store = store_of(school)
+    age = store.news_age_seconds()
+    try:
+        entry = newest(store.releases(), school.trust.channel)
+        latest = entry.version.text if entry else None
+        return {"latest_version": latest, "news_age_seconds": age, "news_expired": store.news_expired()}
+    except ClmsError:
+        return {"latest_version": None, "news_age_seconds": age, "news_expired": True}
 
 
 def running(journal: Journal) -> dict[str, Any] | None:

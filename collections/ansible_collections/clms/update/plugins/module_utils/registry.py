@@ -33,7 +33,7 @@ _DIGEST = r"sha256:[0-9a-f]{64}"
 _LIMIT = 4 * 1024 * 1024
 _PAGES = 100
 ATTEMPTS = 4
-"""How often a request is sent before a registry counts as unreachable; the waits between are 1, 2, 4 … seconds."""
+"""How often a request is sent by default; the waits between are 1, 2, 4 … seconds."""
 
 
 class Http(Protocol):
@@ -73,12 +73,14 @@ class Registry:
         *,
         http: Http,
         credentials: Path | None = None,
+        attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Reads the login but does not touch the network.
 
         :param address: ``host`` or ``host:port``
         :param credentials: secret file with ``{"username": …, "password": …}``
+        :param attempts: how often a request is sent before the registry counts as unreachable
         :raises ClmsError: SERVER_ADDRESS, SECRET_FILE
         """
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:\d{1,5})?", address):
@@ -87,6 +89,7 @@ class Registry:
         self._base = f"https://{address}/v2/"
         self._http = http
         self._credentials: Credentials | None = None if credentials is None else read_credentials(credentials)
+        self._attempts = attempts
         self._sleep = sleep
         self._authorization: str | None = None
 
@@ -216,7 +219,7 @@ class Registry:
 
     def _send(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Send with retries: a lost connection and a busy or failing server may recover."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self._attempts):
             if attempt:
                 self._sleep(2.0 ** (attempt - 1))
             try:

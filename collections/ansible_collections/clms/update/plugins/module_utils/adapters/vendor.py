@@ -9,7 +9,7 @@ from ..errors import ClmsError
 from ..fetcher import HttpsFetcher
 from ..gpg import verify_package
 from ..https import HttpsClient
-from ..registry import Registry
+from ..registry import ATTEMPTS, Registry
 from ..release import Release
 from ..school import School
 from ..trust import ReleaseEntry, TrustStore
@@ -57,13 +57,15 @@ def fetch_package(store: TrustStore, release: Release, folder: Path) -> tuple[Pa
     raise refusal
 
 
-def registry_of(school: School) -> Registry:
+def registry_of(school: School, *, attempts: int = ATTEMPTS) -> Registry:
     """The school's image registry; asks nobody yet.
 
+    :param attempts: how often a request is sent; where people wait, once
     :raises ClmsError: CA_FILE, SECRET_FILE or SERVER_ADDRESS
     """
     return Registry(
         school.registry,
         http=HttpsClient(ca_file=Path(school.registry_ca_file) if school.registry_ca_file else None),
         credentials=Path(school.registry_credentials_file) if school.registry_credentials_file else None,
+        attempts=attempts,
     )

@@ -194,6 +194,24 @@ def test_status_asks_nobody(begin: Begin, store: TrustStore, vendor: Any) -> Non
     assert answer["news_expired"] is False
 
 
+@pytest.mark.parametrize("damage", [b"", b"{}"], ids=["empty", "no metadata"])
+@pytest.mark.parametrize("name", ["timestamp", "targets"])
+def test_status_when_what_was_heard_cannot_be_believed(
+    begin: Begin, store: TrustStore, tmp_path: Path, damage: bytes, name: str
+) -> None:
+    """What runs here is told all the same."""
+    context = begin("backup", phase="clean_up")
+    store.refresh()
+    (path,) = (tmp_path / "state").rglob(f"{name}.json")
+    path.write_bytes(damage)
+    answer = overview.status(context.journal.path.parent)
+    assert answer["current_version"] == "1.0.0"
+    assert answer["latest_version"] in (None, "1.0.2" if name == "timestamp" else None)
+    store.refresh()
+    answer = overview.status(context.journal.path.parent)
+    assert (answer["latest_version"], answer["news_expired"]) == ("1.0.2", False)
+
+
 def test_a_run_that_goes_on(begin: Begin) -> None:
     context = begin(phase="backup")
     context.run.enter("backup")
