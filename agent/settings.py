@@ -187,7 +187,7 @@ def _check_addresses(text: str) -> None:
     problems = [outcome.problem for outcome in addresses.send([(line, ()) for line in lines])]
     wrong = [line.number for line, problem in zip(lines, problems, strict=True) if problem == addresses.NO_ADDRESS]
     if wrong or not lines:
-        said = ", ".join(f"line {number} is no address" for number in wrong) or "there is no address in it"
+        said = f"no address in line {', '.join(map(str, wrong))}" if wrong else "there is no address in it"
         detail = f"{said}; mail is written mailtos://user:password@school.example?to=anna@school.example"
     elif any(problems):
         detail = "it could not be looked at just now; try again in a minute"

@@ -27,6 +27,7 @@ from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_
 from webui.common import problems
 from webui.school import failures
 from webui.school.language import TRANSLATIONS
+from webui.school.own_words import REMEDIES
 
 PAGE = TRANSLATIONS.parent
 _STATUSES = {**problems.STATUSES, **failures.STATUSES}
@@ -74,7 +75,7 @@ def named_in_tables() -> Iterator[tuple[str, str]]:
     """What the page finds in the tables of others, and where each text is from."""
     for code in page_codes():
         yield CATALOGUE[code].happened, f"{code}, what happened"
-        yield CATALOGUE[code].remedy, f"{code}, what to do"
+        yield REMEDIES.get(code, CATALOGUE[code].remedy), f"{code}, what to do"
     for name, found in FINDINGS.items():
         yield found.happened, f"{name}, what was found"
         if found.remedy:

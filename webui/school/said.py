@@ -2,14 +2,16 @@
 """What the agent says, in the language of who reads it.
 
 It speaks English. What it says with a code, or with facts from which the sentence can be made anew, is translated; its
-free words are shown as they are, and marked as English.
+free words are shown as they are, and marked as English. Where it names a command, the page names its own buttons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 from flask_babel import LazyString
@@ -20,6 +22,7 @@ from ansible_collections.clms.update.plugins.module_utils.finding_texts import F
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, PHASES
 
 from .language import N_, ORIGINAL, gettext, is_original
+from .own_words import REMEDIES, known_detail
 from .texts import KINDS, age, moment
 
 _FREE = ("detail", "problem", "remedy", "writes")
@@ -63,11 +66,13 @@ def said(failure: ClmsError | Mapping[str, Any]) -> Said:
         code, finding = failure.get("code") or "", failure.get("finding") or ""
         values = failure.get("values") or {}
         words = Said(english(failure["message"]), english(failure.get("remedy")))
+    if code in REMEDIES:
+        words = Said(words.happened, escape(gettext(REMEDIES[code])))
     text = CATALOGUE.get(code) or FINDINGS.get(finding)
     if text is None or not text.names <= values.keys() or is_original():
         return words
-    shown = {name: _value(name, values[name]) for name in text.names}
-    return Said(_filled_in(text.happened, shown), _filled_in(text.remedy, shown))
+    shown = {name: _value(code, name, values[name]) for name in text.names}
+    return Said(_filled_in(text.happened, shown), words.remedy if code in REMEDIES else _filled_in(text.remedy, shown))
 
 
 def english(text: str | None) -> Markup:
@@ -81,10 +86,14 @@ def _filled_in(text: str, values: Mapping[str, Any]) -> Markup:
     return escape(gettext(text) if text else "").format(**values)  # to nothing, gettext says who has translated
 
 
-def _value(name: str, value: object) -> Markup:
+def _value(code: str, name: str, value: object) -> Markup:
     if isinstance(value, LazyString):  # the page's own words
         return escape(str(value))
     text = str(value)
+    if name == "detail" and (known := known_detail(code, text)):
+        return _filled_in(*known)
+    if name == "at":
+        return escape(_local_time(text))
     if name == "kind" and text.removesuffix("_images") in KINDS:
         return escape(gettext(KINDS[text.removesuffix("_images")]))
     if name == "phase" and text in PHASES:
@@ -94,6 +103,16 @@ def _value(name: str, value: object) -> Markup:
     if name == "moment":
         return escape(moment(text))
     return english(text) if name in _FREE else escape(text)
+
+
+def _local_time(text: str) -> str:
+    """A moment as :func:`.calendar_rules.local_text` writes it, in words of this language; else as it was typed."""
+    day_and_time, _, zone = text.removesuffix(")").partition(" (")
+    try:
+        at = datetime.strptime(day_and_time, "%A, %d %B %Y, %H:%M").replace(tzinfo=ZoneInfo(zone))
+    except (ValueError, KeyError, OSError):
+        return text
+    return moment(at.isoformat())
 
 
 # runs, and what else the agent says with facts

@@ -13,6 +13,7 @@ import yaml
 
 from agent import addresses, config, settings
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from webui.school.own_words import known_detail
 
 
 def path_of(folder: Path) -> Path:
@@ -133,6 +134,7 @@ def test_what_is_wrong_changes_nothing(folder: Path, name: str, value: Any) -> N
     with pytest.raises(ClmsError) as caught:
         settings.change(folder, {"time_zone": "Europe/Berlin", "notify": "json://x.test", name: value})
     assert (caught.value.code, caught.value.values["setting"]) == ("SETTING_WRONG", name)
+    assert known_detail(caught.value.code, str(caught.value.values["detail"])), "the page does not translate it"
     assert path_of(folder).read_bytes() == before
     assert not (folder / "secrets").exists()
 
@@ -140,7 +142,7 @@ def test_what_is_wrong_changes_nothing(folder: Path, name: str, value: Any) -> N
 def test_what_is_wrong_with_an_address_does_not_quote_it(folder: Path) -> None:
     with pytest.raises(ClmsError) as caught:
         settings.change(folder, {"notify": "anna:geheim@x.test\njson://x.test\ngeheim"})
-    assert "line 1 is no address, line 3 is no address; mail is written mailtos://" in str(caught.value)
+    assert "no address in line 1, 3; mail is written mailtos://" in str(caught.value)
     assert "geheim" not in str(caught.value)
     with pytest.raises(ClmsError) as caught:
         settings.change(folder, {"update_server": "https://anna:geheim@x.test:99999"})
@@ -150,8 +152,9 @@ def test_what_is_wrong_with_an_address_does_not_quote_it(folder: Path) -> None:
 
 def test_addresses_that_cannot_be_looked_at_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses.sys, "executable", "/bin/false")
-    with pytest.raises(ClmsError, match="could not be looked at just now"):
+    with pytest.raises(ClmsError, match="could not be looked at just now") as caught:
         settings.change(folder, {"notify": "json://x.test"})
+    assert known_detail("SETTING_WRONG", str(caught.value.values["detail"]))
     assert config.load(folder).school.notify_file is None
 
 
@@ -203,6 +206,7 @@ def test_backups_are_not_copied_onto_themselves(folder: Path, wanted: dict[str, 
         settings.change(folder, wanted)
     assert (caught.value.code, caught.value.values["setting"]) == ("SETTING_WRONG", name)
     assert "same folder" in str(caught.value)
+    assert known_detail("SETTING_WRONG", str(caught.value.values["detail"]))
     assert path_of(folder).read_bytes() == before
     settings.change(folder, {"backup_path": "/media/usb", "external_backup_path": None})
 

@@ -5,13 +5,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from html import unescape
 
 import pytest
 
-from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from agent.accounts import _check_password
+from ansible_collections.clms.update.plugins.module_utils.calendar_rules import (
+    chosen_time,
+    local_text,
+    parse_schedule,
+)
+from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
+from ansible_collections.clms.update.plugins.module_utils.fields import Fields
+from webui.school.own_words import REMEDIES
+from webui.school.said import said
 
 from .conftest import Browser, FakeAgent, run_of, running
+
+SCHEDULE = parse_schedule(Fields({"time_zone": "Europe/Berlin"}))
+NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 
 
 def speaks(browser: Browser, wanted: str) -> Browser:
@@ -114,6 +127,54 @@ def test_a_refusal_is_translated_with_what_it_names(signed_in: Browser, agent: F
     assert "Der Update-Server unter https://x.test/&lt;b&gt; ist nicht erreichbar" in text
     assert '<span lang="en">no route to &lt;host&gt;</span>' in text, "free words are English, and text"
     assert "Internetverbindung" in text
+
+
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        (lambda: _check_password("anna", "short"), "es muss 10 bis 200 Zeichen haben"),
+        (lambda: _check_password("anna", "anna-anna-anna"), "es ist zu leicht zu erraten"),
+        (lambda: chosen_time(SCHEDULE, "2027-03-28T02:30", NOW), "dann werden die Uhren vorgestellt"),
+        (lambda: chosen_time(SCHEDULE, "2027-12-24T10:00", NOW), "mehr als 366 Tage"),
+        (lambda: chosen_time(SCHEDULE, "2027-02-29T10:00", NOW), "den gibt es nicht"),
+        (lambda: chosen_time(SCHEDULE, "at noon", NOW), "er ist nicht geschrieben wie"),
+    ],
+)
+def test_details_of_which_there_are_only_some_are_translated(
+    browser: Browser, refused: Callable[[], object], words: str
+) -> None:
+    with pytest.raises(ClmsError) as caught:
+        refused()
+    with browser.client.application.test_request_context(headers={"Accept-Language": "de"}):
+        happened = said(ClmsError.from_dict(caught.value.as_dict())).happened
+    assert words in happened
+    assert 'lang="en"' not in happened
+
+
+def test_a_moment_in_a_refusal_is_written_as_elsewhere(signed_in: Browser, agent: FakeAgent) -> None:
+    speaks(signed_in, "de")
+    at = local_text(SCHEDULE, datetime(2026, 11, 27, 21, tzinfo=UTC))
+    agent.refuses["schedule"] = ClmsError("SCHEDULE_TWICE", at=at, schedule=3)
+    text = signed_in.send("/schedule/1.0.1", when="tonight").text
+    assert "Nummer 3, für Fr., 27. November 2026 um 22:00 Uhr." in text
+    agent.refuses["schedule"] = ClmsError("SCHEDULE_TWICE", at="?", schedule="?")
+    assert "Nummer ?, für ?." in signed_in.send("/schedule/1.0.1", when="tonight").text
+
+
+@pytest.mark.parametrize("code", REMEDIES)
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_where_there_is_a_button_no_command_is_named(
+    signed_in: Browser, agent: FakeAgent, code: str, language: str
+) -> None:
+    speaks(signed_in, language)
+    agent.refuses["school"] = error = ClmsError(code, **dict.fromkeys(CATALOGUE[code].names, "7"))
+    agent.forget()
+    text = signed_in.look("/schedule/1.0.1").text
+    assert f"<code>{code}</code>" in text
+    assert "clms-update" not in text
+    agent.refuses["list"] = error
+    program = signed_in.client.get("/api/updates/history", base_url=signed_in.base).get_json()
+    assert "clms-update" in program["remedy"]
 
 
 def test_what_came_over_the_socket_is_translated_as_well(signed_in: Browser, agent: FakeAgent) -> None:

@@ -27,6 +27,7 @@ from setup import words
 from webui.school import failures, language, texts
 from webui.school.app import create_app
 from webui.school.config import parse_settings
+from webui.school.own_words import REMEDIES
 from webui.school.said import said
 
 from .conftest import PASSWORD, Browser, FakeAgent, check_of, forced, release_of, run_of, running
@@ -117,7 +118,7 @@ def test_a_new_text_is_added_and_an_old_one_dropped(tmp_path: Path) -> None:
 def test_every_error_that_the_page_can_meet_is_in_the_catalogue() -> None:
     known = {message.id for message in MESSAGES}
     for code in words.page_codes():
-        assert {CATALOGUE[code].happened, CATALOGUE[code].remedy} <= known
+        assert {CATALOGUE[code].happened, REMEDIES.get(code, CATALOGUE[code].remedy)} <= known
     assert failures.STATUSES.keys() <= set(words.page_codes())
 
 
