@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -94,10 +95,14 @@ class Agent:
                 self._kept[kept] = (time.monotonic(), answer)
         return answer
 
+    def kept(self, verb: str) -> dict[str, Any]:
+        """What :meth:`ask_kept` was answered last, however long ago; nothing is asked, and nobody is waited for."""
+        return self._kept.get(verb, (0.0, {}))[1]
+
     def forget(self) -> None:
         """Nothing that is kept counts any more: somebody has changed it."""
         with self._lock:
-            self._kept.clear()
+            self._kept = {verb: (-math.inf, answer) for verb, (_, answer) in self._kept.items()}
 
 
 def attach(app: Flask, agent: Agent) -> None:

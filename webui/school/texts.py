@@ -96,7 +96,7 @@ def install(app: Flask) -> None:
     """Give the templates these words."""
     filters = (moment, day, duration, size, age, phase, status, kind, event, check)
     app.jinja_env.filters.update({name.__name__: name for name in filters})
-    app.jinja_env.globals["school"] = school
+    app.jinja_env.globals.update(school=school, last_school=lambda: agent().kept("school"))
 
 
 def school() -> dict[str, Any]:

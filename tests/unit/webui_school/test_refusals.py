@@ -138,6 +138,17 @@ def test_what_was_typed_is_sent_once_more_when_the_agent_is_there_again(
         assert agent.did("schedule")[0]["at"] == typed["at"]
 
 
+def test_who_helps_is_said_when_the_agent_is_down(signed_in: Browser, agent: FakeAgent) -> None:
+    """As the agent has last said it: to ask for it is to wait for what does not answer."""
+    assert "Help: " not in signed_in.get("/nowhere", code=404), "nobody has said it yet"
+    signed_in.get("/")
+    agent.forget()
+    agent.refuses = dict.fromkeys(("accounts", "school", "status"), DOWN)
+    asked = len(agent.did("school"))
+    assert "Help: Frau Vogt, room 12" in signed_in.get("/", code=503)
+    assert len(agent.did("school")) == asked
+
+
 def test_what_another_site_has_sent_is_not_shown(signed_in: Browser, agent: FakeAgent) -> None:
     agent.refuses = dict.fromkeys(("accounts", "school", "list", "release"), DOWN)
     answer = signed_in.post("/schedule/1.0.1", csrf_token="forged", when="own", at="2026-12-01T20:00")
