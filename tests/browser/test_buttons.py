@@ -351,7 +351,7 @@ def test_the_history_is_leafed_through_and_exported(open_page: OpenPage, agent: 
     if scripts:
         look_at(page, "history-filtered")
     name, file = arrived(page, "Export as a table")
-    table = list(csv.DictReader(file.read_text().splitlines()))
+    table = list(csv.DictReader(file.read_text("utf-8-sig").splitlines()))
     assert name == "clms-history.csv"
     assert [row["version"] for row in table] == broken
     assert {(row["kind"], row["status"], row["error_code"]) for row in table} == {("update", "FAILED", STOPPED.code)}

@@ -8,12 +8,14 @@ import io
 from itertools import islice
 from typing import Any
 
+from babel.numbers import get_decimal_symbol
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask_login import login_required
 from werkzeug.wrappers import Response as AnyResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
+from . import language
 from .agent import agent
 from .texts import KINDS
 from .updates import all_runs, number_in, one_run
@@ -55,9 +57,13 @@ def _is(run: dict[str, Any], wanted: dict[str, str]) -> bool:
 
 @blueprint.get("/history.csv")
 def table() -> Response:
-    """The same as a table, for a spreadsheet."""
+    """The same as a table, for a spreadsheet: Excel wants to be told that it is UTF-8, and separates with a semicolon
+    where numbers have a comma.
+    """
     sink = io.StringIO()
-    rows = csv.DictWriter(sink, _COLUMNS, extrasaction="ignore")
+    sink.write("\ufeff")
+    separator = ";" if get_decimal_symbol(language.current()) == "," else ","
+    rows = csv.DictWriter(sink, _COLUMNS, extrasaction="ignore", delimiter=separator)
     rows.writeheader()
     wanted = _wanted()
     for run in all_runs(agent()):

@@ -218,8 +218,18 @@ def test_the_history_as_a_table(signed_in: Browser, agent: FakeAgent) -> None:
     agent.runs = [run_of(message="=cmd|' /C calc'!A0"), run_of(id=6, message='it said "no", then\nended')]
     answer = signed_in.client.get("/history.csv", base_url=signed_in.base)
     assert answer.mimetype == "text/csv"
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    rows = list(csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig"))))
     assert [row["id"] for row in rows] == ["7", "6"]
     assert rows[0]["message"].startswith("'="), "a spreadsheet would take it for a formula"
     assert rows[1]["message"] == 'it said "no", then\nended'
     assert rows[0]["error_code"] == ""
+
+
+@pytest.mark.parametrize(("language", "separator"), [("en", ","), ("de", ";")])
+def test_excel_reads_the_table(signed_in: Browser, agent: FakeAgent, language: str, separator: str) -> None:
+    agent.runs = [run_of(message="Über; und, unter")]
+    signed_in.client.environ_base["HTTP_ACCEPT_LANGUAGE"] = language
+    answer = signed_in.client.get("/history.csv", base_url=signed_in.base)
+    assert answer.data.startswith("\ufeffid".encode()), "it takes UTF-8 without this mark for something else"
+    (row,) = csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig")), delimiter=separator)
+    assert (row["id"], row["outcome"], row["message"]) == ("7", "COMPLETED", "Über; und, unter")
