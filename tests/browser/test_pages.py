@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.plan import PHASES
 from tests.unit.webui_school.conftest import PASSWORD, FakeAgent, forced, release_of, run_of, running
 
 from .conftest import DESK, PHONE, SCREENS, sign_in
@@ -151,6 +152,24 @@ def test_without_scripts(open_page: OpenPage, agent: FakeAgent) -> None:
     page.goto("/progress")
     agent.running = running(phase="migrate", percent=77)
     expect(page.get_by_text("77 % done")).to_be_visible(timeout=20_000)  # it has loaded itself anew
+
+
+def test_each_new_step_is_read_out(open_page: OpenPage, agent: FakeAgent) -> None:
+    """By an element that stays: what is put in its place with the rest of the box is read by no screen reader."""
+    agent.running = running()
+    page = open_page()
+    sign_in(page)
+    page.goto("/progress")
+    spoken = page.locator("main [role=status]")
+    page.evaluate("document.querySelector('main [role=status]').stays = true")
+    expect(spoken).to_be_empty()
+    agent.running = running(phase="migrate", percent=77)
+    expect(spoken).to_have_text(PHASES["migrate"].text)
+    agent.refuses["status"] = ClmsError("AGENT_SILENT", path="/run/x", detail="y")
+    expect(spoken).to_have_text("What goes on is not known right now")
+    agent.refuses.clear()
+    expect(spoken).to_have_text(PHASES["migrate"].text)
+    assert page.evaluate("document.querySelector('main [role=status]').stays")
 
 
 def test_progress_goes_on_by_itself(open_page: OpenPage, agent: FakeAgent) -> None:
