@@ -154,6 +154,19 @@ def test_without_scripts(open_page: OpenPage, agent: FakeAgent) -> None:
     expect(page.get_by_text("77 % done")).to_be_visible(timeout=20_000)  # it has loaded itself anew
 
 
+def test_a_time_counts_until_another_answer_is_chosen(open_page: OpenPage, agent: FakeAgent) -> None:
+    page = open_page()
+    sign_in(page)
+    page.goto("/schedule/1.0.1")
+    page.get_by_label("Day and time").fill("2026-12-01T18:30")
+    expect(page.get_by_label("At another time")).to_be_checked()
+    page.get_by_label("Tonight").check()
+    expect(page.get_by_label("Day and time")).to_have_value("")
+    page.get_by_role("button", name="Schedule the update").click()
+    page.get_by_role("heading", name="Overview").wait_for()
+    assert agent.did("schedule") == [{"at": "tonight", "version": "1.0.1"}]
+
+
 def test_each_new_step_is_read_out(open_page: OpenPage, agent: FakeAgent) -> None:
     """By an element that stays: what is put in its place with the rest of the box is read by no screen reader."""
     agent.running = running()

@@ -30,6 +30,9 @@ REFUSED: dict[str, tuple[str, str, ClmsError | None, dict[str, str], str]] = {
         "/schedule/1.0.1", "schedule", ClmsError("SCHEDULE_PAST", at="2026-11-01T10:00"),
         {"At another time": "", "Day and time": "2026-11-01T10:00"}, "Schedule the update",
     ),
+    "schedule-twice": (
+        "/schedule/1.0.1", "schedule", ClmsError("SCHEDULE_TWICE", schedule=3, at="Friday"), {}, "Schedule the update",
+    ),
     "schedule-none": ("/schedule/1.0.1", "schedule", None, {"At another time": ""}, "Schedule the update"),
     "restore": (
         f"/backups/{BACKUP}/restore", "restore", ClmsError("SIGN_IN_REFUSED"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 from html import unescape
@@ -235,6 +236,17 @@ def test_a_time_that_cannot_be(
     assert answer.status_code == 200
     assert words in answer.text
     assert len(agent.did("schedule")) == bool(refusal)
+
+
+@pytest.mark.parametrize(("code", "field"), [("SCHEDULE_TWICE", "when"), ("BACKUP_LOCATION", "backup_location")])
+def test_a_group_that_is_refused_is_gone_to(signed_in: Browser, agent: FakeAgent, code: str, field: str) -> None:
+    agent.external_backup = True
+    agent.refuses["schedule"] = ClmsError(code, at="Friday", schedule=3)
+    text = signed_in.send("/schedule/1.0.1", when="tonight", backup_location="local").text
+    (group,) = re.findall(r"<fieldset [^>]*aria-invalid[^>]*>", text)
+    assert f'aria-describedby="{field}-error"' in group
+    assert "autofocus" in group
+    assert f'id="{field}-error"' in text
 
 
 def test_it_is_cancelled(signed_in: Browser, agent: FakeAgent) -> None:
