@@ -84,6 +84,30 @@ def test_a_file_is_dropped_and_its_progress_is_shown(page: Page, agent: FakeAgen
     assert list(agent.folder.iterdir()) == []
 
 
+def test_it_is_sent_once_however_often_the_button_is_pressed(page: Page, agent: FakeAgent) -> None:
+    drop(page, "clms-1.0.1-amd64.zip")
+    button = page.get_by_role("button", name="Bring it to this server")
+    page.route("**/files", lambda route: route.abort())
+    button.click()
+    expect(page.get_by_text("The connection broke")).to_be_visible()
+    expect(button).to_be_enabled()
+    page.unroute("**/files")
+    page.evaluate("const one = document.querySelector('#upload button'); one.click(); one.click()")
+    expect(page.get_by_text("Version 1.0.1 is on this server now")).to_be_visible()
+    assert len(agent.taken) == 1
+
+
+def test_who_is_not_signed_in_any_more_is_taken_to_where_one_signs_in(page: Page, agent: FakeAgent) -> None:
+    """Else name and password would be sent to where files go."""
+    agent.accounts["anna"] = 2
+    agent.forget()
+    drop(page, "clms-1.0.1-amd64.zip")
+    page.get_by_role("button", name="Bring it to this server").click()
+    page.wait_for_url("**/sign-in")
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert agent.taken == []
+
+
 def test_two_files_at_once(page: Page, agent: FakeAgent) -> None:
     """Neither is taken, and the page says so."""
     drop(page, "clms-1.0.1-amd64.zip", "clms-1.0.2-amd64.zip")

@@ -3,6 +3,7 @@
 function attach(form) {
   const bar = form.querySelector("progress");
   const state = form.querySelector("[role=status]");
+  const button = form.querySelector("button");
   form.addEventListener("dragover", (event) => event.preventDefault());
   form.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -19,6 +20,10 @@ function attach(form) {
       state.textContent = loaded < total ? form.dataset.comes.replace("{percent}", bar.value) : form.dataset.here;
     };
     request.onload = () => {
+      if (new URL(request.responseURL).pathname !== location.pathname) {
+        location.assign(request.responseURL); // nobody is signed in any more: what is typed there must not be sent here
+        return;
+      }
       const page = new DOMParser().parseFromString(request.responseText, "text/html");
       document.querySelector("main").replaceWith(page.querySelector("main"));
       const next = document.getElementById("upload");
@@ -27,9 +32,11 @@ function attach(form) {
     };
     request.onerror = () => {
       bar.hidden = true;
+      button.disabled = false;
       state.textContent = form.dataset.broken;
     };
     bar.hidden = false;
+    button.disabled = true; // a second press would send all of it once more
     request.send(new FormData(form));
   });
 }
