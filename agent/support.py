@@ -7,6 +7,7 @@ applications may have written some of it into their logs, so what these quote is
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import stat
@@ -15,11 +16,13 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils import overview
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
+from ansible_collections.clms.update.plugins.module_utils.adapters.files import read_small
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.masking import without_quotes
@@ -33,6 +36,8 @@ _RUNS = 5
 _LINES = 500
 _LOG_BYTES = 300_000
 _SECRET_BYTES = 1_000_000
+_FOLDER_FILES, _FOLDER_BYTES = 500, 200_000
+"""of a mounted folder that are looked at: one of secrets is small, and one of people's documents has no end"""
 _PUBLIC = ("root_file", "ca_file", "registry_ca_file", "bundle_ca_file")
 """files of the description in which no secret is, whoever may read them; all others that it calls a file have some"""
 
@@ -51,9 +56,13 @@ def write(school: School, target: Path, examination: dict[str, Any]) -> dict[str
     contents = {"doctor.json": lambda: _as_json(examination), **_contents(school)}
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in contents.items():
-                archive.writestr(name, without(_tried(content), secrets))
+        try:
+            with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in contents.items():
+                    archive.writestr(name, without(_tried(content), secrets))
+        except BaseException:
+            target.unlink(missing_ok=True)  # half a file would be in the way of the next one
+            raise
     except OSError as error:
         raise ClmsError("SUPPORT_FILE", path=target, detail=error.strerror) from None
     return {"file": str(target), "size": target.stat().st_size, "contents": sorted(contents)}
@@ -99,7 +108,30 @@ def _secrets(school: School) -> set[str]:
             private = name not in _PUBLIC and not status.st_mode & stat.S_IROTH
             if stat.S_ISREG(status.st_mode) and status.st_size <= _SECRET_BYTES and (known or private):
                 found |= secrets_in(path.read_text(errors="replace"))
+            elif stat.S_ISDIR(status.st_mode) and name == "mounts":
+                for content in _private_in(path.resolve()):
+                    found |= secrets_in(content)
     return found
+
+
+def _private_in(folder: Path) -> Iterator[str]:
+    """What is in the files of a folder that not everybody may read, as far as a folder of secrets has that much.
+
+    A container may write there: no link is followed, and nothing waits for a pipe.
+    """
+    entries, left = [(folder, False)], _FOLDER_BYTES
+    for path, closed in entries:  # which grow meanwhile
+        with suppress(OSError):
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                inside = closed or not mode & stat.S_IXOTH
+                with os.scandir(path) as found:
+                    entries += [(Path(entry), inside) for entry in islice(found, _FOLDER_FILES - len(entries))]
+            elif closed or not mode & stat.S_IROTH:
+                content = read_small(path, left)
+                if b"\0" not in content:  # as it is in pictures
+                    left -= len(content)
+                    yield content.decode(errors="replace")
 
 
 def _paths(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
@@ -135,8 +167,13 @@ def _container_logs(school: School) -> list[tuple[str, Content]]:
 
 
 def _newest(folder: Path, pattern: str) -> list[Path]:
-    paths = [path for path in folder.glob(pattern) if path.is_file()]
-    return sorted(paths, key=lambda path: path.stat().st_mtime)[-2 * _RUNS :]
+    found = []
+    for path in map(folder.joinpath, glob.iglob(pattern, root_dir=folder)):  # noqa: PTH207 - passes over what is gone
+        with suppress(OSError):  # old runs are tidied up
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((status.st_mtime, path))
+    return [path for _, path in sorted(found)[-2 * _RUNS :]]
 
 
 def _end_of(path: Path) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import zipfile
 from collections.abc import Callable
@@ -95,6 +96,80 @@ def test_what_a_container_is_given(files: None, settings: Config, tmp_path: Path
     )
     with zipfile.ZipFile(tmp_path / "support.zip") as archive:
         assert json.loads(archive.read("doctor.json")) == {"said": "[removed] canary-in-config.js canary-in-ca.crt"}
+
+
+@pytest.fixture
+def mounted(settings: Config, tmp_path: Path) -> Path:
+    """A folder that a container is given."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    settings.school.raw["services"][0]["mounts"] = {str(folder): "/run/secrets"}
+    return folder
+
+
+def test_folders_that_a_container_is_given(files: None, settings: Config, mounted: Path, tmp_path: Path) -> None:
+    """Neither a link out of them is followed nor is a pipe waited for."""
+    for name in ("open", "closed", "closed/deep"):
+        (mounted / name).mkdir()
+    (mounted / "closed").chmod(0o710)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    places = {"key": mounted, "page": mounted / "open", "word": mounted / "closed/deep", "file": outside}
+    for name, folder in places.items():
+        (folder / name).write_text(f"canary-{name}\n")
+        (folder / name).chmod(0o600 if name in ("key", "file") else 0o644)
+    (mounted / "open/folder").symlink_to(outside)
+    (mounted / "open/link").symlink_to(outside / "file")
+    os.mkfifo(mounted / "pipe", mode=0o600)
+    (mounted / "picture").write_bytes(b"canary-picture\0")
+    (mounted / "picture").chmod(0o600)
+    assert support._secrets(settings.school) == {
+        CANARY, f"PASSWORD={CANARY}", "canary-key", "canary-word"
+    }  # fmt: skip
+
+
+def test_as_much_of_a_folder_as_one_of_secrets_has(
+    files: None, settings: Config, mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(support, "_FOLDER_FILES", 9)
+    for number in range(20):
+        path = mounted / f"folder-{number}" if number % 2 else mounted
+        path.mkdir(exist_ok=True)
+        (path / f"{number}").touch(mode=0o600)
+        (path / f"{number}").write_text(f"canary-{number}\n")
+    assert len(list(support._private_in(mounted))) <= 8
+    monkeypatch.setattr(support, "_FOLDER_FILES", 500)
+    assert len(list(support._private_in(mounted))) == 20
+    monkeypatch.setattr(support, "_FOLDER_BYTES", 100)
+    assert sum(len(content) for content in support._private_in(mounted)) <= 100
+
+
+def test_what_vanishes_meanwhile(files: None, settings: Config, tmp_path: Path, monkeypatch: Any) -> None:
+    real = Path.stat
+
+    def vanishing(path: Path, **options: Any) -> os.stat_result:
+        found = real(path, **options)
+        if path.name == "clms-backend-r1.log" and not stat.S_ISDIR(found.st_mode):
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", vanishing)
+    answer = support.write(settings.school, tmp_path / "support.zip", {})
+    assert "runner/x/stdout" in answer["contents"]
+
+
+def test_half_a_file_is_not_in_the_way_of_the_next_one(
+    files: None, settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "writestr", full)
+        with pytest.raises(ClmsError, match="No space left"):
+            support.write(settings.school, tmp_path / "support.zip", {})
+    assert not (tmp_path / "support.zip").exists()
+    support.write(settings.school, tmp_path / "support.zip", {})
 
 
 def test_without_an_engine_and_without_a_journal(settings: Config, tmp_path: Path, monkeypatch: Any) -> None:

@@ -38,10 +38,11 @@ _PLAIN_VALUE = re.compile(
 def secrets_in(content: str) -> set[str]:
     """The secrets in the content of a secret file: an environment file, an option file, JSON, addresses, or a key.
 
-    All values but those that plainly are none, passwords in addresses, and the lines of keys.
+    All values but those that plainly are none, passwords in addresses, and the lines of keys; a line that is alone may
+    be all of a secret, whatever it looks like.
     """
     try:
-        decoded = json.loads(content)
+        decoded = json.loads(content, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         decoded = None
     found: set[str] = set()
@@ -50,8 +51,8 @@ def secrets_in(content: str) -> set[str]:
             if name != "username":
                 found |= _of_value(value)
     else:
-        for line in content.splitlines():
-            found |= _of_line(line)
+        lines = [line for line in content.splitlines() if line.strip()]
+        found.update(*map(_of_line, lines), {content.strip()} if len(lines) == 1 else ())
     return {secret for secret in found if len(secret) >= _SHORTEST}
 
 

@@ -58,6 +58,24 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJmfakedfakedfakedfakedf
     ],
 )  # fmt: skip
 def test_secrets(content: str, secrets: set[str]) -> None:
+    alone = {content.strip()}  # a line that is alone counts in any case
+    assert secrets_in(content) - alone == secrets - alone
+
+
+@pytest.mark.parametrize(
+    ("content", "secrets"),
+    [
+        pytest.param("S0mmer2024!\n", {"S0mmer2024!"}, id="a word"),
+        pytest.param("\n  two words \r\n\n", {"two words"}, id="two words"),
+        pytest.param("abc:defghijkl\n", {"abc:defghijkl", "defghijkl"}, id="like an assignment"),
+        pytest.param("port:123456", {"port:123456"}, id="like one of no meaning"),
+        pytest.param("12345678\n", {"12345678"}, id="a number"),
+        pytest.param("#canary", {"#canary"}, id="like a comment"),
+        pytest.param("abcde\n", set(), id="too short to be one"),
+        pytest.param('{"pin": 12345678, "rate": 1.2500, "port": 33060}', {"12345678", "1.2500"}, id="numbers in JSON"),
+    ],
+)
+def test_a_secret_that_is_alone_in_its_file(content: str, secrets: set[str]) -> None:
     assert secrets_in(content) == secrets
 
 
