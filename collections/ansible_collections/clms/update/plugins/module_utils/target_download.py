@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -52,7 +53,8 @@ class TargetDownload:
     def fetch(self, target: TargetFile, local: Path) -> None:
         """Fetch to a temporary name, verify, then rename: a file under its own name is always a verified one.
 
-        Where the connection breaks, it goes on with what is there: at once, a few times, and at the next call.
+        Where the connection breaks, it goes on with what is there: at once, a few times, and at the next call. What is
+        there of another file is thrown away, and it begins once more. Who comes while somebody else fetches it waits.
 
         :raises DownloadError: when the connection breaks, and goes on breaking, or it takes too long
         :raises DownloadLengthMismatchError: when it is longer than was signed
@@ -63,24 +65,33 @@ class TargetDownload:
         folder, _, name = target.path.rpartition("/")
         url = f"{self._url}/{folder}/{target.hashes['sha256']}.{name}"
         local.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("ab") as file:
-                self._append(url, file, target.length)
-                os.fsync(file.fileno())
-            with part.open("rb") as file:
-                target.verify_length_and_hashes(file)
-        except (LengthOrHashMismatchError, DownloadLengthMismatchError):
-            part.unlink()  # there is nothing to go on with
-            raise
-        part.replace(local)
+        with _alone(part) as file:
+            if is_verified(local, target):  # somebody else has fetched it
+                part.unlink(missing_ok=True)
+                return
+            end = self._monotonic() + _SECONDS
+            while True:
+                resumed = file.tell() > 0
+                try:
+                    self._append(url, file, target.length, end)
+                    os.fsync(file.fileno())
+                    target.verify_length_and_hashes(file)
+                    break
+                except (LengthOrHashMismatchError, DownloadLengthMismatchError):
+                    if not resumed:
+                        part.unlink(missing_ok=True)  # there is nothing to go on with
+                        raise
+                    file.seek(0)
+                    file.truncate()
+            part.replace(local)
 
-    def _append(self, url: str, file: IO[bytes], length: int) -> None:
+    def _append(self, url: str, file: IO[bytes], length: int, end: float) -> None:
         """Fetch what is missing of a file.
 
+        :param end: when it has to be there
         :raises DownloadError: when the connection breaks, and goes on breaking, or it takes too long
         :raises DownloadLengthMismatchError: as soon as it is longer than was signed
         """
-        end = self._monotonic() + _SECONDS
         for pause in (*_PAUSES, None):
             before = file.tell()
             try:
@@ -98,6 +109,25 @@ class TargetDownload:
                     raise
                 self._sleep(pause)
         file.flush()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[IO[bytes]]:
+    """A file at its end, which nobody else who asks this function has meanwhile."""
+    while True:
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):  # else who had it has renamed or removed it
+                file.seek(0, os.SEEK_END)
+                yield file
+                return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def verified_bytes(path: Path, target: TargetFile) -> bytes | None:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,12 +140,69 @@ def test_taking_up_a_download_gives_no_more_time(vendor: Any, make_store: MakeSt
     assert fetcher.asked == [0, 5, 8, 10]
 
 
-def test_what_is_left_of_another_file_does_no_harm(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
-    store = make_store()
+@pytest.mark.parametrize("left", [b"something else", b"x" * 1000], ids=["shorter", "longer"])
+def test_what_is_left_of_another_file_does_no_harm(
+    vendor: Any, make_store: MakeStore, tmp_path: Path, left: bytes
+) -> None:
+    fetcher = Breaking(vendor)
+    store = make_store(fetcher=fetcher)
     release = store.release("1.0.2")
-    (tmp_path / ".clms-1.0.2.zip.part").write_bytes(b"something else")
-    assert refused(lambda: store.package(release, tmp_path)) == "PACKAGE_CORRUPT"
-    assert store.package(release, tmp_path).exists()  # from its beginning
+    (tmp_path / ".clms-1.0.2.zip.part").write_bytes(left)
+    assert store.package(release, tmp_path).stat().st_size == release.package.size
+    assert fetcher.asked[-1] == 0
+    assert list(tmp_path.glob(".*.part")) == []
+
+
+class Gated(Breaking):
+    """Stops before it brings something until it is let go on."""
+
+    def __init__(self, vendor: Any, *after: int, spoilt: bytes = b"") -> None:
+        super().__init__(vendor, *after)
+        self.spoilt = spoilt
+        self.began, self.goes_on = threading.Event(), threading.Event()
+
+    def fetch_from(self, url: str, start: int) -> Iterator[bytes]:
+        if url.endswith("clms-1.0.2.zip"):
+            self.began.set()
+            assert self.goes_on.wait(30)
+            yield self.spoilt
+        yield from super().fetch_from(url, start)
+
+
+@pytest.mark.parametrize(
+    ("after", "spoilt", "code", "asked"),
+    [
+        pytest.param([], b"", None, [], id="it is there then"),
+        pytest.param([5, 0], b"", "SERVER_UNREACHABLE", [5], id="the other one gives up"),
+        pytest.param([], b"x", "PACKAGE_CORRUPT", [0], id="the other one throws it away"),
+    ],
+)
+def test_who_wants_what_somebody_else_fetches_waits(
+    vendor: Any,
+    make_store: MakeStore,
+    tmp_path: Path,
+    after: list[int],
+    spoilt: bytes,
+    code: str | None,
+    asked: list[int],
+) -> None:
+    first, second = Gated(vendor, *after, spoilt=spoilt), Breaking(vendor)
+    stores = [make_store(fetcher=fetcher, sleep=lambda _: None) for fetcher in (first, second)]
+    releases = [store.release("1.0.2") for store in stores]
+    with ThreadPoolExecutor() as pool:
+        one = pool.submit(stores[0].package, releases[0], tmp_path)
+        assert first.began.wait(30)
+        other = pool.submit(stores[1].package, releases[1], tmp_path)
+        time.sleep(0.2)
+        assert second.asked == []
+        first.goes_on.set()
+        if code is None:
+            one.result()
+        else:
+            assert refused(one.result) == code
+        assert other.result().stat().st_size == releases[1].package.size
+    assert second.asked == asked
+    assert list(tmp_path.glob(".*.part")) == []
 
 
 def test_a_package_that_the_release_does_not_name(vendor: Any, make_store: MakeStore, tmp_path: Path) -> None:
