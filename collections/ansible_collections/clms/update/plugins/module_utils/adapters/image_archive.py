@@ -25,6 +25,10 @@ class TooLargeError(ArchiveError):
     """More comes out of a packed archive than may."""
 
 
+class _EndsTooSoonError(ArchiveError):
+    """Less comes of an archive than belongs to it."""
+
+
 class OtherImageError(ArchiveError):
     """An archive holds another image than the one that was asked for."""
 
@@ -92,16 +96,25 @@ def _expanded(source: IO[bytes]) -> Iterator[IO[bytes]]:
     feeder = Feeder(source, expand.stdin)
     feeder.start()
     try:
-        yield expand.stdout
-        expand.stdout.close()
-        expand.finish()
-        feeder.join()
-        if feeder.error:
-            raise ArchiveError(f"the image cannot be read: {feeder.error}")
+        try:
+            yield expand.stdout
+        except _EndsTooSoonError:
+            _finish(expand, feeder)  # which knows why, if there is more to know
+            raise
+        _finish(expand, feeder)
     finally:
         expand.kill()
         feeder.join()
         expand.end()
+
+
+def _finish(expand: Process, feeder: Feeder) -> None:
+    """:raises ArchiveError: when what was expanded could not be read to its end"""
+    expand.stdout.close()
+    feeder.join()
+    if feeder.error:  # what the program says of half a stream is a consequence
+        raise ArchiveError(f"the image cannot be read: {feeder.error}")
+    expand.finish()
 
 
 def load_stream(source: IO[bytes], config: str, *, most: int, names: Collection[str] = ()) -> None:
@@ -176,10 +189,10 @@ class _Counted:
         return data
 
     def exactly(self, size: int) -> bytes:
-        """:raises ArchiveError: when less is left"""
+        """:raises _EndsTooSoonError: when less is left"""
         data = self.upto(size)
         if len(data) < size:
-            raise ArchiveError("it is no archive of one image: it ends too soon")
+            raise _EndsTooSoonError("it is no archive of one image: it ends too soon")
         return data
 
 

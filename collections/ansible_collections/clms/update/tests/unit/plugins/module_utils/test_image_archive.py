@@ -296,6 +296,34 @@ def test_what_cannot_be_unpacked_to_its_end_never_comes_to_the_engine(loaded: Lo
     assert not loaded.began.exists()
 
 
+class _Breaking(io.BytesIO):
+    """A drive that is pulled out in the middle."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 200_000:
+            raise OSError(5, "Input/output error")
+        return super().read(min(size or 0, 100_000))
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "says"),
+    [
+        pytest.param(_Breaking, "cannot be read: .*Input/output error", id="source"),
+        pytest.param(lambda data: io.BytesIO(data[:200_000]), "zstd ended with code 1", id="cut"),
+        pytest.param(
+            lambda data: io.BytesIO(data[:200_000] + b"x" * 9000 + data[209_000:]),
+            "zstd ended with code 1",
+            id="damaged",
+        ),
+    ],
+)
+def test_why_it_ends_too_soon(loaded: Loaded, spoilt: Any, says: str) -> None:
+    data = packed(archive(member("b/layer.tar", os.urandom(500_000)))).getvalue()
+    with pytest.raises(ArchiveError, match=says):
+        load_stream(spoilt(data), DIGEST, most=MOST)
+    assert not loaded.began.exists()
+
+
 def test_an_engine_that_gives_up_says_why(loaded: Loaded) -> None:
     loaded.command.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
     with pytest.raises(ArchiveError, match="docker load ended with code 1: no space left"):
