@@ -201,7 +201,7 @@ def copy_backup(folder: Path, place: Path, manifest: Manifest, *, images: Collec
     :raises ClmsError: BACKUP_PLACE, BACKUP_TAMPERED or DISK_TOO_SMALL
     :raises OSError: when one of the places goes away meanwhile
     """
-    sizes = _check_sizes(folder, place, manifest, images)
+    _check_sizes(folder, place, manifest, images)
     partial = place / f"{folder.name}{PARTIAL}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -215,7 +215,7 @@ def copy_backup(folder: Path, place: Path, manifest: Manifest, *, images: Collec
             if not target.exists():
                 target.parent.mkdir(mode=0o700, exist_ok=True)
                 unfinished = target.with_name(f".{target.name}{PARTIAL}")
-                copy_file(source, unfinished, sizes[source])
+                copy_file(source, unfinished, source.stat().st_size)
                 unfinished.replace(target)
         sync_folder(partial)
         check_files(partial, manifest)
@@ -231,20 +231,17 @@ def copy_backup(folder: Path, place: Path, manifest: Manifest, *, images: Collec
     return place / folder.name
 
 
-def _check_sizes(folder: Path, place: Path, manifest: Manifest, images: Collection[str]) -> dict[Path, int]:
+def _check_sizes(folder: Path, place: Path, manifest: Manifest, images: Collection[str]) -> None:
     """Nothing is begun that cannot fit.
 
-    :returns: file of an image that is to be copied -> its bytes
     :raises ClmsError: BACKUP_PLACE or DISK_TOO_SMALL
     """
     missing = [image_file(folder.parent, config) for config in images if not image_file(place, config).exists()]
-    of_images = {path: path.stat().st_size for path in missing}
-    sizes = [*(file.bytes for file in manifest.files), *of_images.values()]
+    sizes = [*(file.bytes for file in manifest.files), *(path.stat().st_size for path in missing)]
     if max(sizes, default=0) > _FAT_BYTES and file_system_of(place) in _FAT:
         detail = "it is formatted as FAT32, which takes no file over 4 GB; format the drive as exFAT or ext4"
         raise ClmsError("BACKUP_PLACE", path=place, detail=detail)
     check_space([Need("a copy of the backup", sum(sizes), mount_of(place))], reserve=_SPARE_BYTES)
-    return of_images
 
 
 def copy_file(source: Path, target: Path, size: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ansible_collections.clms.update.plugins.module_utils.adapters import archive, files, takeover
+from ansible_collections.clms.update.plugins.module_utils.adapters import archive, backup_store, files, takeover
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import (
     backups_in,
     check_files,
@@ -145,6 +145,19 @@ def test_a_good_one_is_copied_with_its_images(signed: Manifest, drive: Path, tmp
     place.mkdir()
     verify(copy_backup(drive, place, signed, images=signed.images), signed)
     assert image_file(place, IMAGE).read_bytes() == b"an image"
+
+
+def test_an_image_that_vanishes_from_the_drive_is_copied(
+    signed: Manifest, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when the room was looked at."""
+    place = tmp_path / "here"
+    there = image_file(place, IMAGE)
+    there.parent.mkdir(parents=True)
+    there.touch()
+    monkeypatch.setattr(backup_store, "check_space", lambda *_, **__: there.unlink())
+    copy_backup(drive, place, signed, images=signed.images)
+    assert there.read_bytes() == b"an image"
 
 
 def growing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
