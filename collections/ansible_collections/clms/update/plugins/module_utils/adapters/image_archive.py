@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from ..errors import ClmsError
 from ..plain_tar import BLOCK, END, parse_extended, parse_header
 from ..saved_image import Contents
 from .files import mount_of, open_regular, sync_folder
@@ -65,12 +66,21 @@ def save_image(image: str, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def most_that_fits(folder: Path, reserve: int) -> int:
-    """Bytes that an archive may have, unpacked, where an engine has its images in ``folder``.
+def load_saved(source: Path, config: str, *, root: Path, reserve: int, names: Collection[str] = ()) -> None:
+    """Give the engine an image from a folder of backups, as far as there is room for it; see :func:`load_image`.
 
+    :param root: where the engine has its images
     :param reserve: bytes that must stay free there
+    :raises ClmsError: DISK_TOO_SMALL
+    :raises ArchiveError: when the file or the engine does not go along, or it is another image
     """
-    return max(0, mount_of(folder).free - reserve) // 2  # the engine unpacks it beside the layers that it makes of it
+    most = max(0, mount_of(root).free - reserve) // 2  # the engine unpacks it beside the layers that it makes of it
+    try:
+        load_image(source, config, most=most, names=names)
+    except ArchiveError as error:
+        if isinstance(error, TooLargeError) or "no space left" in str(error).lower():
+            raise ClmsError("DISK_TOO_SMALL", detail=f"the image {source.name} does not fit ({error})"[:300]) from None
+        raise
 
 
 def load_image(source: Path, config: str, *, most: int, names: Collection[str] = ()) -> None:

@@ -28,7 +28,7 @@ from .archive import ChangedError, Written, decrypted, encrypted, recipient_of
 from .backup_store import PARTIAL, check_files, check_place, copy_file, image_file, open_manifest, verified_manifest
 from .engine import Engine
 from .files import OddFileError, mount_of, open_regular, size_of, sync_folder, write_atomically
-from .image_archive import load_image, most_that_fits
+from .image_archive import load_saved
 from .pipes import ArchiveError, copy_stream
 
 _CONFIGURATION_BYTES = 50_000_000
@@ -95,15 +95,14 @@ def load_gate_image(school: School, engine: Engine, config: str) -> str:
     """Load the gate's image from the folder of the backups, where this server does not have it.
 
     :returns: what the engine calls it
-    :raises ClmsError: IMAGE_MISSING
+    :raises ClmsError: IMAGE_MISSING or DISK_TOO_SMALL
     """
     if engine.image(school.gate.image) is not None:
         return school.gate.image
     saved = image_file(Path(school.backup.path), config)
     why = ""
     try:
-        most = most_that_fits(engine.root(), school.reserve_bytes)
-        load_image(saved, config, most=most, names=(school.gate.image,))
+        load_saved(saved, config, root=engine.root(), reserve=school.reserve_bytes, names=(school.gate.image,))
     except ArchiveError as error:
         why = f" ({error})"[:300]
     if not config or engine.image(config) is None:

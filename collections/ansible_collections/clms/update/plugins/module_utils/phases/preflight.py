@@ -273,7 +273,7 @@ def examine(context: Context, request: Request) -> Findings:
         slot = to_reinstall(context, request.backup or "")
     if request.kind == "restore":
         folder, manifest = find_backup(school, request.backup or "")
-        slot, lost = _to_restore(context, request, manifest)
+        slot, lost = _to_restore(context, request, manifest, folder.parent)
         copied = space_for_copy(school, folder, manifest)
     if request.kind == "rollback":
         slot, lost = _to_go_back_to(context, request)
@@ -282,15 +282,16 @@ def examine(context: Context, request: Request) -> Findings:
     return Findings(kind, slot, arithmetic, events, lost, request.backup, supplied, request.backup_location)
 
 
-def _to_restore(context: Context, request: Request, manifest: Manifest) -> tuple[Slot, dict[str, int]]:
+def _to_restore(context: Context, request: Request, manifest: Manifest, place: Path) -> tuple[Slot, dict[str, int]]:
     """The slot that a restore builds, and what it would lose.
 
-    :raises ClmsError: SCHOOL_CHANGED, IMAGE_MISSING or CONFIRMATION_MISSING
+    :param place: the folder in which the backup lies
+    :raises ClmsError: SCHOOL_CHANGED, IMAGE_MISSING, DISK_TOO_SMALL or CONFIRMATION_MISSING
     """
     school = context.school
     check_description(school, manifest.slot)
     planned = restored_slot(school, manifest.slot, run=context.run.id, current=context.old)
-    slot = load_saved_images(context, planned)
+    slot = load_saved_images(context, planned, place)
     missing = [service.image for service in slot.services.values() if context.engine.image(service.image) is None]
     if missing:
         raise ClmsError("IMAGE_MISSING", image=missing[0], backup=manifest.id)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,54 +13,61 @@ from ..adapters.backup_store import backup_here, check_files, check_place, copy_
 from ..adapters.database import database_of
 from ..adapters.dump import as_clms_error, check_restored, restore
 from ..adapters.files import empty_folder, mount_of
-from ..adapters.image_archive import load_image, most_that_fits
+from ..adapters.image_archive import load_saved
 from ..adapters.pipes import ArchiveError
 from ..backup_manifest import Manifest
 from ..disk import Need
 from ..errors import ClmsError
 from ..run import Context
 from ..school import School
-from ..slots import Slot, restored_slot
+from ..slots import Slot, SlotService, restored_slot
 
 _START_SECONDS = 300
 
 
-def load_saved_images(context: Context, slot: Slot) -> Slot:
-    """Load the images of a slot which this server does not have any more from the folder of the backups.
+def load_saved_images(context: Context, slot: Slot, place: Path) -> Slot:
+    """Load the images of a slot which this server does not have any more from its folder of backups, or another one.
 
     Why one cannot be loaded is noted in the journal; it may still be pulled.
 
+    :param place: the other folder, in which the slot's backup lies: perhaps on the external drive
     :returns: the slot, with the images it now has; one that could not be had keeps its reference
+    :raises ClmsError: DISK_TOO_SMALL
     """
-    school, engine = context.school, context.engine
-    services = dict(slot.services)
+    services, places = dict(slot.services), dict.fromkeys((Path(context.school.backup.path), place))
     for name, service in slot.services.items():
-        saved = image_file(Path(school.backup.path), service.config)
-        if engine.image(service.image) is not None or not saved.exists():
+        if context.engine.image(service.image) is not None:
             continue
-        try:
-            most = most_that_fits(engine.root(), school.reserve_bytes)
-            load_image(saved, service.config, most=most, names=(service.image,))
-        except ArchiveError as error:
-            context.note("image_not_loaded", image=service.image, file=str(saved), detail=str(error)[:300])
-            continue
-        # what was loaded goes by its digest only; the reference to a registry is lost
-        if engine.image(service.config) is not None:
+        saved = (image_file(folder, service.config) for folder in places)
+        if any(_is_loaded(context, service, file) for file in saved if os.path.lexists(file)):
+            # what was loaded goes by its digest only; the reference to a registry is lost
             services[name] = replace(service, image=service.config)
     return replace(slot, services=services)
+
+
+def _is_loaded(context: Context, service: SlotService, saved: Path) -> bool:
+    """Load the image of a service from a file; returns whether the engine has it now."""
+    engine, reserve = context.engine, context.school.reserve_bytes
+    try:
+        load_saved(saved, service.config, root=engine.root(), reserve=reserve, names=(service.image,))
+    except ArchiveError as error:
+        context.note("image_not_loaded", image=service.image, file=str(saved), detail=str(error)[:300])
+        return False
+    return engine.image(service.config) is not None
 
 
 def to_reinstall(context: Context, backup: str) -> Slot:
     """The slot that a reinstallation builds from a backup, with images that this server has or that can be pulled.
 
-    :raises ClmsError: RELEASE_SAME where something is installed, a BACKUP_ code, SCHOOL_CHANGED or IMAGE_MISSING
+    :raises ClmsError: RELEASE_SAME where something is installed, a BACKUP_ code, SCHOOL_CHANGED, IMAGE_MISSING or
+        DISK_TOO_SMALL
     """
     if context.slot is not None:
         raise ClmsError("RELEASE_SAME", version=context.slot.version)
     school = context.school
-    _, manifest = find_backup(school, backup)
+    folder, manifest = find_backup(school, backup)
     planned = restored_slot(school, manifest.slot, run=context.run.id, current=None)
-    slot = load_saved_images(context, planned)
+    slot = load_saved_images(context, planned, folder.parent)
     for service in slot.services.values():
         if context.engine.image(service.image) is None and "@" not in service.image:
             raise ClmsError("IMAGE_MISSING", image=service.image, backup=manifest.id)

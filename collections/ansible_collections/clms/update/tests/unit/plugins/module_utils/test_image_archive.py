@@ -22,9 +22,11 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.image_archive
     OtherImageError,
     TooLargeError,
     load_image,
+    load_saved,
     load_stream,
 )
 from ansible_collections.clms.update.plugins.module_utils.adapters.pipes import ArchiveError
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.plain_tar import BLOCK, END, parse_extended, parse_header
 
 CONFIG = b'{"architecture": "amd64"}'
@@ -328,6 +330,19 @@ def test_an_engine_that_gives_up_says_why(loaded: Loaded) -> None:
     loaded.command.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
     with pytest.raises(ArchiveError, match="docker load ended with code 1: no space left"):
         load(archive(member("b/layer.tar", os.urandom(5_000_000))), most=10**9)
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["the engine finds out", "before"])
+def test_a_saved_image_for_which_there_is_no_room(loaded: Loaded, tmp_path: Path, engine: bool) -> None:
+    path = tmp_path / "image.tar.zst"
+    path.write_bytes(packed(archive()).getvalue())
+    if engine:
+        loaded.command.write_text("#!/bin/sh\necho write /var/lib/docker/tmp/x: no space left on device >&2\nexit 1\n")
+    with pytest.raises(ClmsError) as caught:
+        load_saved(path, DIGEST, root=tmp_path, reserve=0 if engine else 1 << 60)
+    assert caught.value.code == "DISK_TOO_SMALL"
+    assert "image.tar.zst does not fit" in caught.value.happened
+    assert not loaded.began.exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "device", "missing"])

@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.clms.update.plugins.module_utils.adapters import image_archive, takeover
 from ansible_collections.clms.update.plugins.module_utils.adapters.backup_store import image_file
+from ansible_collections.clms.update.plugins.module_utils.adapters.image_archive import TooLargeError
 from ansible_collections.clms.update.plugins.module_utils.adapters.pipes import ArchiveError
 from ansible_collections.clms.update.plugins.module_utils.phases import backup, restore
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+
+from .conftest import refused
+
+CONFIG = "sha256:" + "56" * 32
 
 
 @pytest.fixture
@@ -39,28 +45,63 @@ def test_an_image_is_loaded(saved: tuple[Context, Slot], monkeypatch: pytest.Mon
     context, slot = saved
     asked = []
 
-    def load_image(source: Path, config: str, *, most: int, names: tuple[str, ...]) -> None:
-        asked.append((source.name, config, most > 0, names))
+    def load_saved(source: Path, config: str, *, root: Path, reserve: int, names: tuple[str, ...]) -> None:
+        asked.append((source, config, root, reserve, names))
         context.engine.images[config] = {"Id": config, "RootFS": {"Layers": []}}  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(restore, "load_image", load_image)
-    service = slot.services["backend"]
-    assert restore.load_saved_images(context, slot).services["backend"].image == service.config
-    assert asked == [(image_file(Path(), service.config).name, service.config, True, (service.image,))]
+    monkeypatch.setattr(restore, "load_saved", load_saved)
+    service, place = slot.services["backend"], Path(context.school.backup.path)
+    assert restore.load_saved_images(context, slot, place).services["backend"].image == service.config
+    reserve, file = context.school.reserve_bytes, image_file(place, service.config)
+    assert asked == [(file, service.config, context.engine.root(), reserve, (service.image,))]
     assert notes(context) == []
+
+
+@pytest.mark.parametrize("here", ["missing", "damaged"])
+def test_an_image_is_loaded_from_the_drive_on_which_the_backup_lies(
+    saved: tuple[Context, Slot], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, here: str
+) -> None:
+    context, slot = saved
+    config = slot.services["backend"].config
+    drive, own = tmp_path / "drive", Path(context.school.backup.path)
+    image_file(drive, config).parent.mkdir(parents=True)
+    image_file(drive, config).write_bytes(b"an archive")
+    if here == "missing":
+        image_file(own, config).unlink()
+
+    def load_saved(source: Path, config: str, **_: Any) -> None:
+        if source == image_file(own, config):
+            raise ArchiveError("it ends too soon")
+        context.engine.images[config] = {"Id": config, "RootFS": {"Layers": []}}  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(restore, "load_saved", load_saved)
+    assert restore.load_saved_images(context, slot, drive).services["backend"].image == config
+    assert [note["detail"] for note in notes(context)] == ["it ends too soon"] * (here == "damaged")
+
+
+def test_too_little_room_is_said(saved: tuple[Context, Slot], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that the image is missing, which nobody could mend."""
+
+    def load_image(*_: Any, **__: Any) -> None:
+        raise TooLargeError("it has more than 0 bytes when it is unpacked")
+
+    monkeypatch.setattr(image_archive, "load_image", load_image)
+    context, slot = saved
+    assert refused(lambda: restore.load_saved_images(context, slot, Path("drive"))) == "DISK_TOO_SMALL"
+    assert refused(lambda: takeover.load_gate_image(context.school, context.engine, CONFIG)) == "DISK_TOO_SMALL"
 
 
 @pytest.mark.parametrize("recorded", [True, False])
 def test_the_journal_says_why_one_is_not(
     saved: tuple[Context, Slot], monkeypatch: pytest.MonkeyPatch, recorded: bool
 ) -> None:
-    def load_image(source: Path, config: str, **_: Any) -> None:
+    def load_saved(source: Path, config: str, **_: Any) -> None:
         raise ArchiveError("it holds another image")
 
-    monkeypatch.setattr(restore, "load_image", load_image)
+    monkeypatch.setattr(restore, "load_saved", load_saved)
     context, slot = saved
     context.recorded = recorded  # a run that is only looked at is not in the journal
-    assert restore.load_saved_images(context, slot) == slot
+    assert restore.load_saved_images(context, slot, Path(context.school.backup.path)) == slot
     said = [(note["image"], note["detail"]) for note in notes(context)]
     assert said == [(slot.services["backend"].image, "it holds another image")] * recorded
 

@@ -124,7 +124,7 @@ def world(
     monkeypatch.setattr(preflight_checks, "run_smoke", run_smoke)
     monkeypatch.setattr(preflight, "find_backup", find_backup)
     monkeypatch.setattr(restore, "find_backup", find_backup)
-    monkeypatch.setattr(preflight, "load_saved_images", lambda context, slot: slot)
+    monkeypatch.setattr(preflight, "load_saved_images", lambda context, slot, place: slot)
     monkeypatch.setattr(preflight, "lost_writes", lambda context, slot: found.lost)
     monkeypatch.setattr(preflight, "written_since", lambda context, backup: found.lost)
     monkeypatch.setattr(preflight_checks, "mount_of", mount_of)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.phases import preflight
+from ansible_collections.clms.update.plugins.module_utils.phases import restore as going_back
 from ansible_collections.clms.update.plugins.module_utils.phases.preflight import Request
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School
@@ -106,6 +108,26 @@ def test_a_backup_of_another_version_is_confirmed_by_its_own(begin: Begin, world
     context = begin("restore")
     assert refused(context, restore(world, "1.0.0")).values["word"] == "0.9.0"
     assert preflight.examine(context, restore(world, "0.9.0")).slot.version == "0.9.0"  # type: ignore[union-attr]
+
+
+def test_images_are_looked_for_where_the_backup_lies(
+    begin: Begin, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = (tmp_path / "drive" / world.backup.id, world.backup)
+    asked: list[Path] = []
+
+    def load_saved_images(_: Context, slot: Slot, place: Path) -> Slot:
+        asked.append(place)
+        return slot
+
+    for module in (preflight, going_back):
+        monkeypatch.setattr(module, "find_backup", lambda *_: found)
+        monkeypatch.setattr(module, "load_saved_images", load_saved_images)
+    context = begin("restore")
+    preflight.examine(context, restore(world))
+    context.__dict__["slot"] = None
+    going_back.to_reinstall(context, world.backup.id)
+    assert asked == [tmp_path / "drive"] * 2
 
 
 def test_an_image_that_is_nowhere(begin: Begin, world: Any, engine: Any, old: Slot) -> None:
