@@ -8,6 +8,7 @@ errors.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,15 @@ _LAST_WORDS_SECONDS = 10
 """for which what a stopped container has written may be on its way"""
 _READS = 2
 """times that an image is read before it counts as damaged"""
+_OF_THE_ENGINE = re.compile(
+    r"(?:too many open files|read-only file system|permission denied|operation not permitted|cannot allocate memory"
+    r"|resource temporarily unavailable|device or resource busy|connection refused|canceled|deadline exceeded)\W*$"
+)
+"""how it ends what an engine says, also of a file, that cannot read for other reasons than the image"""
+_OF_THE_CONTENT = re.compile(
+    r"checksum|\beof\b|no such|does not exist|layer|verify|invalid|unexpected|(?:^|[\s\"'])/[a-z]"
+)
+"""what it says of a damaged one: of its files, of some by their paths, of its layers, and of what is noted of them"""
 _LOG_LIMIT = {"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}}
 
 
@@ -327,7 +337,8 @@ class Engine:
         The engine compares each file with what it noted when it got the layer. An image is removed that is not whole,
         so an engine that was only slow, full or restarted says nothing of it.
 
-        :raises ClmsError: ENGINE_UNREACHABLE or DISK_TOO_SMALL, as it writes the image to its disk before it answers
+        :raises ClmsError: DISK_TOO_SMALL, as it writes the image to its disk before it answers; ENGINE_UNREACHABLE also
+            where it cannot read for another reason
         """
         for _ in range(_READS):
             try:
@@ -335,11 +346,14 @@ class Engine:
                     pass
                 return True
             except docker.errors.APIError as error:
-                if "no space left" in str(error).lower():
-                    raise ClmsError("DISK_TOO_SMALL", detail=str(error)[:200]) from None
-            except requests.exceptions.Timeout as error:
-                raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None
+                said = str(error.explanation or error)
+                if "no space left" in said.lower():
+                    raise ClmsError("DISK_TOO_SMALL", detail=said[:200]) from None
+                if not _is_of_content(said.lower()):
+                    raise ClmsError("ENGINE_UNREACHABLE", detail=said[:200]) from None
             except requests.exceptions.RequestException as error:  # it ended in the middle
+                if isinstance(error, requests.exceptions.Timeout) or _has_been_silent(error):
+                    raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None
                 self._answers(error)
         return False
 
@@ -382,10 +396,7 @@ class Engine:
         except docker.errors.APIError:  # it is a RequestException too
             raise
         except requests.exceptions.RequestException as error:
-            # while a body is read, the library hides the time-out in an error of the connection
-            if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(
-                next(iter(error.args), None), urllib3.exceptions.ReadTimeoutError
-            ):
+            if _has_been_silent(error):
                 raise watch.silent() from None
             raise ClmsError("ENGINE_UNREACHABLE", detail=str(error)[:200]) from None
 
@@ -407,6 +418,17 @@ class Engine:
     def _named_by_others(self, reference: str) -> bool:
         names = self.api.inspect_image(reference)["RepoTags"] or []
         return reference.startswith("sha256:") and any(not name.startswith(NAMES) for name in names)
+
+
+def _is_of_content(said: str) -> bool:
+    """Whether an error in small letters speaks of what is in an image, and not of the engine that reads it."""
+    return _OF_THE_ENGINE.search(said) is None and _OF_THE_CONTENT.search(said) is not None
+
+
+def _has_been_silent(error: requests.exceptions.RequestException) -> bool:
+    """Whether an answer has not come in time; in the middle of one, the library hides that in another error."""
+    hidden = next(iter(error.args), None)
+    return isinstance(error, requests.exceptions.ReadTimeout) or isinstance(hidden, urllib3.exceptions.ReadTimeoutError)
 
 
 def _check_answer(response: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import docker.errors
 import pytest
 import requests.exceptions
+import urllib3.exceptions
 
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -46,6 +47,7 @@ def _engine(monkeypatch: pytest.MonkeyPatch, images: _Images, ping: Callable[[],
 
 
 _WRONG = docker.errors.APIError("500 Server Error: file integrity checksum failed for usr/bin/node")
+_SILENT = requests.exceptions.ConnectionError(urllib3.exceptions.ReadTimeoutError(None, "", "read timed out"))  # type: ignore[arg-type]
 _CUT = requests.exceptions.ChunkedEncodingError("connection broken")
 
 
@@ -62,6 +64,64 @@ def test_is_whole(monkeypatch: pytest.MonkeyPatch, answers: list[Any], whole: bo
     images = _Images(*answers)
     assert _engine(monkeypatch, images).is_whole(_NAME) is whole
     assert images.answers == []
+
+
+def _said(text: str) -> docker.errors.APIError:
+    """An error as the library makes it of an engine's answer."""
+    url = "http+docker://localhost/v1.41/images/abc/get"
+    return docker.errors.APIError(f"500 Server Error for {url}: Internal Server Error", explanation=text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'file integrity checksum failed for "usr/bin/timeout"',
+        'file integrity checksum failed for "usr/share/read-only file system.txt"',
+        "unexpected EOF",
+        "EOF",
+        "gzip: invalid header",
+        "unexpected end of JSON input",
+        "layer does not exist",
+        "failed to verify: sha256:abc",
+        "lstat /var/lib/docker/overlay2/abc/diff: no such file or directory",
+        "open /var/lib/docker/image/overlay2/layerdb/sha256/abc/tar-split.json.gz: no such file or directory",
+        "readlink /var/lib/docker/overlay2/l: invalid argument",
+        "read /var/lib/docker/overlay2/abc/diff/usr/bin/node: input/output error",
+        "open /var/lib/docker/overlay2/abc/diff/usr/bin: structure needs cleaning",
+        "reference does not exist",
+        "No such image: abc",
+    ],
+)
+def test_what_a_damaged_image_is_told_by(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    assert _engine(monkeypatch, _Images(_said(text), _said(text))).is_whole(_NAME) is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "open /var/lib/docker/overlay2/abc/diff/usr/bin/node: too many open files",
+        "mkdir /var/lib/docker/tmp/docker-export-1: read-only file system",
+        "open /var/lib/docker/overlay2/abc/link: permission denied",
+        "mount overlay: cannot allocate memory",
+        "context canceled",
+        "the server is shutting down",
+        "",
+    ],
+)
+def test_what_an_engine_says_of_itself(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """The image may be good, and the only one that this school can get."""
+    engine = _engine(monkeypatch, _Images(_said(text), _said(text)))
+    with pytest.raises(ClmsError) as caught:
+        engine.is_whole(_NAME)
+    assert caught.value.code == "ENGINE_UNREACHABLE"
+    assert text in caught.value.happened
+
+
+def test_an_engine_that_is_slow_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers otherwise."""
+    engine = _engine(monkeypatch, _Images([b"a", _SILENT], [b"a", _SILENT]))
+    with pytest.raises(ClmsError, match="read timed out"):
+        engine.is_whole(_NAME)
 
 
 @pytest.mark.parametrize(
