@@ -27,7 +27,11 @@ from ansible_collections.clms.update.plugins.module_utils.finding_texts import F
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal, RunRow
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.lock import is_held
-from ansible_collections.clms.update.plugins.module_utils.phases.preflight_checks import check_secrets, space_needed
+from ansible_collections.clms.update.plugins.module_utils.phases.preflight_checks import (
+    check_image_store,
+    check_secrets,
+    space_needed,
+)
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School
@@ -198,6 +202,7 @@ class _Patient:
 
     def _engine_answers(self) -> Finding:
         self._engine = Engine()
+        check_image_store(self._engine)
         return Finding("ENGINE_ANSWERS", architecture=self._engine.architecture())
 
     def _containers(self) -> Finding:

@@ -20,6 +20,7 @@ from ansible_collections.clms.update.plugins.module_utils.adapters.engine import
 from ansible_collections.clms.update.plugins.module_utils.adapters.files import write_atomically
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.phases.preflight_checks import check_image_store
 from ansible_collections.clms.update.plugins.module_utils.school import School, parse_school
 
 _ENGINE_AUTHORITIES = Path("/etc/docker/certs.d")
@@ -33,8 +34,11 @@ def prepare(folder: Path, sheet_file: Path, config: Path) -> str:
     :param sheet_file: the recovery sheet, typed in again, mode 0600; it may be deleted afterwards
     :param config: the configuration folder of the new server, which is empty or of an earlier attempt
     :returns: the name of the backup
-    :raises ClmsError: RECOVERY_SHEET, SECRET_FILE, NEW_SERVER, or a BACKUP_ code
+    :raises ClmsError: RECOVERY_SHEET, SECRET_FILE, NEW_SERVER, IMAGE_MISSING, DISK_TOO_SMALL, an ENGINE_ or BACKUP_
+        code
     """
+    engine = Engine()
+    check_image_store(engine)
     manifest = takeover.opened(folder, sheet_file)
     found = takeover.configuration(folder, manifest, sheet_file)
     school = parse_school(found.description)
@@ -48,7 +52,7 @@ def prepare(folder: Path, sheet_file: Path, config: Path) -> str:
         _put(_ENGINE_AUTHORITIES / school.registry / "ca.crt", found.files[school.registry_ca_file])
     _make_keys(school)
     backup = takeover.adopt(folder, manifest, sheet_file, school)
-    gate = {**found.description["gate"], "image": takeover.load_gate_image(school, Engine(), found.gate_image)}
+    gate = {**found.description["gate"], "image": takeover.load_gate_image(school, engine, found.gate_image)}
     described = {**found.description, "gate": gate}
     variables = {f"clms_{name}": value for name, value in described.items() if value is not None}
     _put(config / "host_vars/school.yml", yaml.safe_dump(variables).encode())

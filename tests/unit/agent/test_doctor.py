@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent import cli, doctor
+from agent import cli, doctor, new_server
 from agent.config import Config
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
@@ -26,8 +26,13 @@ class _NoEngine:
 
 
 class _Engine:
+    by_manifest = False
+
     def architecture(self) -> str:
         return "amd64"
+
+    def names_images_by_manifest(self) -> bool:
+        return self.by_manifest
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +135,19 @@ def test_a_check_that_breaks_hides_no_other(
     assert checks["backup place"]["code"] == "INTERNAL"
     assert checks["engine"]["ok"] is True
     assert checks["journal"]["ok"] is True
+
+
+def test_an_engine_that_cannot_be_used(settings: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A new server is not filled with the files of the old one for it, either."""
+    monkeypatch.setattr(_Engine, "by_manifest", True)
+    for module in (doctor, new_server):
+        monkeypatch.setattr(module, "Engine", _Engine)
+    check = _by_name(doctor.examine(settings.school))["engine"]
+    assert (check["ok"], check["code"]) == (False, "ENGINE_IMAGE_STORE")
+    assert "'containerd-snapshotter'" in check["remedy"]
+    with pytest.raises(ClmsError) as caught:
+        new_server.prepare(tmp_path / "backup", tmp_path / "sheet", tmp_path / "config")
+    assert caught.value.code == "ENGINE_IMAGE_STORE"
 
 
 def test_all_in_order(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

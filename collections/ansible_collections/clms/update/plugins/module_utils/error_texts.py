@@ -179,6 +179,13 @@ SCHOOL: dict[str, ErrorText] = {
         "The Docker engine does not answer: {detail}.",
         "Start the Docker engine ('systemctl start docker') and try again.",
     ),
+    "ENGINE_IMAGE_STORE": ErrorText(
+        "The Docker engine keeps its images in containerd's store, where they have other names than in releases and "
+        "backups.",
+        "Set 'containerd-snapshotter' among the 'features' in /etc/docker/daemon.json to false, and run "
+        "'systemctl restart docker'. The engine then shows no more what it has now: if CLMS runs in it, ask the vendor "
+        "first.",
+    ),
     "DISK_TOO_SMALL": ErrorText(
         "There is not enough free space: {detail}.",
         "Free the missing space or enlarge the disk, then start again.",

@@ -92,6 +92,10 @@ class Engine:
         """The engine's data folder."""
         return Path(self.client.info()["DockerRootDir"])
 
+    def names_images_by_manifest(self) -> bool:
+        """Whether its images are in containerd's store, where the digest of a configuration finds none."""
+        return ["driver-type", "io.containerd.snapshotter.v1"] in (self.client.info().get("DriverStatus") or [])
+
     # containers
 
     def state(self, name: str) -> ContainerState | None:

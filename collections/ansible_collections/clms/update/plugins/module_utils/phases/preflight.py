@@ -27,6 +27,7 @@ from .loss import lost_writes, shares_data, slot_before, written_since
 from .preflight_checks import (
     check_description,
     check_gate,
+    check_image_store,
     check_release,
     check_secrets,
     check_serving,
@@ -250,6 +251,7 @@ def examine(context: Context, request: Request) -> Findings:
     supplied: Supply | None = None
     lost: dict[str, int] = {}
     copied: list[Need] = []
+    check_image_store(engine)
     if current is not None:
         check_description(school, current)
     if request.kind in ("install", "update"):

@@ -29,6 +29,12 @@ _DUMP_SHARE = 0.5
 """Bytes of an encrypted, compressed dump for each byte of data, as an upper bound seen with text."""
 
 
+def check_image_store(engine: Engine) -> None:
+    """:raises ClmsError: ENGINE_IMAGE_STORE when it names images otherwise than releases and backups do"""
+    if engine.names_images_by_manifest():
+        raise ClmsError("ENGINE_IMAGE_STORE")
+
+
 def check_release(release: Release, current: Slot | None, kind: str, *, now: datetime | None = None) -> None:
     """Decide whether the release may be installed over what runs.
 

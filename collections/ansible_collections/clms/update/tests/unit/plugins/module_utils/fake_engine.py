@@ -28,6 +28,8 @@ class FakeEngine:
     volumes: dict[str, Path] = field(default_factory=dict)
     networks: set[str] = field(default_factory=set)
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_manifest: bool = False
+    """whether it names images by their manifests"""
     damaged: set[str] = field(default_factory=set)
     """images of which files are missing"""
     outputs: dict[str, str] = field(default_factory=dict)
@@ -93,6 +95,9 @@ class FakeEngine:
 
     def architecture(self) -> str:
         return "amd64"
+
+    def names_images_by_manifest(self) -> bool:
+        return self.by_manifest
 
     def root(self) -> Path:
         return self.folder

@@ -66,6 +66,20 @@ def test_is_whole(monkeypatch: pytest.MonkeyPatch, answers: list[Any], whole: bo
     assert images.answers == []
 
 
+@pytest.mark.parametrize(
+    ("status", "by_manifest"),
+    [
+        pytest.param([["Backing Filesystem", "extfs"], ["Supports d_type", "true"]], False, id="overlay2"),
+        pytest.param([["driver-type", "io.containerd.snapshotter.v1"]], True, id="containerd"),
+        pytest.param(None, False, id="nothing said"),
+    ],
+)
+def test_by_what_an_engine_names_images(monkeypatch: pytest.MonkeyPatch, status: Any, by_manifest: bool) -> None:
+    engine = _engine(monkeypatch, _Images())
+    engine.client.info = lambda: {"DriverStatus": status}
+    assert engine.names_images_by_manifest() is by_manifest
+
+
 def _said(text: str) -> docker.errors.APIError:
     """An error as the library makes it of an engine's answer."""
     url = "http+docker://localhost/v1.41/images/abc/get"

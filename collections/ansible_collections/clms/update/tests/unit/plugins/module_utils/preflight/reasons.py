@@ -16,6 +16,10 @@ Spoil = Callable[[Any, Any], None]
 """of the world and the engine"""
 
 
+def image_store(world: Any, engine: Any) -> None:
+    engine.by_manifest = True
+
+
 def application_stopped(world: Any, engine: Any) -> None:
     engine.stop("linden-backend-r1", 1)
 
@@ -101,6 +105,7 @@ REASONS = [
         "is not running as it should: its smoke test fails: the container of 'frontend' is not running.",
         id="no answer",
     ),
+    pytest.param(image_store, "ENGINE_IMAGE_STORE", "in containerd's store", id="image store"),
     pytest.param(gate_closed, "SCHOOL_NOT_RUNNING", "the gate is closed", id="gate closed"),
     pytest.param(gate_held, "SCHOOL_NOT_RUNNING", "the gate is closed", id="gate held"),
     pytest.param(gate_gone, "GATE_DIFFERS", "container is absent instead of present", id="gate gone"),

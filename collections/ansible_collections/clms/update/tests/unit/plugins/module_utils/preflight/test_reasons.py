@@ -81,6 +81,7 @@ def asked(kind: str, world: Any) -> Request:
     ("spoil", "kept"),
     [
         pytest.param(lambda *_: None, "", id="nothing"),
+        pytest.param(reasons.image_store, "update rollback restore backup", id="image store"),
         # to go back from a version that does not work must be possible
         pytest.param(reasons.application_stopped, "update", id="application stopped"),
         # but not where there is nothing to be started again
