@@ -12,7 +12,6 @@ import hmac
 import json
 import re
 import secrets
-import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -28,17 +27,14 @@ from ansible_collections.clms.update.plugins.module_utils.errors import ClmsErro
 
 from . import tokens
 from .protocol import Request
+from .throttle import Throttle
 
 SHORTEST, LONGEST = 10, 200
 """characters of a password"""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-_FREE_TRIES = 5
-"""failed sign-ins in a row that cost nothing"""
-_FIRST_WAIT, _LONGEST_WAIT = 5.0, 900.0
-"""seconds after the next one; doubled each time"""
-_REMEMBERED = 1000
-"""names whose failed sign-ins are counted"""
+_PART_OF_PASSWORD = 4
+"""letters from which on a name makes a password that holds it easy to guess"""
 
 
 class Accounts:
@@ -48,14 +44,12 @@ class Accounts:
         """:param clock: seconds; for the throttle, which does not look at the time of day"""
         self._path = home / "accounts.json"
         self._code = home / "set-up-code"
-        self._clock = clock
         self._hasher = PasswordHasher()
         # so that a name that does not exist takes as long as a wrong password
         self._nobody = self._hasher.hash(secrets.token_hex(16))
         self._home = home
-        # one guess at a time: many at once would all be counted too late, and use 64 MB of memory each
-        self._counting = threading.Lock()
-        self._failures: dict[str, tuple[int, float]] = {}
+        # by themselves: whoever guesses on the page for signing in must not keep those from their work who have done so
+        self._strangers, self._signed_in = Throttle(clock), Throttle(clock)
         self._refusals = tokens.Refusals()
 
     def answer(self, request: Request) -> dict[str, Any]:
@@ -71,7 +65,7 @@ class Accounts:
         if request.verb == "set_up":
             generation = self.set_up(request.code or "", name, password)
         else:
-            generation = self.sign_in(name, password)
+            generation = self.sign_in(name, password, signed_in=request.verb == "password")
             if request.verb == "password":
                 generation = self.set_password(name, request.new or "")
         return {"name": name, "generation": generation}
@@ -114,12 +108,11 @@ class Accounts:
     def set_up(self, code: str, name: str, password: str) -> int:
         """Make the first account; returns its generation.
 
-        :raises ClmsError: ACCOUNT_EXISTS, ACCOUNT_CODE, ACCOUNT_NAME, PASSWORD_WEAK, SIGN_IN_WAIT
+        :raises ClmsError: ACCOUNT_EXISTS, ACCOUNT_CODE, ACCOUNT_NAME, PASSWORD_WEAK, SIGN_IN_WAIT, LIMIT_REACHED
         """
-        with self._counting, self._alone():
-            self._check_wait("")
+        with self._strangers.turn(""), self._alone():
             if not hmac.compare_digest(self._set_up_code().encode(), code.strip().lower().encode()):
-                self._failed("")
+                self._strangers.failed("")
                 raise ClmsError("ACCOUNT_CODE")
             generation = self._set(name, password)
             self._code.unlink(missing_ok=True)
@@ -146,10 +139,11 @@ class Accounts:
         write_atomically(self._path, json.dumps(accounts, indent=1))
         return generation
 
-    def sign_in(self, name: str, password: str) -> int:
+    def sign_in(self, name: str, password: str, *, signed_in: bool = False) -> int:
         """Compare a password; returns the account's generation.
 
-        :raises ClmsError: SIGN_IN_REFUSED, SIGN_IN_WAIT after too many failures, ACCOUNTS_BROKEN
+        :param signed_in: whether somebody gives it once more who has signed in before
+        :raises ClmsError: SIGN_IN_REFUSED, SIGN_IN_WAIT after too many failures, LIMIT_REACHED, ACCOUNTS_BROKEN
         """
         name = name.strip().lower()
         account = self._read().get(name)
@@ -157,16 +151,16 @@ class Accounts:
             account = None
         # with another password the counting begins anew
         counted = f"{account['generation'] if account else 0} {name}"
-        with self._counting:
-            self._check_wait(counted)
+        throttle = self._signed_in if signed_in else self._strangers
+        with throttle.turn(counted):
             try:
                 self._hasher.verify(account["hash"] if account else self._nobody, _normal(password[: LONGEST + 1]))
             except (VerificationError, InvalidHashError):
                 account = None
             if account is None:
-                self._failed(counted)
+                throttle.failed(counted)
                 raise ClmsError("SIGN_IN_REFUSED")
-            self._failures.pop(counted, None)
+            throttle.passed(counted)
         return int(account["generation"])
 
     # tokens
@@ -232,24 +226,6 @@ class Accounts:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    # failures
-
-    def _check_wait(self, name: str) -> None:
-        """:raises ClmsError: SIGN_IN_WAIT"""
-        _, until = self._failures.get(name, (0, 0.0))
-        left = until - self._clock()
-        if left > 0:
-            raise ClmsError("SIGN_IN_WAIT", seconds=int(left) + 1)
-
-    def _failed(self, name: str) -> None:
-        count = self._failures.pop(name, (0, 0.0))[0] + 1
-        over = count - _FREE_TRIES
-        wait = min(_FIRST_WAIT * 2 ** min(over - 1, 20), _LONGEST_WAIT) if over > 0 else 0.0
-        self._failures[name] = (count, self._clock() + wait)
-        if len(self._failures) > _REMEMBERED:  # made-up names must not make a real one forgotten that has to wait
-            now = self._clock()
-            self._failures = {key: found for key, found in self._failures.items() if found[1] > now}
-
     # the file
 
     def _read(self) -> dict[str, dict[str, Any]]:
@@ -276,5 +252,6 @@ def _check_password(name: str, password: str) -> None:
     normal = _normal(password)
     if not SHORTEST <= len(normal) <= LONGEST:
         raise ClmsError("PASSWORD_WEAK", detail=f"it has to have {SHORTEST} to {LONGEST} characters")
-    if len(set(normal)) < 5 or name in normal.lower() or normal.lower() in ("passwort123", "password123", "1234567890"):
+    named = len(name) >= _PART_OF_PASSWORD and name in normal.lower()
+    if named or len(set(normal)) < 5 or normal.lower() in ("passwort123", "password123", "1234567890"):
         raise ClmsError("PASSWORD_WEAK", detail="it is too easy to guess")

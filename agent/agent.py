@@ -98,9 +98,9 @@ class Agent:
         return config.load(self._folder).school.home
 
     def _check_person(self, request: protocol.Request, *, as_root: bool) -> None:
-        """:raises ClmsError: SIGN_IN_REFUSED or SIGN_IN_WAIT unless whoever asks may ask for what is guarded"""
+        """:raises ClmsError: as :meth:`.accounts.Accounts.sign_in`, unless whoever asks may ask for what is guarded"""
         if request.verb in protocol.GUARDED and not as_root:
-            self._accounts.sign_in(request.name or "", request.password or "")
+            self._accounts.sign_in(request.name or "", request.password or "", signed_in=True)
 
     def _once(self, request: protocol.Request, school: School) -> dict[str, Any]:
         if request.name not in self._accounts.generations():  # of others, there would be no end of keys
