@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 import threading
 
@@ -22,8 +21,10 @@ import apprise
 from .addresses import NO_ADDRESS, NOT_TAKEN
 
 _NOBODY = 65534
-_READS = re.compile(r"(?i)[?&](?:template|keyfile|subfile|pgpkey|pgp|attach|path|include|cto_file)=")
-"""parts of an address with which a service would read files of this server, or fetch something itself"""
+_READS = frozenset(("template", "keyfile", "subfile", "pgpkey", "pgp", "attach", "path", "include", "cto_file"))
+"""parameters with which a service would read files of this server, or fetch something itself"""
+_PREFIXES = " +-:"
+"""of parameters, which have a meaning of their own for Apprise"""
 _writing = threading.Lock()
 
 
@@ -42,7 +43,11 @@ def _report(place: int, message: int | None, problem: str | None) -> None:
 
 def _service(address: str) -> apprise.NotifyBase | None:
     """What Apprise makes of an address; that asks nobody yet."""
-    return None if _READS.search(address) else apprise.Apprise.instantiate(address, suppress_exceptions=True)
+    # what is looked at is what is used: there are many ways to write the same
+    parsed = apprise.plugins.url_to_dict(address)  # type: ignore[no-untyped-call]
+    if not parsed or any(key.lower().lstrip(_PREFIXES) in _READS for key in parsed["qsd"]):
+        return None
+    return apprise.Apprise.instantiate(parsed, suppress_exceptions=True)
 
 
 def _tell(service: apprise.NotifyBase, title: str, body: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent import addresses
-from agent.addresses import NOT_TAKEN, Line, Message, Outcome
+from agent.addresses import NO_ADDRESS, NOT_TAKEN, Line, Message, Outcome
 from agent.cli import main
 from agent.config import load
 from agent.notifications import Notifier, send
@@ -141,14 +141,30 @@ def test_a_sender_that_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     assert addresses.send([(Line(1, GOOD), [])]) == [Outcome(frozenset(), "the sender ended early")]
 
 
-@pytest.mark.parametrize("part", ["template=/etc/shadow", "keyfile=http://127.0.0.1/x", "attach=/etc/shadow"])
-def test_an_address_that_would_read_something_here(tmp_path: Path, webhook: Any, part: str) -> None:
+READING = (
+    "template=/etc/shadow",
+    "keyfile=http://127.0.0.1/x",
+    "attach=/etc/shadow",
+    "%74emplate=/etc/shadow",
+    "TEMPL%41TE=/etc/shadow",
+    "x=1;template=/etc/shadow",
+    "x=1?&template=/etc/shadow",
+    "template+=/etc/shadow",
+    "+template=/etc/shadow",
+    "-keyfile=/etc/shadow",
+    "%3Aattach=/etc/shadow",
+)
+
+
+def test_an_address_that_would_read_something_here(webhook: Any) -> None:
     address, taken = webhook
-    path = tmp_path / "addresses"
-    path.touch(mode=0o600)
-    path.write_text(f"{address}/good?{part}\n")
-    with pytest.raises(ClmsError, match="line 1: it is no address"):
-        send(path, "title", "body")
+    chat = ("discord://123456/abcdefghij", "https://discord.com/api/webhooks/123456/abcdefghij")
+    bad = [f"{start}?{part}" for start in (f"{address}/good", *chat) for part in READING]
+    outcomes = addresses.send([(Line(1, one), []) for one in (*bad, *chat)])
+    assert [one for one, outcome in zip(bad, outcomes, strict=False) if outcome.problem != NO_ADDRESS] == []
+    assert [outcome.problem for outcome in outcomes[len(bad) :]] == [None, None]
+    message = [Message("title", "body")]
+    assert addresses.send([(Line(1, bad[0]), message)]) == [Outcome(frozenset(), NO_ADDRESS)]
     assert taken == []
 
 
