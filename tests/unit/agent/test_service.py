@@ -27,6 +27,7 @@ from agent.executor import Job
 from agent.planner import Planner
 from agent.protocol import Request
 from agent.service import Server
+from ansible_collections.clms.update.plugins.module_utils import agent_client
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation, is_installed
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
@@ -253,6 +254,38 @@ def test_an_agent_that_does_not_run(tmp_path: Path) -> None:
     assert caught.value.code == "AGENT_SILENT"
     assert "systemctl start clms-update-agent" in caught.value.remedy
     assert os.path.exists(path)  # noqa: PTH110 - a socket
+
+
+def test_an_agent_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_client, "_TAKEN_SECONDS", 1)
+    path = tmp_path / "agent.sock"
+    errors: list[ClmsError] = []
+
+    def ask_in_vain() -> None:
+        with pytest.raises(ClmsError) as caught, contextlib.closing(Conversation(path, {"verb": "status"})):
+            Conversation(path, {"verb": "status"})
+        errors.append(caught.value)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(0)
+        asking = threading.Thread(target=ask_in_vain, daemon=True)
+        asking.start()
+        asking.join(20)
+    assert [error.code for error in errors] == ["AGENT_SILENT"]
+    assert "it has not taken the request within 1 seconds" in errors[0].happened
+
+
+def test_an_agent_that_is_busy_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.closing(socket.socket(socket.AF_UNIX)) as other:
+        listening.bind(str(path))
+        listening.listen(0)
+        other.connect(str(path))
+        timer = threading.Timer(0.3, lambda: listening.accept()[0].close())
+        timer.start()
+        Conversation(path, {"verb": "status"}).close()
+        timer.join()
 
 
 def test_what_cannot_be_cancelled(folder: Path, tmp_path: Path, begin: Callable[..., Run]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from .errors import ClmsError
 
 _ANSWER_BYTES = 8_000_000
+_TAKEN_SECONDS = 10
+"""within which an agent takes a request; one that hangs never does"""
 
 
 class Conversation:
@@ -23,17 +26,21 @@ class Conversation:
 
         :param path: the agent's socket; see :func:`is_installed`
         :param request: ``{"verb": …}`` and the fields of the verb
-        :raises ClmsError: AGENT_SILENT when the agent does not run
+        :raises ClmsError: AGENT_SILENT when the agent does not run, or does not take the request
         """
         self._path = path
         self._rest = b""
         self._socket = socket.socket(socket.AF_UNIX)
+        # settimeout() would not wait at all where many are about to be let in: unix(7), EAGAIN
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _TAKEN_SECONDS, 0))
         try:
             self._socket.connect(str(path))
             self._socket.sendall(json.dumps(request).encode() + b"\n")
         except OSError as error:
             self._socket.close()
-            raise ClmsError("AGENT_SILENT", path=path, detail=error.strerror or error) from None
+            late = f"it has not taken the request within {_TAKEN_SECONDS} seconds"
+            detail = late if isinstance(error, BlockingIOError) else error.strerror or error
+            raise ClmsError("AGENT_SILENT", path=path, detail=detail) from None
 
     def close(self) -> None:
         """Listen no longer; a run goes on all the same."""
