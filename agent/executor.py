@@ -20,6 +20,7 @@ from typing import Any
 from ansible_collections.clms.update.plugins.module_utils import journal_file, lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.plan import events_of
 from ansible_collections.clms.update.plugins.module_utils.status import failed_with
 
 from . import config, notify, runs
@@ -28,6 +29,7 @@ from .detached import Driver
 from .inhibitor import Inhibitor, WhileClosed
 from .progress import Silent
 from .runner import Play
+from .schedule import tell
 from .watchdog import Watchdog
 
 _POLL_SECONDS = 1.0
@@ -174,19 +176,28 @@ class Executor:
         return f"the {job.order.kind}" if number is None else f"run {number} ({job.order.kind})"
 
     def _do(self, job: Job, settings: config.Config, held: int) -> None:
-        notify.tell(notify.status(f"a run goes on: {job.order.kind}"))
+        order = job.order
+        notify.tell(notify.status(f"a run goes on: {order.kind}"))
         try:
-            job.run, job.exit_code = self._carry_out(job.order, settings, held)
-        except ClmsError as error:
-            job.run, job.exit_code = runs.without_run(job.order, error.as_dict()), runs.REFUSED
-        except Exception as error:  # whoever waits has to learn of it
-            log.exception("a run broke: %s", job.order.kind)
-            wrapped = ClmsError("INTERNAL", phase=job.order.kind, detail=f"{type(error).__name__}: {error}"[:300])
-            job.run = runs.without_run(job.order, wrapped.as_dict())
+            job.run, job.exit_code = self._come_to(order, settings, held)
+            if job.run["id"] is None and job.run["error_code"] and order.schedule is None:
+                # a run tells how it ends; whoever has begun this one may not have waited for that
+                tell(self._home, events_of(order.kind).failed, job.run["message"])
         finally:
             os.close(held)
             job.ended.set()
             notify.tell(notify.status("no run goes on"))
+
+    def _come_to(self, order: runs.Order, settings: config.Config, held: int) -> tuple[dict[str, Any], int]:
+        """What becomes of a run, whatever breaks: whoever waits has to learn of it."""
+        try:
+            return self._carry_out(order, settings, held)
+        except ClmsError as error:
+            return runs.without_run(order, error.as_dict()), runs.REFUSED
+        except Exception as error:
+            log.exception("a run broke: %s", order.kind)
+            wrapped = ClmsError("INTERNAL", phase=order.kind, detail=f"{type(error).__name__}: {error}"[:300])
+            return runs.without_run(order, wrapped.as_dict()), runs.FAILED
 
     def _carry_out(self, order: runs.Order, settings: config.Config, held: int) -> tuple[dict[str, Any], int]:
         with Watchdog(self._home, self._end_processes).on() if self._group else nullcontext():

@@ -255,7 +255,7 @@ class Planner:
         try:
             if not store.start(entry, after_run=self._newest_run()):
                 return
-            job = self._executor.begin(runs.Order("update", entry.version, variables))
+            job = self._executor.begin(runs.Order("update", entry.version, variables, schedule=entry.id))
         except Exception as error:  # whatever it is, the next minute must not bring it again
             self._not_begun(store, entry, error, now)
             return

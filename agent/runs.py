@@ -50,6 +50,8 @@ class Order:
     """the playbook: ``update``, ``rollback``, ``restore``, ``backup``, ``recover`` or ``reinstall``"""
     version: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    schedule: int | None = None
+    """number of the scheduled update that it is; the schedule tells then what comes to nothing before there is a run"""
 
 
 class Running(Protocol):

@@ -7,7 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +131,50 @@ def test_what_breaks_is_told(
 def test_a_school_without_a_journal(stage: Stage) -> None:
     run, code = result(stage.executor.begin(BACKUP))
     assert (code, run["error_code"]) == (2, "NOT_INSTALLED")
+
+
+@pytest.mark.parametrize(
+    ("order", "ending", "told"),
+    [
+        (UPDATE, None, ["UPDATE_FAILED"]),
+        (UPDATE, ended(2, "SCHOOL_INCOMPLETE", detail="x"), ["UPDATE_FAILED"]),
+        (BACKUP, None, ["BACKUP_FAILED"]),
+        (runs.Order("rollback"), None, ["ROLLBACK_FAILED"]),
+        (UPDATE, ended(), []),  # that version runs already
+        (replace(UPDATE, schedule=3), None, []),  # the schedule tells it
+    ],
+    ids=["killed", "school", "backup", "rollback", "nothing to do", "scheduled"],
+)
+def test_what_comes_to_nothing_before_there_is_a_run_is_told(
+    stage: Stage, journal: Journal, order: runs.Order, ending: Ending | None, told: list[str]
+) -> None:
+    """Whoever has begun it on the page does not wait for its end."""
+    stage.playbook(ending=ending)
+    run, _ = result(stage.executor.begin(order))
+    events = journal.events()
+    assert [event["type"] for event in events] == told
+    assert all(event["message"] == run["message"] != "" for event in events)
+
+
+def test_an_agent_that_is_told_to_end_in_the_first_moment_tells_it(
+    stage: Stage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out = runs.carry_out
+
+    def late(*given: Any, **others: Any) -> Any:
+        stage.executor.stop()
+        return carry_out(*given, **others)
+
+    monkeypatch.setattr(runs, "carry_out", late)
+    run, code = result(stage.executor.begin(UPDATE))
+    assert (code, run["id"], run["error_code"], stage.plays) == (2, None, "AGENT_SILENT", [])
+    assert [event["type"] for event in journal.events()] == ["UPDATE_FAILED"]
+
+
+def test_a_run_tells_by_itself_how_it_ends(stage: Stage, journal: Journal, begin: Begin) -> None:
+    stage.playbook(lambda: put_back(journal, begin().id)(), ending=ended(2, "INTERNAL", phase="x", detail="y"))
+    assert result(stage.executor.begin(UPDATE))[0]["outcome"] == "ROLLED_BACK"
+    assert journal.events() == []
 
 
 # what a playbook leaves behind

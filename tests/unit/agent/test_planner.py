@@ -127,7 +127,7 @@ def test_it_is_begun_when_it_is_due_and_watched_to_its_end(world: World) -> None
     world.clock.set("2026-11-24 22:00:00")
     world.planner.tick()
     world.planner.tick()
-    assert world.executor.orders == [runs.Order("update", "1.0.1", {"clms_version": "1.0.1"})]
+    assert world.executor.orders == [runs.Order("update", "1.0.1", {"clms_version": "1.0.1"}, schedule=1)]
     assert world.executor.states == ["STARTED"]  # on disk before the run began
     world.executor.finish({"id": 7, "outcome": "ROLLED_BACK", "error_code": "HEALTH_FAILED", "message": "…"}, 1)
     world.planner.join()
@@ -146,7 +146,7 @@ def test_its_backup_goes_where_it_was_asked_for(world: World) -> None:
     assert answer["schedule"]["backup_location"] == "local"
     world.clock.set("2026-11-24 22:00:00")
     world.planner.tick()
-    assert world.executor.orders == [runs.Order("update", None, {"clms_backup_location": "local"})]
+    assert world.executor.orders == [runs.Order("update", None, {"clms_backup_location": "local"}, schedule=1)]
 
 
 def test_while_it_goes_on_its_run_is_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_forced_it_is_scheduled_once_and_never_later(world: World) -> None:
 def test_the_newest_version_of_that_time(world: World) -> None:
     world.planner.schedule("2026-11-24T09:00")
     world.planner.tick()
-    assert world.executor.orders == [runs.Order("update", None, {})]
+    assert world.executor.orders == [runs.Order("update", None, {}, schedule=1)]
 
 
 def test_one_at_a_time(world: World) -> None:
