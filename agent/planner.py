@@ -2,7 +2,8 @@
 """What the schedule does: updates are scheduled, cancelled and begun when they are due; the vendor is asked for news.
 
 Nothing here waits or has a clock of its own: :mod:`.clockwork` says when to look. What is due is begun only after
-STARTED is on disk, so that no crash begins it twice; how it ended is then taken from the journal.
+STARTED is on disk, so that no crash begins it twice; how it ended is then taken from the journal. Where that knows no
+run, nothing was begun.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from .reporting import Reporter
 from .schedule import Entry, Store, tell, when
 
 _KINDS = ("install", "update", "update_images")
+_LATER = ("RUN_ACTIVE", "AGENT_SILENT")
+"""Refusals that pass: another run goes on, or the agent has been told to end."""
 
 _LINK_SECONDS = 1.0
 """between two looks for the run of an update that was begun"""
@@ -53,6 +56,8 @@ FORCED = "forced"
 """name of the fact that a release is forced, in the schedule's file"""
 _FORCED_ENTRY = "forced_entry"
 """name of the fact which update was scheduled because it is overdue: its number"""
+_REPEATED_ENTRY = "repeated_entry"
+"""name of the fact which update was scheduled again because nothing was begun: its number"""
 _FORCED_CHECK = timedelta(days=1)
 FIRST_PAUSE = 3600.0
 """Seconds until the vendor is asked for news again after the first time without an answer, at most."""
@@ -150,7 +155,7 @@ class Planner:
 
     def force(self, at: datetime, version: str) -> None:
         """Have a version installed at that time, or earlier where that is scheduled or goes on already. What a person
-        has scheduled for later, or of another version, gives way.
+        has scheduled for later, or of another version, gives way, and they are told.
 
         :raises ClmsError: SCHEDULE_STORE
         """
@@ -159,10 +164,21 @@ class Planner:
             entry = store.scheduled()
             if store.started() or (entry is not None and entry.due <= at and entry.version == version):
                 return
+            given_way = entry if entry is not None and entry.id != store.fact(_FORCED_ENTRY) else None
             if entry is not None:
                 store.end(entry, "CANCELLED")
-            added = store.add(version=version, due_at=at.timestamp(), missed="run", now=self._clock())
+            added = store.add(
+                version=version,
+                due_at=at.timestamp(),
+                missed="run",
+                now=self._clock(),
+                backup_location=entry.backup_location if entry is not None and entry.version == version else None,
+            )
             store.note(_FORCED_ENTRY, added.id if added else None)
+        if given_way is not None:
+            cancelled = f"{_name(given_way)} that was scheduled for {when(given_way, schedule)} was cancelled"
+            message = f"{cancelled}: the update to version {version} is overdue, and takes its place."
+            tell(self._home, "UPDATE_CANCELLED", message, schedule=given_way.id)
         message = f"The update to version {version} is overdue, and begins on {local_text(schedule, at)}."
         tell(self._home, "UPDATE_SCHEDULED", message, schedule=added.id if added else None)
         self.changed()
@@ -236,7 +252,7 @@ class Planner:
             tell(self._home, "UPDATE_SCHEDULED", f"{put_off} {local_text(schedule, at)}.", schedule=entry.id)
             self.changed()
         else:
-            self._begin(store, entry, now)
+            self._begin(store, entry)
 
     def _move_back(self, store: Store, entry: Entry) -> Entry | None:
         """The clock was ahead when this update was put off, by years for all we know."""
@@ -249,7 +265,7 @@ class Planner:
         self.changed()
         return found
 
-    def _begin(self, store: Store, entry: Entry, now: datetime) -> None:
+    def _begin(self, store: Store, entry: Entry) -> None:
         wanted = {"clms_version": entry.version, "clms_backup_location": entry.backup_location}
         variables = {name: value for name, value in wanted.items() if value is not None}
         try:
@@ -257,38 +273,44 @@ class Planner:
                 return
             job = self._executor.begin(runs.Order("update", entry.version, variables, schedule=entry.id))
         except Exception as error:  # whatever it is, the next minute must not bring it again
-            self._not_begun(store, entry, error, now)
+            self._not_begun(store, entry, error)
             return
         watcher = threading.Thread(target=self._watch, args=(entry, job), name=f"schedule {entry.id}")
         self._watchers[entry.id] = watcher
         watcher.start()
 
-    def _not_begun(self, store: Store, entry: Entry, error: Exception, now: datetime) -> None:
+    def _not_begun(self, store: Store, entry: Entry, error: Exception) -> None:
         if not isinstance(error, ClmsError):
             log.exception("a scheduled update could not be begun")
             error = ClmsError("INTERNAL", phase="schedule", detail=f"{type(error).__name__}: {error}"[:300])
         if error.code == "SCHEDULE_STORE":  # nothing was begun; as long as nothing can be noted, nothing will be
             raise error
-        if error.code == "RUN_ACTIVE":
-            store.wait(entry, now.timestamp())
-            if entry.tried_at is None:
-                message = f"{_name(entry)} is due and waits. {error.happened}"
-                tell(self._home, "UPDATE_WAITING", message, schedule=entry.id)
+        if error.code in _LATER and self._waits(store, entry, error.happened):
             return
         store.end(entry, "DONE", outcome="REFUSED", code=error.code)
         tell(self._home, "UPDATE_FAILED", f"{_name(entry)} could not begin. {error}", schedule=entry.id)
+
+    def _waits(self, store: Store, entry: Entry, why: str) -> bool:
+        """Have an update begin later that was not begun, and say so once; whether that can be."""
+        waits = store.wait(entry, self._clock())
+        if waits and entry.tried_at is None:
+            tell(self._home, "UPDATE_WAITING", f"{_name(entry)} is due and waits. {why}", schedule=entry.id)
+        return waits
 
     def _watch(self, entry: Entry, job: Job) -> None:
         linked = False
         while not job.ended.wait(_LINK_SECONDS):
             linked = linked or self._link(entry)
         run = job.run or {}
+        failed = run.get("error_code") if run.get("id") is None else None  # a run itself tells how it ends
         try:
             with closing(Store(self._home)) as store:
+                if failed == "AGENT_SILENT" and self._waits(store, entry, run["message"]):
+                    return
                 store.end(
                     entry, "DONE", run=run.get("id"), outcome=run.get("outcome"), code=run.get("error_code")
                 )  # fmt: skip
-            if run.get("id") is None and run.get("error_code"):  # else the run itself has told it
+            if failed:
                 message = f"{_name(entry)} did not succeed. {run['message']}"
                 tell(self._home, "UPDATE_FAILED", message, schedule=entry.id)
         except ClmsError as error:  # the next look resolves it from the journal
@@ -317,14 +339,23 @@ class Planner:
 
     def _resolve(self, store: Store, entry: Entry) -> None:
         """An earlier agent has started this update: see what the journal says of it."""
+        held = lock.is_held(self._home)  # looked at first: what has ended since is in the journal
         with closing(Journal(self._home)) as journal:
             later = [row for row in journal.rows(kinds=_KINDS) if row.id > (entry.after_run or 0)]
         if later:
             row = later[-1]
             if row.outcome is not None:  # else it is being put in order
                 store.end(entry, "DONE", run=row.id, outcome=row.outcome, code=(row.error or {}).get("code"))
-        elif not lock.is_held(self._home):
+        elif not held and not self._scheduled_again(store, entry):
             self._missed(store, entry, "the server or its agent went down as it was about to begin")
+
+    def _scheduled_again(self, store: Store, entry: Entry) -> bool:
+        """Schedule an update again of which nothing was begun, but once: the server may go down because of it."""
+        journal_is_new = self._newest_run() < (entry.after_run or 0)  # it does not know what was begun before
+        if journal_is_new or store.fact(_REPEATED_ENTRY) == entry.id:
+            return False
+        store.note(_REPEATED_ENTRY, entry.id)
+        return store.wait(entry, entry.tried_at)
 
     def _missed(self, store: Store, entry: Entry, why: str) -> None:
         at = when(entry, config.load(self._folder).school.schedule)

@@ -71,7 +71,7 @@ class Entry:
     state: str
     created_at: float
     tried_at: float | None
-    """when it last had to wait for another run; it is not late while it waits"""
+    """when it last had to wait, for another run or the next agent; it is not late while it waits"""
     after_run: int | None
     """the newest run in the journal when it was started"""
     run: int | None
@@ -257,9 +257,11 @@ class Store:
         """The update is this run."""
         self._change("run = ? WHERE id = ? AND state = 'STARTED'", run, entry.id)
 
-    def wait(self, entry: Entry, now: float) -> None:
-        """The update could not begin, because another run goes on."""
-        self._change("state = 'SCHEDULED', tried_at = ? WHERE id = ? AND state = 'STARTED'", now, entry.id)
+    def wait(self, entry: Entry, tried_at: float | None) -> bool:
+        """The update could not begin, and is to be tried again; False when another one is scheduled by now."""
+        change = "state = 'SCHEDULED', tried_at = ? WHERE id = ? AND state = 'STARTED'"
+        free = "NOT EXISTS (SELECT 1 FROM schedules WHERE state = 'SCHEDULED')"
+        return self._change(f"{change} AND {free}", tried_at, entry.id)
 
     def end(
         self, entry: Entry, state: str, *, run: int | None = None, outcome: str | None = None, code: str | None = None

@@ -28,6 +28,7 @@ from ansible_collections.clms.update.plugins.module_utils.school import School
 from .conftest import description, write_config
 
 BUSY = ClmsError("RUN_ACTIVE", kind="backup", run=3, phase="backup")
+ENDING = ClmsError("AGENT_SILENT", path="/run/x", detail="it has been told to end")
 
 
 class Clock:
@@ -193,6 +194,18 @@ def test_forced_it_is_scheduled_once_and_never_later(world: World) -> None:
         assert [entry.state for entry in store.entries()][:2] == ["STARTED", "CANCELLED"]
 
 
+@pytest.mark.parametrize(("version", "location"), [("1.0.2", "local"), ("1.0.1", None), (None, None)])
+def test_whose_schedule_gives_way_is_told(world: World, version: str | None, location: str | None) -> None:
+    world.planner.schedule("weekend", version=version, backup_location="local")
+    world.planner.force(datetime(2026, 11, 24, 22, tzinfo=UTC), "1.0.2")
+    assert (world.due(), world.entry().version, world.entry().backup_location) == ("Tue 22:00", "1.0.2", location)
+    assert world.events() == ["UPDATE_SCHEDULED", "UPDATE_CANCELLED", "UPDATE_SCHEDULED"]
+    told = world.journal.events()[1]
+    assert told["schedule"] == 1
+    assert "scheduled for Saturday, 28 November 2026" in told["message"]
+    assert "the update to version 1.0.2 is overdue, and takes its place" in told["message"]
+
+
 def test_the_newest_version_of_that_time(world: World) -> None:
     world.planner.schedule("2026-11-24T09:00")
     world.planner.tick()
@@ -272,6 +285,34 @@ def test_it_waited_and_then_the_server_was_off(world: World) -> None:
     world.clock.set("2026-11-25 08:00")
     world.planner.tick()
     assert (world.executor.orders, world.due()) == ([], "Wed 22:00")
+
+
+@pytest.mark.parametrize("began", [False, True], ids=["refused", "before its playbook"])
+def test_an_agent_that_is_told_to_end_leaves_it_to_the_next_one(world: World, began: bool) -> None:
+    world.planner.schedule("tonight", missed="skip")
+    world.clock.set("2026-11-24 22:00")
+    world.executor.fails = None if began else ENDING
+    world.planner.tick()
+    if began:
+        world.executor.finish(runs.without_run(world.executor.orders[0], ENDING.as_dict()), 2)
+        world.planner.join()
+    assert (world.entry().state, world.entry().code) == ("SCHEDULED", None)
+    assert world.events() == ["UPDATE_SCHEDULED", "UPDATE_WAITING"]
+    world.reboot()
+    world.clock.set("2026-11-24 22:10")
+    world.planner.tick()
+    assert world.entry().state == "STARTED"
+
+
+def test_it_does_not_wait_where_another_one_was_scheduled_meanwhile(world: World) -> None:
+    world.planner.schedule("2026-11-24T09:00")
+    world.planner.tick()
+    world.planner.schedule("tonight")
+    world.executor.finish(runs.without_run(world.executor.orders[0], ENDING.as_dict()), 2)
+    world.planner.join()
+    assert world.events()[2:] == ["UPDATE_FAILED"]
+    with closing(Store(world.home)) as store:
+        assert [entry.state for entry in store.entries()] == ["SCHEDULED", "DONE"]
 
 
 @pytest.mark.parametrize(
@@ -367,10 +408,14 @@ def test_a_clock_that_was_put_back_after_the_time_had_passed(world: World) -> No
 # the agent went down after STARTED
 
 
-def crashed(world: World) -> None:
+def crashed(world: World, missed: str | None = None) -> None:
     """The agent has begun an update and is gone."""
-    world.planner.schedule("2026-11-24T09:00")
+    world.planner.schedule("2026-11-24T09:00", missed=missed)
     world.planner.tick()
+    went_down(world)
+
+
+def went_down(world: World) -> None:
     world.watchers += world.planner._watchers.values()
     world.reboot()
 
@@ -404,10 +449,41 @@ def test_there_was_no_run_yet(world: World) -> None:
     assert world.entry().state == "STARTED"  # who holds the lock may be about to open it
     os.close(held)
     world.planner.tick()
+    assert (world.entry().state, len(world.executor.orders)) == ("STARTED", 1)  # nothing was begun, so it is now
+    assert world.events() == ["UPDATE_SCHEDULED"]
+    # it may be what the server goes down of
+    went_down(world)
+    world.planner.tick()
     assert (world.entry().state, world.entry().code) == ("MISSED", "SCHEDULE_MISSED")
     assert world.events()[-1] == "UPDATE_MISSED"
     world.planner.tick()
     assert world.executor.orders == []
+
+
+@pytest.mark.parametrize(
+    ("missed", "state", "due"),
+    [("skip", "MISSED", "Tue 09:00"), ("run", "STARTED", "Tue 09:00"), ("tonight", "SCHEDULED", "Tue 22:00")],
+)
+def test_there_was_no_run_yet_and_the_server_was_off_for_hours(world: World, missed: str, state: str, due: str) -> None:
+    crashed(world, missed)
+    world.clock.set("2026-11-24 12:00")
+    world.planner.tick()
+    assert (world.entry().state, world.due()) == (state, due)
+
+
+@pytest.mark.parametrize("case", ["another one is scheduled", "the journal was begun anew"])
+def test_it_is_not_begun_again(world: World, case: str) -> None:
+    open_run(world).close("ABORTED")
+    crashed(world, "run")
+    if case == "another one is scheduled":
+        world.planner.schedule("tonight")
+    else:
+        with closing(Store(world.home)) as store:
+            store._db.execute("UPDATE schedules SET after_run = 9")
+    world.planner.tick()
+    assert world.executor.orders == []
+    with closing(Store(world.home)) as store:
+        assert store.entries()[-1].state == "MISSED"
 
 
 def test_an_agent_that_is_about_to_end_begins_nothing(world: World) -> None:
