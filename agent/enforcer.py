@@ -30,6 +30,7 @@ from ansible_collections.clms.update.plugins.module_utils.phases.preflight_check
 from ansible_collections.clms.update.plugins.module_utils.release import Release
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+from ansible_collections.clms.update.plugins.module_utils.trust import ReleaseEntry, TrustStore
 
 from . import config
 from .background import repeated
@@ -146,14 +147,25 @@ class Enforcer:
         if slot is None or store.news_expired():
             return None
         store.check_clock()
-        newer = self._newer(school, slot)
+        running = slot.parsed_release().sequence
+        listed = [one for one in store.releases() if one.channel == school.trust.channel and one.sequence > running]
+        newer = _readable(store, listed)
+        unread = {entry.version.text for entry in listed} - {release.version.text for release in newer}
         release = enforcement.most_urgent(newer)
         install = _installable(newer, slot)
         with closing(Store(school.home)) as schedule:
-            if release is None or install is None:
+            known = _remembered(schedule)
+            if known is not None and known.version in unread:  # whatever it says, its days and its count go on
+                return None
+            if release is None:
                 schedule.note(FORCED, None)
                 return None
-            kept = self._kept(schedule, release)
+            if install is None:
+                return None
+            kept = known if known is not None and known.version == release.version.text else None
+            if kept is None:
+                kept = Kept(release.version.text, self._clock())
+                schedule.note(FORCED, json.dumps(kept.as_dict()))
             # of what was tried: that another update has failed says nothing of these
             tried = {newer_one.version.text for newer_one in newer}
             failed = [_failed_at(row) for row in rows if {row.version, row.from_version} & tried]
@@ -164,26 +176,6 @@ class Enforcer:
         now = self._now()
         quiet = is_quiet_day(school.schedule, now)
         return enforcement.judge(release, kept, now, last, install=install, quiet=quiet), kept
-
-    def _newer(self, school: School, slot: Slot) -> list[Release]:
-        """The releases that the vendor lists, newer than what runs, as far as they were fetched; by sequence."""
-        store = store_of(school)
-        running = slot.parsed_release().sequence
-        found = []
-        for entry in store.releases():
-            if entry.channel == school.trust.channel and entry.sequence > running:
-                with suppress(ClmsError):
-                    found.append(store.release(entry.version.text, offline=True))
-        return found
-
-    def _kept(self, schedule: Store, release: Release) -> Kept:
-        with suppress(ValueError, TypeError):
-            kept = Kept.from_dict(json.loads(schedule.fact(FORCED) or ""))
-            if kept.version == release.version.text:
-                return kept
-        kept = Kept(release.version.text, self._clock())
-        schedule.note(FORCED, json.dumps(kept.as_dict()))
-        return kept
 
     def _move(self, school: School, what: Callable[[GateControl, Slot], None]) -> bool:
         """Block the gate or end that; whether it was done.
@@ -207,6 +199,22 @@ class Enforcer:
             return True
         finally:
             os.close(held)
+
+
+def _readable(store: TrustStore, listed: list[ReleaseEntry]) -> list[Release]:
+    """Those whose description was fetched, in the same order."""
+    found = []
+    for entry in listed:
+        with suppress(ClmsError):
+            found.append(store.release(entry.version.text, offline=True))
+    return found
+
+
+def _remembered(schedule: Store) -> Kept | None:
+    """What is remembered of the release that was forced last."""
+    with suppress(ValueError, TypeError):
+        return Kept.from_dict(json.loads(schedule.fact(FORCED) or ""))
+    return None
 
 
 def _installable(newer: list[Release], slot: Slot) -> Release | None:

@@ -75,6 +75,8 @@ class World:
         self.trust: ClmsError | None = None
         self.blocked_by: dict[str, str] = {}
         """version -> code for which it cannot be installed"""
+        self.unread: set[str] = set()
+        """versions whose description is not here"""
         self.listed = [self.release("1.0.0", 1, critical=False), self.release("1.0.2", 3)]
         self.gate = Gate(home)
         self.begun: list[str | None] = []
@@ -99,6 +101,8 @@ class World:
 
     def release_called(self, version: str, *, offline: bool) -> Any:
         assert offline, "the vendor is asked"
+        if version in self.unread:
+            raise ClmsError("SERVER_UNREACHABLE", url="https://x", detail="not fetched yet")
         return next(one for one in self.listed if one.version.text == version)
 
     def check_clock(self) -> None:
@@ -295,11 +299,7 @@ def test_where_nothing_is_sure_nobody_is_locked_out(world: World, monkeypatch: p
     elif case == "trust store":
         world.trust = ClmsError("TRUST_REFUSED", detail="somebody has changed it")
     else:
-
-        def missing(*_: Any, **__: Any) -> None:
-            raise ClmsError("SERVER_UNREACHABLE", url="https://x", detail="not fetched yet")
-
-        monkeypatch.setattr(module.store_of(None), "release", missing)  # type: ignore[arg-type]
+        world.unread.add("1.0.2")
     for _ in range(2):
         world.look()
     assert world.gate.moves == ["blocked", "open"], "who was blocked stays so"
@@ -425,6 +425,34 @@ def test_it_is_put_off_by_people_and_counted(world: World) -> None:
     world.listed.append(world.release("1.0.4", 5))
     world.listed[1].critical = False
     assert world.enforcer.answer()["forced"]["postponements_left"] == 3
+
+
+@pytest.mark.parametrize(
+    ("case", "left"),
+    [("cannot be read", 2), ("cannot be read beside another one", 2), ("cannot be installed", 2), ("withdrawn", 3)],
+)
+def test_what_is_counted_goes_on_while_nothing_is_sure(world: World, case: str, left: int) -> None:
+    world.listed[1].grace_days = 20
+    world.now += DAY
+    world.look()
+    before = world.enforcer.postpone()["forced"]
+    world.now += DAY
+    forced = world.listed[1]
+    if case.startswith("cannot be read"):
+        world.unread.add("1.0.2")
+        world.listed += [world.release("1.0.4", 5)] if case.endswith("another one") else []
+    elif case == "cannot be installed":
+        world.blocked_by["1.0.2"] = "RELEASE_EXPIRED"
+    else:
+        world.listed.pop()
+    world.look()
+    assert world.enforcer.answer()["forced"] is None
+    world.unread.clear()
+    world.blocked_by.clear()
+    world.listed[1:] = [forced]
+    world.look()
+    after = world.enforcer.answer()["forced"]
+    assert (after["postponements_left"], after == before) == (left, left == 2)
 
 
 def test_pressed_twice_it_is_put_off_once(world: World) -> None:
