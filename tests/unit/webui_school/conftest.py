@@ -73,7 +73,7 @@ class FakeAgent(Agent):
         self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
         self.tokens: dict[str, str] = {}
         """token -> account"""
-        self.kept: str | None = "0.9.0"
+        self.version_before: str | None = "0.9.0"
         """the version to which can be gone back"""
         self.loss: dict[str, Any] = {"loses": True, "tables": {"books": 1, "borrows": 5}}
         self.once: Once | None = None
@@ -103,9 +103,9 @@ class FakeAgent(Agent):
         return self.enforcement
 
     def _loss(self, backup: str | None = None) -> dict[str, Any]:
-        if backup is None and self.kept is None:
+        if backup is None and self.version_before is None:
             raise ClmsError("ROLLBACK_UNAVAILABLE", detail="no earlier slot is kept on this server")
-        return {**self.loss, "version": "1.0.0" if backup else self.kept}
+        return {**self.loss, "version": "1.0.0" if backup else self.version_before}
 
     def _settings(self) -> dict[str, Any]:
         return self.settings

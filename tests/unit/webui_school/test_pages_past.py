@@ -107,7 +107,7 @@ def test_what_going_back_would_lose_is_counted_and_shown(
 
 
 def test_nothing_to_go_back_to(signed_in: Browser, agent: FakeAgent) -> None:
-    agent.kept = None
+    agent.version_before = None
     assert "ROLLBACK_UNAVAILABLE" in signed_in.get("/rollback", code=409)
     assert "BACKUP_UNKNOWN" in signed_in.get("/backups/20260101T000000Z-1.0.0-r9/restore", code=404)
 
