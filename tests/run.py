@@ -173,7 +173,7 @@ def attacks() -> Count:
 
 def faults() -> Count:
     """A part of the fault matrix, on schools that are whole hosts; `make faults` tries all of it."""
-    return reported("faults", "--part", "12", "--random", "36")
+    return reported("faults", "--part", "16", "--random", "48")
 
 
 LAYERS: dict[str, Callable[[], Count]] = {

@@ -341,11 +341,14 @@ class TrustStore:
 
     def _stored(self, role: type[MetadataT]) -> MetadataT | None:
         """What was verified last; what a power cut has damaged is as if it had never been heard."""
+        path = self._state / "metadata" / f"{role.type}.json"
+        if not path.exists():
+            return None
         root = self._local_root()
         with self._guarded():
             try:
-                return verified(self._state / "metadata" / f"{role.type}.json", role, root)
-            except (FileNotFoundError, DeserializationError):
+                return verified(path, role, root)
+            except DeserializationError:
                 return None
 
     def _signature(self, package: str) -> TargetFile:
