@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from tests.stand.certificate import make_certificate
@@ -25,6 +25,9 @@ CHROMIUM = "/usr/bin/chromium"
 SCREENS = Path(__file__).parents[2] / "build/screens"
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1100, "height": 800}
+PATIENCE = 60_000
+"""milliseconds for what comes at once, on a machine that does much else beside it"""
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -79,7 +82,7 @@ def open_page(chromium: Browser, address: str) -> Iterator[Callable[..., Page]]:
         context = chromium.new_context(base_url=address, ignore_https_errors=True, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
         page.on("request", lambda request: None if request.url.startswith(address) else complaints.append(request.url))

@@ -75,7 +75,7 @@ def test_a_file_is_dropped_and_its_progress_is_shown(page: Page, agent: FakeAgen
     expect(page.locator("#upload-state")).to_contain_text("% has arrived")
     page.screenshot(path=SCREENS / "file-arrives.png", full_page=True)
     assert_accessible(page)
-    expect(page.get_by_text("Version 1.0.1 is on this server now")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Version 1.0.1 is on this server now")).to_be_visible()
     seen = [value for value, words in page.evaluate("window.said") if words == f"{value} % has arrived"]
     assert seen == sorted(seen)
     assert len({value for value in seen if 0 < value < 100}) >= 2, seen

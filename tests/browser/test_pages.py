@@ -151,7 +151,7 @@ def test_without_scripts(open_page: OpenPage, agent: FakeAgent) -> None:
     agent.running = running()
     page.goto("/progress")
     agent.running = running(phase="migrate", percent=77)
-    expect(page.get_by_text("77 % done")).to_be_visible(timeout=20_000)  # it has loaded itself anew
+    expect(page.get_by_text("77 % done")).to_be_visible()  # it has loaded itself anew
 
 
 def test_a_time_counts_until_another_answer_is_chosen(open_page: OpenPage, agent: FakeAgent) -> None:

@@ -187,10 +187,10 @@ def test_the_maintenance_page_goes_on_and_ends_by_itself(open_page: OpenPage, sc
     page.goto(GATE)
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "42")
     wait()
-    expect(page.get_by_text("Checking")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("Checking")).to_be_visible()
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "90")
     wait()
-    expect(page.get_by_role("heading", name="CLMS again")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("heading", name="CLMS again")).to_be_visible()
     assert loaded == (["document", "fetch", "fetch", "document"] if scripts else ["document"] * 3)
 
 
