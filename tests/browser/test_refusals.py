@@ -194,6 +194,27 @@ def test_the_maintenance_page_goes_on_and_ends_by_itself(open_page: OpenPage, sc
     assert loaded == (["document", "fetch", "fetch", "document"] if scripts else ["document"] * 3)
 
 
+# what was typed while the agent was away
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_is_sent_once_more_with_one_press(open_page: OpenPage, agent: FakeAgent, theme: str) -> None:
+    page = open_page(color_scheme=theme)
+    sign_in(page)
+    page.goto("/schedule/1.0.1")
+    page.get_by_label("At the weekend").check()
+    away = ClmsError("AGENT_SILENT", path="/run/clms-update/agent.sock", detail="Connection refused")
+    agent.refuses = dict.fromkeys(("school", "release", "list", "status"), away)
+    page.get_by_role("button", name="Schedule the update").click()
+    expect(page.get_by_text("What you have filled in is kept")).to_be_visible()
+    assert_accessible(page)
+    page.screenshot(path=SCREENS / f"failure-kept-{theme}.png", full_page=True)
+    agent.refuses = {}
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("main")).to_contain_text("The update to version 1.0.1 begins on")
+    assert agent.did("schedule")[0]["at"] == "weekend"
+
+
 # the banner of a critical release
 
 
