@@ -76,7 +76,7 @@ class Enforcer:
         :raises ClmsError: SCHOOL_INCOMPLETE
         """
         school = config.load(self._folder).school
-        found = self._found_surely(school)
+        found = self._found_if_sure(school)
         return {"forced": found[0].as_dict() if found else None, "blocked": mode_on_disk(school.home) == "blocked"}
 
     def postpone(self, shown: str | None = None) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Enforcer:
         school = config.load(self._folder).school
         if not Journal.exists(school.home):
             return
-        found = self._found_surely(school)
+        found = self._found_if_sure(school)
         if found is not None and found[0].overdue:
             self._is_overdue(school, found[0])
             return
@@ -129,7 +129,7 @@ class Enforcer:
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
 
-    def _found_surely(self, school: School) -> tuple[Forced, Kept] | None:
+    def _found_if_sure(self, school: School) -> tuple[Forced, Kept] | None:
         try:
             return self._found(school)
         except ClmsError:  # nothing is sure, and nobody is blocked for that

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.plan import KINDS, events_of
 
 from . import forms, language
 from .agent import agent
@@ -26,6 +27,8 @@ from .uploads import take_in
 from .watch import BEGIN_SECONDS, begin, current, event_stream, progress
 
 blueprint = Blueprint("pages", __name__)
+_FAILED = {events_of(kind).failed for kind in KINDS}
+"""types of events that say that something a person asks for did not work"""
 _HIDDEN = "hidden_version"
 """in the session: the version whose banner a person does not want to see any more"""
 
@@ -195,7 +198,7 @@ def watch() -> AnyResponse | str:
 def _tell_why_not(since: int) -> None:
     """Say what came of something that was asked for and has never begun."""
     for event in agent().ask("events")["events"]:
-        if event["type"].endswith("_FAILED") and datetime.fromisoformat(event["at"]).timestamp() >= since:
+        if event["type"] in _FAILED and datetime.fromisoformat(event["at"]).timestamp() >= since:
             flash(english(event["message"]), "error")
             return
     flash(_("It did not begin: there was nothing to do."))

@@ -374,9 +374,11 @@ def test_what_has_never_begun(signed_in: Browser, agent: FakeAgent, since: str) 
 def test_why_it_has_never_begun(signed_in: Browser, agent: FakeAgent) -> None:
     failed = {"id": 2, "at": "2026-11-25T10:11:12Z", "type": "UPDATE_FAILED", "run": None, "schedule": None,
               "message": "The playbook was killed."}  # fmt: skip
+    # in between, the vendor did not answer: that says nothing of it
+    agent.events = [{**failed, "id": 3, "type": "CHECK_FAILED", "message": "The vendor is silent."}, *agent.events]
     since = int(datetime(2026, 11, 25, 10, 11, 12, tzinfo=UTC).timestamp())
     for told, words in ((failed, "The playbook was killed."), (None, "It did not begin: there was nothing to do.")):
-        agent.events = [told, *agent.events] if told else agent.events[1:]
+        agent.events = [agent.events[0], told, *agent.events[1:]] if told else [agent.events[0], *agent.events[2:]]
         assert signed_in.look(f"/progress?since={since}").location == "/history"
         assert words in signed_in.get("/history")
 
