@@ -16,6 +16,7 @@ from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.phases.loss import would_lose
 from ansible_collections.clms.update.plugins.module_utils.plan import kind_word
 from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 from . import backups, config, doctor, files, notifications, output, protocol, runs, schedule, settings
 from .about import about
@@ -126,9 +127,9 @@ class Agent:
     def _change(self, request: protocol.Request, school: School) -> dict[str, Any]:
         changed = settings.change(self._folder, dict(request.settings))
         if changed:
-            by = f" by {request.name}" if request.name else ""
-            message = f"These settings were changed{by}: {', '.join(changed)}."
-            schedule.tell(school.home, "SETTINGS_CHANGED", message)
+            names = ", ".join(changed)
+            by = told("CHANGED_BY", name=request.name, settings=names) if request.name else None
+            schedule.tell(school.home, "SETTINGS_CHANGED", by or told("CHANGED", settings=names))
             self._planner.rules_changed()
         return {"changed": changed}
 

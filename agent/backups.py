@@ -27,6 +27,7 @@ from ansible_collections.clms.update.plugins.module_utils.backup_manifest import
 )
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 from .schedule import tell
 
@@ -49,10 +50,9 @@ def verify(school: School, backup: str) -> dict[str, Any]:
             if not (Path(school.backup.path) / backup).is_dir():  # a run has removed it meanwhile: it was too old
                 raise ClmsError("BACKUP_UNKNOWN", backup=backup) from None
             if error.code == "BACKUP_TAMPERED":
-                tell(school.home, error.code, str(error))
+                tell(school.home, error.code, told("FAILURE", failure=error))
             raise
-    message = f"The backup {backup} is whole, and opens with the key of this server."
-    tell(school.home, "BACKUP_VERIFIED", message)
+    tell(school.home, "BACKUP_VERIFIED", told("BACKUP_WHOLE", backup=backup))
     return {"backup": backup, "files": len(manifest.files), "bytes": manifest.total_bytes}
 
 
@@ -81,7 +81,7 @@ def copy_out(school: School, backup: str) -> dict[str, Any]:
                 copy_backup(folder, Path(place), manifest, images=_kept_images(folder, manifest))
         except OSError as error:
             raise ClmsError("BACKUP_PLACE", path=place, detail=error.strerror or error) from None
-    tell(school.home, "BACKUP_COPIED", f"The backup {backup} was copied to {place}.")
+    tell(school.home, "BACKUP_COPIED", told("BACKUP_COPIED", backup=backup, path=place))
     return {"path": f"{place}/{backup}"}
 
 

@@ -30,6 +30,7 @@ from ansible_collections.clms.update.plugins.module_utils.phases.preflight_check
 from ansible_collections.clms.update.plugins.module_utils.release import Release
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+from ansible_collections.clms.update.plugins.module_utils.told import Told, told
 from ansible_collections.clms.update.plugins.module_utils.trust import ReleaseEntry, TrustStore
 
 from . import config
@@ -98,9 +99,8 @@ class Enforcer:
             with closing(Store(school.home)) as store:
                 store.note(FORCED, json.dumps(later.as_dict()))
         until = local_text(school.schedule, datetime.fromtimestamp(later.until, UTC))
-        left = forced.postponements_left - 1
-        message = f"The update to version {kept.version} was put off until {until}; that can be done {left} times more."
-        tell(school.home, "UPDATE_POSTPONED", message)
+        put_off = told("POSTPONED", version=kept.version, at=until, left=forced.postponements_left - 1)
+        tell(school.home, "UPDATE_POSTPONED", put_off)
         self.look()
         return self.answer()
 
@@ -234,9 +234,5 @@ def _failed_at(row: RunRow) -> datetime | None:
     return datetime.fromtimestamp(row.closed_at, UTC) if row.closed_at is not None and (failed or back) else None
 
 
-def _overdue(school: School, forced: Forced) -> str:
-    since = local_text(school.schedule, forced.deadline)
-    return (
-        f"The critical update to version {forced.release.version} had to be installed by {since}. "
-        "Until it is, people can look books up in CLMS and do nothing else."
-    )
+def _overdue(school: School, forced: Forced) -> Told:
+    return told("OVERDUE", version=forced.release.version, at=local_text(school.schedule, forced.deadline))

@@ -21,7 +21,8 @@ from ansible_collections.clms.update.plugins.module_utils import journal_file, l
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.plan import events_of
-from ansible_collections.clms.update.plugins.module_utils.status import failed_with
+from ansible_collections.clms.update.plugins.module_utils.status import cause_of, failed_with
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 from . import config, notify, runs
 from .cgroup import Group
@@ -182,7 +183,7 @@ class Executor:
             job.run, job.exit_code = self._come_to(order, settings, held)
             if job.run["id"] is None and job.run["error_code"] and order.schedule is None:
                 # a run tells how it ends; whoever has begun this one may not have waited for that
-                tell(self._home, events_of(order.kind).failed, job.run["message"])
+                tell(self._home, events_of(order.kind).failed, told("CAUSE", cause=cause_of(job.run)))
         finally:
             os.close(held)
             job.ended.set()

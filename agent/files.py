@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.clms.update.plugins.module_utils.adapters import offline
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 from .schedule import tell
 
@@ -52,9 +53,9 @@ def import_file(school: School, path: Path) -> dict[str, Any]:
     try:
         found = offline.import_file(school, path)
     except ClmsError as error:
-        tell(school.home, "FILE_REFUSED", str(error))
+        tell(school.home, "FILE_REFUSED", told("FAILURE", failure=error))
         raise
-    tell(school.home, "FILE_IMPORTED", found.sentence)
+    tell(school.home, "FILE_IMPORTED", found.told)
     return found.as_dict()
 
 

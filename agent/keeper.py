@@ -19,6 +19,7 @@ from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.adapters.engine import Engine
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 from .background import repeated
 
@@ -75,8 +76,8 @@ class Keeper:
 
     def _start(self, engine: Any, home: Path, name: str, error: str) -> str:
         engine.start(name)
-        message = f"The container {name} did not run, as the engine could not start it ({error[:300]}); it runs again."
-        log.warning("%s", message)
+        started = told("CONTAINER_STARTED", container=name, detail=error[:300])
+        log.warning("%s", started.message)
         with closing(Journal(home)) as journal:
-            journal.event("CONTAINER_STARTED", message)
+            journal.event("CONTAINER_STARTED", started)
         return name

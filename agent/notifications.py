@@ -21,6 +21,7 @@ from typing import Any
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 from . import addresses
 from .addresses import Line, Message, Outcome, Send
@@ -231,4 +232,4 @@ def _message(school: School, event: Mapping[str, Any]) -> Message:
 def _complain(school: School, error: ClmsError, *, first: bool) -> None:
     log.warning("%s", error)
     if first:  # whoever fails for long is told of once, not with every event
-        tell(school.home, error.code, str(error))
+        tell(school.home, error.code, told("FAILURE", failure=error))

@@ -28,6 +28,8 @@ from ansible_collections.clms.update.plugins.module_utils.calendar_rules import 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.school import School
+from ansible_collections.clms.update.plugins.module_utils.status import cause_of
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 from . import config, runs
 from .backoff import pause
@@ -141,12 +143,7 @@ class Planner:
             added = store.add(**wanted, now=now.timestamp())
             entry = added or _same(store, wanted, school.schedule)
         if added:
-            tell(
-                self._home,
-                "UPDATE_SCHEDULED",
-                f"{_name(entry)} is scheduled for {when(entry, school.schedule)}.",
-                schedule=entry.id,
-            )
+            self._tell("UPDATE_SCHEDULED", entry, "SCHEDULED", at=when(entry, school.schedule))
             self.changed()
         return {
             "schedule": entry.as_dict(school.schedule),
@@ -176,11 +173,9 @@ class Planner:
             )
             store.note(_FORCED_ENTRY, added.id if added else None)
         if given_way is not None:
-            cancelled = f"{_name(given_way)} that was scheduled for {when(given_way, schedule)} was cancelled"
-            message = f"{cancelled}: the update to version {version} is overdue, and takes its place."
-            tell(self._home, "UPDATE_CANCELLED", message, schedule=given_way.id)
-        message = f"The update to version {version} is overdue, and begins on {local_text(schedule, at)}."
-        tell(self._home, "UPDATE_SCHEDULED", message, schedule=added.id if added else None)
+            self._tell("UPDATE_CANCELLED", given_way, "GIVEN_WAY", at=when(given_way, schedule), version=version)
+        begins = told("SCHEDULED_FORCED", version=version, at=local_text(schedule, at))
+        tell(self._home, "UPDATE_SCHEDULED", begins, schedule=added.id if added else None)
         self.changed()
 
     def end_force(self) -> None:
@@ -197,8 +192,7 @@ class Planner:
             ended = entry is not None and entry.state == "SCHEDULED" and store.end(entry, "CANCELLED")
             store.note(_FORCED_ENTRY, None)
         if entry is not None and ended:
-            message = f"{_name(entry)} is not overdue any more, and does not begin on {when(entry, schedule)}."
-            tell(self._home, "UPDATE_CANCELLED", message, schedule=entry.id)
+            self._tell("UPDATE_CANCELLED", entry, "NOT_OVERDUE", at=when(entry, schedule))
             self.changed()
 
     def cancel(self, number: int) -> dict[str, Any]:
@@ -213,8 +207,7 @@ class Planner:
             if entry is None or entry.state != "SCHEDULED" or not store.end(entry, "CANCELLED"):
                 raise ClmsError("SCHEDULE_UNKNOWN", schedule=number)
             entry = store.entry(number) or entry
-        message = f"{_name(entry)} that was scheduled for {when(entry, schedule)} was cancelled."
-        tell(self._home, "UPDATE_CANCELLED", message, schedule=entry.id)
+        self._tell("UPDATE_CANCELLED", entry, "CANCELLED", at=when(entry, schedule))
         self.changed()
         return {"schedule": entry.as_dict(schedule)}
 
@@ -248,8 +241,8 @@ class Planner:
             self._missed(store, entry, "the server or its agent was off at that time")
         elif at > now:
             store.move(entry, at.timestamp(), now.timestamp())
-            put_off = f"{_name(entry)} was missed at {when(entry, schedule)} and is put off to"
-            tell(self._home, "UPDATE_SCHEDULED", f"{put_off} {local_text(schedule, at)}.", schedule=entry.id)
+            later = local_text(schedule, at)
+            self._tell("UPDATE_SCHEDULED", entry, "SCHEDULED_LATER", at=when(entry, schedule), later=later)
             self.changed()
         else:
             self._begin(store, entry)
@@ -260,8 +253,7 @@ class Planner:
         found = store.scheduled()
         if found is not None:
             at = when(found, config.load(self._folder).school.schedule)
-            message = f"The clock was put back: {_name(found)} begins at {at} after all."
-            tell(self._home, "UPDATE_SCHEDULED", message, schedule=found.id)
+            self._tell("UPDATE_SCHEDULED", found, "SCHEDULED_AFTER_ALL", at=at)
         self.changed()
         return found
 
@@ -285,16 +277,16 @@ class Planner:
             error = ClmsError("INTERNAL", phase="schedule", detail=f"{type(error).__name__}: {error}"[:300])
         if error.code == "SCHEDULE_STORE":  # nothing was begun; as long as nothing can be noted, nothing will be
             raise error
-        if error.code in _LATER and self._waits(store, entry, error.happened):
+        if error.code in _LATER and self._waits(store, entry, error):
             return
         store.end(entry, "DONE", outcome="REFUSED", code=error.code)
-        tell(self._home, "UPDATE_FAILED", f"{_name(entry)} could not begin. {error}", schedule=entry.id)
+        self._tell("UPDATE_FAILED", entry, "NOT_BEGUN", failure=error)
 
-    def _waits(self, store: Store, entry: Entry, why: str) -> bool:
+    def _waits(self, store: Store, entry: Entry, cause: ClmsError | dict[str, Any]) -> bool:
         """Have an update begin later that was not begun, and say so once; whether that can be."""
         waits = store.wait(entry, self._clock())
         if waits and entry.tried_at is None:
-            tell(self._home, "UPDATE_WAITING", f"{_name(entry)} is due and waits. {why}", schedule=entry.id)
+            self._tell("UPDATE_WAITING", entry, "WAITING", cause=cause)
         return waits
 
     def _watch(self, entry: Entry, job: Job) -> None:
@@ -305,14 +297,13 @@ class Planner:
         failed = run.get("error_code") if run.get("id") is None else None  # a run itself tells how it ends
         try:
             with closing(Store(self._home)) as store:
-                if failed == "AGENT_SILENT" and self._waits(store, entry, run["message"]):
+                if failed == "AGENT_SILENT" and self._waits(store, entry, cause_of(run)):
                     return
                 store.end(
                     entry, "DONE", run=run.get("id"), outcome=run.get("outcome"), code=run.get("error_code")
                 )  # fmt: skip
             if failed:
-                message = f"{_name(entry)} did not succeed. {run['message']}"
-                tell(self._home, "UPDATE_FAILED", message, schedule=entry.id)
+                self._tell("UPDATE_FAILED", entry, "NOT_SUCCEEDED", cause=cause_of(run))
         except ClmsError as error:  # the next look resolves it from the journal
             log.error("%s", error)
         finally:
@@ -361,7 +352,7 @@ class Planner:
         at = when(entry, config.load(self._folder).school.schedule)
         error = ClmsError("SCHEDULE_MISSED", at=at, detail=why)
         store.end(entry, "MISSED", code=error.code)
-        tell(self._home, "UPDATE_MISSED", str(error), schedule=entry.id)
+        self._tell("UPDATE_MISSED", entry, "FAILURE", failure=error)
         self.changed()
 
     # news from the vendor
@@ -413,7 +404,11 @@ class Planner:
             if store.fact("check_code") == error.code:
                 return
             store.note("check_code", error.code)
-        tell(self._home, "CHECK_FAILED", f"The vendor could not be asked for news. {error}")
+        tell(self._home, "CHECK_FAILED", told("CHECK_FAILED", failure=error))
+
+    def _tell(self, kind: str, entry: Entry, sentence: str, **values: object) -> None:
+        """Record an event about a scheduled update."""
+        tell(self._home, kind, told(sentence, update=entry.version, **values), schedule=entry.id)
 
 
 def _same(store: Store, wanted: dict[str, Any], schedule: Schedule) -> Entry:
@@ -426,7 +421,3 @@ def _same(store: Store, wanted: dict[str, Any], schedule: Schedule) -> Entry:
         return other
     at = when(other, schedule) if other else "?"
     raise ClmsError("SCHEDULE_TWICE", schedule=other.id if other else "?", at=at)
-
-
-def _name(entry: Entry) -> str:
-    return f"The update to version {entry.version}" if entry.version else "The update to the newest version"

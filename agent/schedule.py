@@ -28,6 +28,7 @@ from ansible_collections.clms.update.plugins.module_utils.calendar_rules import 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.status import iso
+from ansible_collections.clms.update.plugins.module_utils.told import Told, told
 
 FORMAT = 3
 KEPT = 200
@@ -124,9 +125,9 @@ class Store:
             kept = _set_aside(self.path)
             if self._open() is not None:
                 raise ClmsError("SCHEDULE_STORE", path=self.path, detail="a new one is broken at once")
-        message = f"The schedule {problem}; it is kept as {kept.name}. What was scheduled has to be scheduled again."
-        log.warning("%s", message)
-        tell(home, "SCHEDULE_LOST", message)
+        lost = told("SCHEDULE_LOST", detail=problem, file=kept.name)
+        log.warning("%s", lost.message)
+        tell(home, "SCHEDULE_LOST", lost)
 
     def _open(self) -> str | None:
         """Returns what is wrong with the file, and has closed it then."""
@@ -300,7 +301,7 @@ def _set_aside(path: Path) -> Path:
     return kept
 
 
-def tell(home: Path, kind: str, message: str, *, schedule: int | None = None) -> None:
+def tell(home: Path, kind: str, what: Told, *, schedule: int | None = None) -> None:
     """Record an event in the journal, where there is one; what is scheduled does not depend on it.
 
     :param schedule: number of the scheduled update that it is about
@@ -308,9 +309,9 @@ def tell(home: Path, kind: str, message: str, *, schedule: int | None = None) ->
     try:
         if Journal.exists(home):
             with closing(Journal(home)) as journal:
-                journal.event(kind, message, schedule=schedule)
+                journal.event(kind, what, schedule=schedule)
     except (ClmsError, sqlite3.Error):
-        log.exception("the event %s could not be recorded: %s", kind, message)
+        log.exception("the event %s could not be recorded: %s", kind, what.message)
 
 
 # for the command line: reads only, and makes nothing

@@ -24,6 +24,7 @@ from ansible_collections.clms.update.plugins.module_utils.error_texts import SCH
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, PHASES
+from ansible_collections.clms.update.plugins.module_utils.told import TOLD, names_in
 from webui.common import problems
 from webui.school import failures
 from webui.school.language import TRANSLATIONS
@@ -86,6 +87,9 @@ def named_in_tables() -> Iterator[tuple[str, str]]:
         yield phase.text, f"phase {phase.name}"
     for kind, text in COMPLETED_TEXTS.items():
         yield text, f"a run of kind {kind} was completed"
+    for name, text in TOLD.items():
+        if text.strip("{}") not in names_in(text):  # else there are no words in it
+            yield text, f"{name}, what an event tells"
     for unit in UNITS:
         yield unit, "unit of a size"
 

@@ -127,7 +127,7 @@ def _run_of(schedule: int) -> int | None:
 @problems()
 def progress() -> Response:
     """What goes on, as server-sent events: right now, and then whenever something has changed."""
-    return event_stream(lambda now: now)
+    return event_stream("api", lambda now: now)
 
 
 @blueprint.route("/updates/rollback", methods=["POST"])

@@ -20,7 +20,7 @@ from . import forms, language
 from .agent import agent
 from .failures import status_of
 from .language import gettext as _
-from .said import caution, check_answer, english, said
+from .said import caution, check_answer, said, told
 from .texts import moment
 from .updates import check_installable, number_in
 from .uploads import take_in
@@ -199,7 +199,7 @@ def _tell_why_not(since: int) -> None:
     """Say what came of something that was asked for and has never begun."""
     for event in agent().ask("events")["events"]:
         if event["type"] in _FAILED and datetime.fromisoformat(event["at"]).timestamp() >= since:
-            flash(english(event["message"]), "error")
+            flash(told(event), "error")
             return
     flash(_("It did not begin: there was nothing to do."))
 
@@ -216,7 +216,7 @@ def stream() -> Response:
         shown = {"html": html, "running": run["id"] if run else None, "failed": "error" in now}
         return {**shown, "stoppable": bool(run and run["stoppable"])}
 
-    return event_stream(piece)
+    return event_stream(f"page in {spoken}", piece)
 
 
 @blueprint.post("/progress/cancel/<int:run>")

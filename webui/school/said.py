@@ -20,6 +20,8 @@ from markupsafe import Markup, escape
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, PHASES
+from ansible_collections.clms.update.plugins.module_utils.status import cause_of
+from ansible_collections.clms.update.plugins.module_utils.told import TOLD, names_in
 
 from .language import N_, ORIGINAL, gettext, is_original
 from .own_words import REMEDIES, known_detail
@@ -50,7 +52,7 @@ class Said:
 
 def install(app: Flask) -> None:
     """Give the templates these words."""
-    app.jinja_env.filters.update(said=said, english=english, failure=failure_of, outcome=outcome_of)
+    app.jinja_env.filters.update(said=said, english=english, failure=failure_of, outcome=outcome_of, told=told)
 
 
 def said(failure: ClmsError | Mapping[str, Any]) -> Said:
@@ -87,13 +89,19 @@ def _filled_in(text: str, values: Mapping[str, Any]) -> Markup:
 
 
 def _value(code: str, name: str, value: object) -> Markup:
+    if isinstance(value, Mapping):
+        words = said(value)
+        return words.both if name == "failure" else words.happened
     if isinstance(value, LazyString):  # the page's own words
         return escape(str(value))
     text = str(value)
     if name == "detail" and (known := known_detail(code, text)):
         return _filled_in(*known)
-    if name == "at":
+    if name in ("at", "later"):
         return escape(_local_time(text))
+    if name == "update":
+        named = gettext("The update to version %(version)s", version=text)
+        return escape(named if text else gettext("The update to the newest version"))
     if name == "kind" and text.removesuffix("_images") in KINDS:
         return escape(gettext(KINDS[text.removesuffix("_images")]))
     if name == "phase" and text in PHASES:
@@ -120,8 +128,7 @@ def _local_time(text: str) -> str:
 
 def failure_of(run: Mapping[str, Any]) -> Said:
     """Why a run has failed, see :func:`.status.describe_run`."""
-    values = run.get("error_values")
-    return said({"code": run["error_code"], "message": run["message"], "remedy": run["remedy"], "values": values})
+    return said(cause_of(run))
 
 
 def outcome_of(run: Mapping[str, Any]) -> Markup:
@@ -132,6 +139,15 @@ def outcome_of(run: Mapping[str, Any]) -> Markup:
     if text is None or is_original():
         return english(run["message"])
     return _filled_in(text, {"version": run["version"]})
+
+
+def told(event: Mapping[str, Any]) -> Markup:
+    """What an event tells, see :class:`.told.Told`; one of an older updater is shown as it was told then."""
+    known = event["told"] or {}
+    text, values = TOLD.get(known.get("code", "")), known.get("values", {})
+    if text is None or is_original() or not names_in(text) <= values.keys():
+        return english(event["message"])
+    return _filled_in(text, {name: _value(known["code"], name, values[name]) for name in names_in(text)})
 
 
 def caution(warning: Mapping[str, Any], due_at: str) -> Markup:

@@ -71,7 +71,7 @@ EVENTS = {
     "UPDATE_STARTED": N_("Update begun"),
     "UPDATE_WAITING": N_("Update waits"),
 }
-"""Type of an event -> its title; what it says beside is the agent's own words."""
+"""Type of an event -> its title."""
 CHECKS = {
     "description": N_("Description"),
     "secrets": N_("Secrets"),

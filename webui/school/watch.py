@@ -88,6 +88,8 @@ class Watch:
         self._number = 0
         self._asked = self._answered = self._awaited = 0
         self._now: dict[str, Any] | None = None
+        self._making = threading.Lock()
+        self._made: dict[str, tuple[dict[str, Any], str]] = {}
 
     def follow(self) -> Iterator[dict[str, Any] | None]:
         """What goes on right now, and then whatever has changed; None from time to time, so that the other side shows
@@ -118,6 +120,18 @@ class Watch:
             news = self._changed.wait_for(lambda: self._answered >= fresh and self._number > seen, timeout=_ALIVE)
             return (self._number, self._now) if news else (seen, None)
 
+    def as_text(self, view: str, now: dict[str, Any], piece: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+        """The JSON of a piece of what :meth:`follow` has told, made once for all who see the same.
+
+        :param view: names what they see; one piece belongs to it
+        """
+        with self._making:
+            known, text = self._made.get(view, ({}, ""))
+            if known is not now:
+                text = json.dumps(piece(now))
+                self._made[view] = (now, text)
+            return text
+
     def _look(self) -> None:
         while True:
             with self._changed:
@@ -130,11 +144,13 @@ class Watch:
                 _log.exception("what goes on cannot be asked for (%s)", self._failure)
                 now = {"error": ClmsError("SERVER_FAILED", request=self._failure).as_dict()}
             with self._changed:
+                awaited, self._answered = self._awaited > self._answered, self._asked
                 if now != self._now:
                     self._now = now
                     self._number += 1
-                self._answered = self._asked
-                self._changed.notify_all()
+                    awaited = True
+                if awaited:  # else everybody would wake for nothing
+                    self._changed.notify_all()
                 self._changed.wait_for(lambda: self._awaited > self._asked or not self._watching, timeout=self._pause)
                 if not self._watching:
                     self._looking = False
@@ -146,9 +162,10 @@ def attach(app: Flask, watch: Watch) -> None:
     app.extensions[_NAME] = watch
 
 
-def event_stream(piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+def event_stream(view: str, piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
     """Server-sent events (WHATWG HTML, section 9.2) for who asks: what goes on, whenever it has changed.
 
+    :param view: who asks for the same one sees the same
     :param piece: makes of what :meth:`Watch.follow` says the JSON that is sent; it is called in the context of the app
     :raises ClmsError: AGENT_BUSY where too many watch
     """
@@ -168,7 +185,7 @@ def event_stream(piece: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
                 yield ": still there\n\n"
                 continue
             with app.app_context():
-                data = json.dumps(piece(now))
+                data = seen.as_text(view, now, piece)
             yield f"data: {data}\n\n"
 
     answer = Response(events(), mimetype=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})

@@ -20,6 +20,7 @@ from ansible_collections.clms.update.plugins.module_utils import lock
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
+from ansible_collections.clms.update.plugins.module_utils.told import told
 from publisher.repository import Repository
 
 from .conftest import FakeRunner, ended
@@ -195,12 +196,12 @@ def test_history_and_events(
     folder: Path, journal: Journal, begin: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     begin().close("COMPLETED")
-    journal.event("UPDATE_CHECKED", "Newest release: none.")
+    journal.event("UPDATE_CHECKED", told("NEWEST_NONE"))
     assert cli.main(["list", "--history", "--config", str(folder)]) == 0
     assert "CLMS was updated to version 1.0.1." in capsys.readouterr().out
     assert cli.main(["list", "--events", "--config", str(folder), "--json"]) == 0
     event = json.loads(capsys.readouterr().out)["events"][0]
-    assert event["type"] == "UPDATE_CHECKED"
+    assert (event["type"], event["message"]) == ("UPDATE_CHECKED", "Newest release: none.")
     assert event["at"].endswith("Z")
 
 

@@ -22,6 +22,7 @@ from agent.service import Server
 from ansible_collections.clms.update.plugins.module_utils.agent_client import Conversation
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.told import Told
 
 
 @pytest.fixture
@@ -68,11 +69,11 @@ def wait_until(what: Callable[[], bool]) -> None:
 
 def test_first_what_was_missed_and_then_what_comes(journal: Journal, follow: Callable[..., Conversation]) -> None:
     for text in ("one", "two", "three"):
-        journal.event("UPDATE_CHECKED", text)
+        journal.event("UPDATE_CHECKED", Told(text, "", {}))
     watching = follow(after=1)
     assert messages(watching.wait(10)) == ["three", "two"]
     assert watching.wait(0.1) is None
-    journal.event("UPDATE_CHECKED", "four")
+    journal.event("UPDATE_CHECKED", Told("four", "", {}))
     assert messages(watching.wait(10)) == ["four"]
     assert watching.wait(0.1) is None
 

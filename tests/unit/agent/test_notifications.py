@@ -16,6 +16,7 @@ from agent.cli import main
 from agent.config import load
 from agent.notifications import SECONDS, Notifier
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.told import Told
 
 from .conftest import description, write_config
 
@@ -71,7 +72,7 @@ class World:
 
     def happens(self, kind: str, message: str, *, ago: float = 0) -> None:
         with closing(Journal(self.home)) as journal:
-            journal.event(kind, message)
+            journal.event(kind, Told(message, "", {}))
             journal.file.execute("UPDATE events SET at = ? WHERE message = ?", self.now - ago, message)
 
     def events(self) -> list[str]:

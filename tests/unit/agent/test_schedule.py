@@ -17,6 +17,7 @@ from agent.config import Config
 from agent.schedule import Entry, Store
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.told import Told
 
 NOW = 1_790_000_000.0
 
@@ -261,6 +262,6 @@ def _changes(store: Store, entry: Entry) -> list[Callable[[], object]]:
 
 
 def test_events_are_not_needed(tmp_path: Path) -> None:
-    schedule.tell(tmp_path, "UPDATE_SCHEDULED", "without a journal")
+    schedule.tell(tmp_path, "UPDATE_SCHEDULED", Told("without a journal", "", {}))
     (tmp_path / "journal.db").write_bytes(b"broken" * 1000)
-    schedule.tell(tmp_path, "UPDATE_SCHEDULED", "with a broken one")
+    schedule.tell(tmp_path, "UPDATE_SCHEDULED", Told("with a broken one", "", {}))

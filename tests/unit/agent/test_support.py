@@ -18,6 +18,7 @@ from agent.config import Config
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
+from ansible_collections.clms.update.plugins.module_utils.told import told
 
 CANARY = "canary-7d1e5f"
 
@@ -45,7 +46,7 @@ def files(settings: Config, home: Path, journal: Journal, begin: Callable[..., R
     run = begin()
     run.record("drain", "stop", "note", detail=f"it said {CANARY}")
     run.close("ABORTED", {"phase": "drain", **ClmsError("DRAIN_FAILED", detail=CANARY).as_dict()})
-    journal.event("UPDATE_FAILED", f"because of {CANARY}")
+    journal.event("UPDATE_FAILED", told("NOT_BEGUN", update=None, failure=ClmsError("DRAIN_FAILED", detail=CANARY)))
     for path in (home / "runs/1/clms-backend-r1.log", home / "runner/artifacts/x/stdout"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"a line\n{CANARY}\n")

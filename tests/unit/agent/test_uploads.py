@@ -14,6 +14,7 @@ import pytest
 from agent import files
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.told import Told
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_an_upload_is_gone_afterwards(school: Any, monkeypatch: pytest.MonkeyPat
         assert path.exists()
         if refused:
             raise ClmsError("BUNDLE_REFUSED", path=path, detail="no")
-        return SimpleNamespace(as_dict=lambda: {"version": "1.0.1"}, sentence="Version 1.0.1 was taken in.")
+        return SimpleNamespace(as_dict=lambda: {"version": "1.0.1"}, told=Told("Version 1.0.1 was taken in.", "", {}))
 
     monkeypatch.setattr(files.offline, "import_file", import_file)
     if refused:

@@ -38,7 +38,7 @@ def test_found_on_a_drive_and_looked_at_once(
     assert [(error.code, Path(str(error.values["path"])).name) for error in found.problems] == [
         ("BUNDLE_REFUSED", "holiday.zip")
     ]
-    assert [taken.sentence for taken in found.taken] == [
+    assert [taken.told.message for taken in found.taken] == [
         "Version 1.0.1 was taken in with the file clms-1.0.1-amd64.zip."
     ]
     assert versions(school) == ["1.0.1"]
@@ -297,7 +297,7 @@ def test_many_files_are_each_looked_at_once(desk: Desk, school: Any, tmp_path: P
     desk.bundle("1.0.1").rename(tmp_path / "usb/500a.zip")
     found = bundle_finder.look_for_files(school)
     assert codes(found.problems) == ["BUNDLE_REFUSED"] * 50
-    assert found.refusals[50:] == [
+    assert [told.message for told in found.refusals[50:]] == [
         "1050 more files were refused at the same time. Move what is not the vendor's elsewhere."
     ]
     assert versions(school) == ["1.0.1"]
@@ -331,7 +331,9 @@ def test_a_folder_with_more_files_than_are_looked_at(
     found = bundle_finder.look_for_files(school)
     assert versions(school) == ["1.0.1"]
     assert sorted(Path(str(error.values["path"])).name for error in found.problems) == ["3.zip", "4.zip"]
-    assert found.refusals[2:] == [f"In {tmp_path}/usb lie more than 3 ZIP files; the newest were looked at."]
+    assert [told.message for told in found.refusals[2:]] == [
+        f"In {tmp_path}/usb lie more than 3 ZIP files; the newest were looked at."
+    ]
     assert bundle_finder.look_for_files(school).refusals == []
     for number in (2, 3, 4):
         (tmp_path / f"usb/{number}.zip").unlink()

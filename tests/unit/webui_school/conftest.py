@@ -68,7 +68,7 @@ class FakeAgent(Agent):
         ]
         self.events: list[dict[str, Any]] = [
             {"id": 1, "at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "run": None, "schedule": None,
-             "message": "Newest release: 1.0.1."},
+             "message": "Newest release: 1.0.1.", "told": {"code": "NEWEST", "values": {"version": "1.0.1"}}},
         ]  # fmt: skip
         self.enforcement: dict[str, Any] = {"forced": None, "blocked": False}
         self.tokens: dict[str, str] = {}

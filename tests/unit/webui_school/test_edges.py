@@ -139,7 +139,7 @@ def test_where_the_time_it_takes_is_known_from(
 
 def test_an_event_of_a_run_names_its_update(signed_in: Browser, agent: FakeAgent, monkeypatch: Any) -> None:
     """And whoever follows the name finds it."""
-    event = {"at": "2026-11-24T10:11:12Z", "type": "UPDATE_STARTED", "message": "x"}
+    event = {"at": "2026-11-24T10:11:12Z", "type": "UPDATE_STARTED", "message": "x", "told": None}
     events = [{**event, "id": 3, "run": 9}, {**event, "id": 2, "run": None}, {**event, "id": 1}]
     monkeypatch.setattr(agent, "_events", lambda **_: {"events": events})
     agent.runs = [run_of(id=9, version="1.0.1"), run_of()]

@@ -18,6 +18,7 @@ from ansible_collections.clms.update.plugins.module_utils.calendar_rules import 
 )
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
 from ansible_collections.clms.update.plugins.module_utils.fields import Fields
+from ansible_collections.clms.update.plugins.module_utils.told import Told, completed, told
 from webui.school.own_words import REMEDIES
 from webui.school.said import said
 
@@ -220,11 +221,38 @@ def test_runs_are_told_by_what_they_have_done(signed_in: Browser, agent: FakeAge
     assert "Die Sicherung wurde erstellt und geprüft." in signed_in.get("/history")
 
 
-def test_events_have_a_title_beside_the_agents_own_words(signed_in: Browser) -> None:
+def test_an_event_of_an_older_updater_is_told_in_the_agents_own_words(signed_in: Browser, agent: FakeAgent) -> None:
+    agent.events[0]["told"] = None
     text = speaks(signed_in, "de").get("/events")
     assert "Beim Hersteller nach Updates gefragt" in text
     assert '<span lang="en">Newest release: 1.0.1.</span>' in text
     assert 'lang="en"' not in speaks(signed_in, "en").get("/events").split("</head>")[1].split("<footer>")[0]
+
+
+AT = "Friday, 27 November 2026, 22:00 (Europe/Berlin)"
+BUSY = ClmsError("RUN_ACTIVE", kind="backup", run=4, phase="backup")
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (told("NEWEST", version="1.0.1"), "<p>Neueste Version: 1.0.1.</p>"),
+        (told("SCHEDULED", update="1.0.1", at=AT), "<p>Das Update auf Version 1.0.1 ist geplant für Fr"),
+        (told("SCHEDULED", update=None, at=AT), "<p>Das Update auf die neueste Version ist geplant für Fr"),
+        (told("WAITING", update=None, cause=BUSY), "ist fällig und wartet. Es läuft schon etwas: Sicherung, Nummer 4"),
+        (told("FAILURE", failure=BUSY), "<p>Es läuft schon etwas: Sicherung, Nummer 4"),
+        (told("CHANGED_BY", name="<anna>", settings="a, b"), "&lt;anna&gt; hat diese Einstellungen geändert: a, b."),
+        (told("BEGUN_VERSION", kind="update", version="1.0.1"), "Update: Es hat begonnen, mit Version 1.0.1 als Ziel."),
+        (completed("update_images", "1.0.1"), "<p>CLMS wurde auf Version 1.0.1 aktualisiert.</p>"),
+    ],
+)
+def test_what_events_tell(signed_in: Browser, agent: FakeAgent, what: Told, words: str) -> None:
+    agent.events[0] |= {"message": what.message, "told": {"code": what.code, "values": dict(what.values)}}
+    text = speaks(signed_in, "de").get("/events")
+    assert words in text
+    main = text.split("<main")[1].split("</main>")[0]
+    assert 'lang="en"' not in main
+    assert what.message in unescape(speaks(signed_in, "en").get("/events"))
 
 
 @pytest.mark.parametrize(

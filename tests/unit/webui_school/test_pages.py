@@ -293,7 +293,8 @@ def test_what_goes_on(signed_in: Browser, agent: FakeAgent) -> None:
 
 def test_what_it_has_told_is_shown(signed_in: Browser, agent: FakeAgent) -> None:
     failure = ClmsError("HEALTH_FAILED", detail="it does not answer").as_dict()
-    event = {"at": "2026-11-27T21:00:05Z", "type": "BACKUP_CREATED", "message": "The backup b was made and proven."}
+    event = {"at": "2026-11-27T21:00:05Z", "type": "BACKUP_CREATED", "message": "The backup b was made and proven.",
+             "told": {"code": "BACKUP_MADE", "values": {"backup": "b"}}}  # fmt: skip
     agent.running = running(failure=failure, events=[event])
     text = signed_in.get("/progress")
     for words in ("The backup b was made and proven.", "CLMS is put back as it was", failure["message"]):
@@ -373,7 +374,7 @@ def test_what_has_never_begun(signed_in: Browser, agent: FakeAgent, since: str) 
 
 def test_why_it_has_never_begun(signed_in: Browser, agent: FakeAgent) -> None:
     failed = {"id": 2, "at": "2026-11-25T10:11:12Z", "type": "UPDATE_FAILED", "run": None, "schedule": None,
-              "message": "The playbook was killed."}  # fmt: skip
+              "message": "The playbook was killed.", "told": None}  # fmt: skip
     # in between, the vendor did not answer: that says nothing of it
     agent.events = [{**failed, "id": 3, "type": "CHECK_FAILED", "message": "The vendor is silent."}, *agent.events]
     since = int(datetime(2026, 11, 25, 10, 11, 12, tzinfo=UTC).timestamp())

@@ -185,7 +185,7 @@ def test_older_events_are_on_pages_of_their_own(
 ) -> None:
     def events(before: int | None = None) -> dict[str, Any]:
         numbers = range(min(before or 999, 151) - 1, 0, -1)[:100]
-        event = {"at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED"}
+        event = {"at": "2026-11-24T10:11:12Z", "type": "UPDATE_CHECKED", "told": None}
         return {"events": [{**event, "id": number, "message": f"number {number}."} for number in numbers]}
 
     monkeypatch.setattr(agent, "_events", events)

@@ -105,6 +105,38 @@ def test_however_many_watch_one_asks(watch: Watch, asked: Asked) -> None:
         one.close()
 
 
+def test_what_many_see_is_made_once(watch: Watch, asked: Asked) -> None:
+    made = []
+
+    def piece(now: dict[str, Any]) -> dict[str, Any]:
+        made.append(now)
+        return {"made": len(made)}
+
+    followers = [watch.follow() for _ in range(5)]
+    assert {watch.as_text("page in de", next(one) or {}, piece) for one in followers} == {'{"made": 1}'}
+    asked.answer = status(running(percent=31))
+    news = [next(one) or {} for one in followers]
+    assert {watch.as_text("page in de", now, piece) for now in news} == {'{"made": 2}'}
+    assert {watch.as_text("page in en", now, piece) for now in news} == {'{"made": 3}'}, "it is another language"
+    assert made == [progress(status()), *[progress(asked.answer)] * 2]
+    for one in followers:
+        one.close()
+
+
+def test_who_watches_is_not_woken_for_nothing(watch: Watch, asked: Asked) -> None:
+    following = watch.follow()
+    next(following)
+    woken = []
+    watch._changed.notify_all = lambda: woken.append(1)  # type: ignore[method-assign]
+    count = asked.count
+    wait_for(lambda: asked.count > count + 5)
+    assert not woken
+    asked.answer = status(running())
+    wait_for(lambda: woken)
+    del watch._changed.notify_all
+    following.close()
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [(ClmsError("AGENT_SILENT", path="/run/x", detail="y"), "AGENT_SILENT"), (ValueError("canary"), "SERVER_FAILED")],

@@ -23,6 +23,7 @@ from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGU
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, KINDS, PHASES, events_of
+from ansible_collections.clms.update.plugins.module_utils.told import TOLD
 from setup import words
 from webui.school import failures, language, texts
 from webui.school.app import create_app
@@ -133,26 +134,48 @@ def test_everything_that_is_looked_at_has_a_title() -> None:
 
 def test_every_type_of_event_has_a_title() -> None:
     found = {event for kind in KINDS for event in events_of(kind) if event is not None} | {*TITLES}
-    root = Path(errors.__file__).parents[1]
-    for path in (*root.rglob("*.py"), *Path("agent").resolve().rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            found |= set(_types(node))
+    for call in _calls():
+        found |= set(_types(call))
     assert len(found) > 20
     # they are told with the code of what has failed
     assert found | {"BACKUP_TAMPERED", "NOTIFY_FAILED", "NOTIFY_NOBODY"} == texts.EVENTS.keys()
 
 
-def _types(node: ast.AST) -> Iterator[str]:
+def test_what_is_told_is_a_sentence_of_the_table_with_all_that_it_names() -> None:
+    """A name that is missing would be noticed when the event happens, and not before."""
+    found = {code for code in TOLD if code.startswith("COMPLETED_")}
+    for call in _calls():
+        place = {"told": 0, "_tell": 2}.get(_name_of(call))
+        if place is None or len(call.args) <= place or not (code := _constant(call.args[place])):
+            continue
+        found.add(code)
+        named = {keyword.arg for keyword in call.keywords} | ({"update"} if place else set())
+        assert None in named or names_in(TOLD[code]) <= named, code
+    assert found == TOLD.keys()
+
+
+def _calls() -> Iterator[ast.Call]:
+    """What the agent and the collection call."""
+    root = Path(errors.__file__).parents[1]
+    for path in (*root.rglob("*.py"), *Path("agent").resolve().rglob("*.py")):
+        yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+
+
+def _name_of(call: ast.Call) -> str:
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
+def _constant(node: ast.expr) -> str:
+    """A text in capitals, or nothing."""
+    text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+    return text if text.isupper() else ""
+
+
+def _types(call: ast.Call) -> Iterator[str]:
     """The types in a call that records an event."""
-    if not isinstance(node, ast.Call):
-        return
-    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-    place = {"tell": 1, "event": 0, "event_once": 0, "event_anew": 0}.get(name)
-    if place is None or len(node.args) <= place:
-        return
-    kind = node.args[place]
-    if isinstance(kind, ast.Constant) and isinstance(kind.value, str) and kind.value.isupper():
-        yield kind.value
+    place = {"tell": 1, "_tell": 0, "event": 0, "event_once": 0, "event_anew": 0}.get(_name_of(call))
+    if place is not None and len(call.args) > place and (kind := _constant(call.args[place])):
+        yield kind
 
 
 # a language that consists of the marks around each text

@@ -18,7 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 CATALOGUE: dict[str, ErrorText] = SCHOOL | VENDOR
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """A text that every file, terminal and database takes as a text.
 
     What was named from outside, such as a file on a USB drive or a field in JSON, can be no Unicode at all (a lone
@@ -39,8 +39,8 @@ class ClmsError(Exception):
         text = CATALOGUE[code]
         self.code = code
         self.values = values
-        self.happened = _writable(text.happened.format(**values))
-        self.remedy = _writable(text.remedy.format(**values))
+        self.happened = writable(text.happened.format(**values))
+        self.remedy = writable(text.remedy.format(**values))
         super().__init__(f"{self.happened} {self.remedy}")
 
     @classmethod
@@ -59,5 +59,5 @@ class ClmsError(Exception):
         """
         known = CATALOGUE.get(self.code)  # another process may be of another version
         named = known.names if known else self.values
-        values = {name: _writable(str(value)) for name, value in self.values.items() if name in named}
+        values = {name: writable(str(value)) for name, value in self.values.items() if name in named}
         return {"code": self.code, "message": self.happened, "remedy": self.remedy, "values": values}

@@ -23,6 +23,7 @@ from .errors import ClmsError
 from .journal_run import Run
 from .plan import kind_word
 from .slots import Slot
+from .told import Told
 
 _RUN_COLUMNS = "id, kind, phases, school, version, from_version, opened_at, closed_at, outcome, error, fence"
 
@@ -220,46 +221,53 @@ class Journal:
 
     # events
 
-    def event(self, kind: str, message: str, *, run: int | None = None, schedule: int | None = None) -> None:
+    def event(self, kind: str, told: Told, *, run: int | None = None, schedule: int | None = None) -> None:
         """Record an event of section 8.1 of the original design, for people.
 
+        :param told: what it tells them
         :param run: that it is about
         :param schedule: number of the scheduled update that it is about
         """
         self.file.execute(
-            "INSERT INTO events (at, type, run, message, schedule) VALUES (?, ?, ?, ?, ?)",
-            *(time.time(), kind, run, message, schedule),
+            "INSERT INTO events (at, type, run, message, schedule, told) VALUES (?, ?, ?, ?, ?, ?)",
+            *(time.time(), kind, run, told.message, schedule, _as_json(told)),
         )
 
-    def event_once(self, kind: str, message: str) -> None:
+    def event_once(self, kind: str, told: Told) -> None:
         """Record an event, unless the very same one was recorded at any time before."""
         self.file.execute(
-            "INSERT INTO events (at, type, run, message) SELECT ?, ?, NULL, ? "
+            "INSERT INTO events (at, type, run, message, told) SELECT ?, ?, NULL, ?, ? "
             "WHERE NOT EXISTS (SELECT 1 FROM events WHERE type = ? AND message = ?)",
-            *(time.time(), kind, message, kind, message),
+            *(time.time(), kind, told.message, _as_json(told), kind, told.message),
         )
 
-    def event_anew(self, kind: str, message: str) -> None:
+    def event_anew(self, kind: str, told: Told) -> None:
         """Record an event, unless the newest one is the very same."""
         newest = self.events(limit=1)
-        if [(event["type"], event["message"]) for event in newest] != [(kind, message)]:
-            self.event(kind, message)
+        if [(event["type"], event["message"]) for event in newest] != [(kind, told.message)]:
+            self.event(kind, told)
 
     def events(
         self, *, limit: int = 100, after: int = 0, before: int | None = None, run: int | None = None
     ) -> list[dict[str, Any]]:
-        """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``, ``schedule``.
+        """The newest events first: ``id``, ``at`` (seconds since 1970), ``type``, ``run``, ``message``, ``schedule``,
+        ``told``: ``code`` and ``values`` of :class:`.told.Told`, None for those that an older updater has recorded.
 
         :param after: only events with a higher id
         :param before: only events with a lower one
         :param run: only events of this run
         """
         found = self.file.select(
-            "SELECT id, at, type, run, message, schedule FROM events "
+            "SELECT id, at, type, run, message, schedule, told FROM events "
             "WHERE id > ? AND id < coalesce(?, id + 1) AND run IS coalesce(?, run) ORDER BY id DESC LIMIT ?",
             after,
             before,
             run,
             limit,
         )
-        return [dict(zip(("id", "at", "type", "run", "message", "schedule"), row, strict=True)) for row in found]
+        names = ("id", "at", "type", "run", "message", "schedule", "told")
+        return [dict(zip(names, (*row[:-1], json.loads(row[-1]) if row[-1] else None), strict=True)) for row in found]
+
+
+def _as_json(told: Told) -> str:
+    return json.dumps({"code": told.code, "values": told.values})

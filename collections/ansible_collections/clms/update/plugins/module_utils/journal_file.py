@@ -16,7 +16,7 @@ from .adapters.files import sync_folder
 from .adapters.slot_files import kept_slots
 from .errors import ClmsError
 
-FORMAT = 3
+FORMAT = 4
 
 _NAME = "journal.db"
 _ASIDE = "journal-broken-"
@@ -62,13 +62,15 @@ CREATE TABLE events (
     type TEXT NOT NULL,
     run INTEGER,
     message TEXT NOT NULL,
-    schedule INTEGER
+    schedule INTEGER,
+    told TEXT
 );
 """
 _TABLES = {"runs", "records", "slots", "commits", "events"}
 _MIGRATIONS = {
     1: "ALTER TABLE runs ADD COLUMN fence INTEGER NOT NULL DEFAULT 0",
     2: "ALTER TABLE events ADD COLUMN schedule INTEGER",
+    3: "ALTER TABLE events ADD COLUMN told TEXT",
 }
 """Format -> the statement that makes the next one of it."""
 

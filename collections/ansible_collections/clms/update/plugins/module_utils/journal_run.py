@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClmsError
-from .plan import completed_text, events_of, kind_word, next_phase
+from .plan import events_of, kind_word, next_phase
 from .restart import PUTTING_BACK
+from .told import completed
 
 if TYPE_CHECKING:
     from .journal import Journal, RunRow
@@ -163,7 +164,7 @@ class Run:
                 self.close("COMPLETED")
                 event = events_of(self.row.kind).completed
                 if event is not None:
-                    self.journal.event(event, completed_text(self.row.kind, self.row.version), run=self.id)
+                    self.journal.event(event, completed(self.row.kind, self.row.version), run=self.id)
 
         self.journal.file.write(write)
 

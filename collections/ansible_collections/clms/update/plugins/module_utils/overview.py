@@ -21,6 +21,7 @@ from .release import Release
 from .school import School, parse_school
 from .slots import Slot
 from .status import describe_run, done_phases, duration, iso, last_durations, progress_of, rehearsed_durations
+from .told import told
 from .trust import TrustStore
 
 UPDATE_KINDS = ("install", "update", "update_images", "rollback", "restore", "reinstall")
@@ -110,7 +111,7 @@ def check(school: School) -> dict[str, Any]:
             return _check(school, journal)
         except ClmsError as error:
             if not is_away(error):  # an agent may ask again every hour
-                journal.event_anew("CHECK_REFUSED", str(error))
+                journal.event_anew("CHECK_REFUSED", told("FAILURE", failure=error))
             raise
 
 
@@ -133,7 +134,7 @@ def _check(school: School, journal: Journal) -> dict[str, Any]:
             raise
         found = None
     latest = found.release.version.text if found else None
-    journal.event("UPDATE_CHECKED", f"Newest release: {latest or 'none'}.")
+    journal.event("UPDATE_CHECKED", told("NEWEST", version=latest) if latest else told("NEWEST_NONE"))
     away = found.away if found else None
     news_age = store_of(school).news_age_seconds()
     more = {"files": files(school), "offline": away.as_dict() if away else None, "newsAgeSeconds": news_age}
@@ -151,7 +152,7 @@ def _check(school: School, journal: Journal) -> dict[str, Any]:
             message = f"Version {current} is newer than what the vendor offers."
             return _answer(False, current, latest, None, message, None) | more
         blocked = error.as_dict()
-    journal.event_once("UPDATE_AVAILABLE", f"Version {release.version} is available.")
+    journal.event_once("UPDATE_AVAILABLE", told("AVAILABLE", version=release.version))
     runs = f"version {current} is running" if current else "CLMS is not installed yet"
     message = f"Version {release.version} is available; {runs}."
     if away:

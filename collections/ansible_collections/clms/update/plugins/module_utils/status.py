@@ -6,7 +6,7 @@ Statuses are those of the original design, section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -142,6 +142,12 @@ def failed_with(failure: dict[str, Any]) -> dict[str, Any]:
         "remedy": failure["remedy"],
         "error_values": failure.get("values"),
     }
+
+
+def cause_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite of :func:`failed_with`."""
+    names = {"code": "error_code", "message": "message", "remedy": "remedy", "values": "error_values"}
+    return {name: run[there] for name, there in names.items()}
 
 
 def without_run(kind: str, version: str | None, failure: dict[str, Any] | None) -> dict[str, Any]:

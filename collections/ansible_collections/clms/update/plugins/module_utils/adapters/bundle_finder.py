@@ -19,6 +19,7 @@ from ..bundle import SUFFIX
 from ..errors import ClmsError
 from ..https import HttpsClient
 from ..school import School
+from ..told import Told, told
 from ..version import UPDATER
 from .bundle_server import BundleServer, Served
 from .files import empty_folder
@@ -72,15 +73,13 @@ class Found:
             self.more += 1
 
     @property
-    def refusals(self) -> list[str]:
+    def refusals(self) -> list[Told]:
         """All that people have to be told of what could not be used."""
-        told = [str(problem) for problem in self.problems]
-        told += [f"In {folder} lie more than {_MOST} ZIP files; the newest were looked at." for folder in self.crowded]
+        found = [told("FAILURE", failure=problem) for problem in self.problems]
+        found += [told("CROWDED", folder=folder, most=_MOST) for folder in self.crowded]
         if self.more:
-            told.append(
-                f"{self.more} more files were refused at the same time. Move what is not the vendor's elsewhere."
-            )
-        return told
+            found.append(told("REFUSED_MORE", count=self.more))
+        return found
 
 
 def look_for_files(school: School) -> Found:

@@ -20,6 +20,7 @@ from ..errors import ClmsError
 from ..fetcher import BUNDLE_URL, BundleFetcher
 from ..release import Release
 from ..school import School
+from ..told import Told, told
 from ..trust import TrustStore
 from .bundle_file import Bundle, bundles_in, taken_in
 from .files import mount_of
@@ -38,9 +39,9 @@ class Offline:
     release: Release
 
     @property
-    def sentence(self) -> str:
+    def told(self) -> Told:
         """That it was taken in, for people."""
-        return f"Version {self.release.version.text} was taken in with the file {self.path.name}."
+        return told("IMPORTED", version=self.release.version.text, file=self.path.name)
 
     def as_dict(self) -> dict[str, Any]:
         """For lists: ``version``, ``architecture``, ``created``, ``file`` and ``size`` in bytes."""

@@ -46,7 +46,7 @@ def take_in_files(school: School, journal: Journal) -> None:
     with suppress(OSError):  # a full disk is told by whoever needs the room
         found = look_for_files(school)
         for taken in found.taken:
-            journal.event("FILE_IMPORTED", taken.sentence)
+            journal.event("FILE_IMPORTED", taken.told)
         for refusal in found.refusals:
             journal.event("FILE_REFUSED", refusal)
 

@@ -40,6 +40,7 @@ from ..errors import ClmsError
 from ..run import Context
 from ..secret_file import read_secret
 from ..slots import Slot
+from ..told import told
 from .proof import HOW, live_image, prove, start_throwaway
 from .rehearse import remove_rehearsal
 
@@ -78,7 +79,7 @@ def work(context: Context) -> dict[str, Any]:
     if "rehearse" not in context.run.row.phases:  # otherwise the rehearsal goes on with the restored copy
         remove_rehearsal(context)
     external, warnings = _second_copy(context, place / name, manifest)
-    context.journal.event("BACKUP_CREATED", f"The backup {name} was made and proven.", run=context.run.id)
+    context.journal.event("BACKUP_CREATED", told("BACKUP_MADE", backup=name), run=context.run.id)
     return {
         "backup": name,
         "path": str(place / name),
@@ -286,11 +287,14 @@ def _second_copy(context: Context, folder: Path, manifest: Manifest) -> tuple[st
             check_other_disk(folder, Path(place))
             return str(copy_backup(folder, Path(place), manifest, images=manifest.images)), []
     except (ClmsError, OSError) as error:
-        detail = error.happened if isinstance(error, ClmsError) else f"{place}: {error.strerror}."
-        warning = f"There is no second copy of the backup on the external drive. {detail}"
-        context.note("external_missing", detail=detail)
-        context.journal.event("BACKUP_EXTERNAL_MISSING", warning, run=context.run.id)
-        return None, [warning]
+        missing = (
+            told("NO_SECOND_COPY", cause=error)
+            if isinstance(error, ClmsError)
+            else told("NO_SECOND_COPY_DRIVE", path=place, detail=error.strerror)
+        )
+        context.note("external_missing", detail=str(error))
+        context.journal.event("BACKUP_EXTERNAL_MISSING", missing, run=context.run.id)
+        return None, [missing.message]
 
 
 def remove_old_backups(context: Context) -> tuple[list[str], list[str]]:

@@ -22,6 +22,7 @@ from ..plan import KINDS, events_of, kind_word
 from ..run import Context, failures_recorded, looking
 from ..school import School, parse_school
 from ..slots import Slot, plan_slot, restored_slot
+from ..told import told
 from .clean_up import free_slot
 from .loss import lost_writes, shares_data, slot_before, written_since
 from .preflight_checks import (
@@ -176,7 +177,7 @@ def _refuse(journal: Journal, error: ClmsError) -> None:
     if row is not None:
         run = journal.run(row.id)
         run.close("REFUSED", {"phase": "preflight", **error.as_dict()})
-        journal.event(events_of(row.kind).failed, error.happened, run=run.id)
+        journal.event(events_of(row.kind).failed, told("CAUSE", cause=error), run=run.id)
         lock.release(journal.path.parent)
 
 
@@ -196,8 +197,10 @@ def _settle(context: Context, findings: Findings) -> None:
         if findings.slot:
             context.journal.set_slot(findings.slot, "candidate")
     target = findings.slot or context.slot
-    version = f" to version {target.version}" if target and findings.kind != "backup" else ""
-    begun = f"A run of kind {kind_word(findings.kind)}{version} has begun."
+    kind = kind_word(findings.kind)
+    begun = told("BEGUN", kind=kind)
+    if target is not None and kind != "backup":
+        begun = told("BEGUN_VERSION", kind=kind, version=target.version)
     context.journal.event(events_of(findings.kind).started, begun, run=context.run.id)
     context.run.use(
         kind=findings.kind,
@@ -223,8 +226,8 @@ def _supplied(context: Context, found: Supply | None) -> dict[str, Any]:
         return {}
     away = found.away or _registry_away(context.school, found)
     if away is not None and found.bundle is not None:
-        message = f"{away.happened} The update goes on with the file {found.bundle.name}."
-        context.journal.event("UPDATE_OFFLINE", message, run=context.run.id)
+        goes_on = told("OFFLINE", cause=away, file=found.bundle.name)
+        context.journal.event("UPDATE_OFFLINE", goes_on, run=context.run.id)
     return {"bundle": str(found.bundle) if found.bundle else None, "offline": found.away is not None}
 
 

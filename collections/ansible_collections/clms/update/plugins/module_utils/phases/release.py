@@ -13,6 +13,7 @@ from ..adapters.offline import opened
 from ..adapters.vendor import fetch_package, registry_of, store_of
 from ..errors import ClmsError
 from ..run import Context
+from ..told import told
 
 
 def work(context: Context) -> dict[str, Any]:
@@ -29,9 +30,8 @@ def work(context: Context) -> dict[str, Any]:
             bundle = None
     if bundle is None:
         package, signer = _from_network(context)
-    context.journal.event(
-        "UPDATE_DOWNLOADED", f"The package of version {context.release.version} was verified.", run=context.run.id
-    )
+    verified = told("DOWNLOADED", version=context.release.version)
+    context.journal.event("UPDATE_DOWNLOADED", verified, run=context.run.id)
     return {"package": str(package), "signer": signer, "bundle": bundle}
 
 

@@ -26,6 +26,7 @@ from ..plan import PHASES, events_of, kind_word
 from ..restart import PUTTING_BACK, Restart, decide
 from ..run import Context, show_progress
 from ..smoke import SmokeError
+from ..told import told
 from .clean_up import free_slot, tidy
 from .forward import finish
 from .health_check import place_of
@@ -118,7 +119,7 @@ def _put_back(context: Context, what: Restart) -> dict[str, Any]:
     outcome = "ROLLED_BACK" if closed else outcome_of(cause["phase"], cancelled=cause["code"] == "RUN_CANCELLED")
     run.close(outcome, cause)
     event = "ROLLBACK_COMPLETED" if outcome == "ROLLED_BACK" else events_of(run.row.kind).failed
-    journal.event(event, cause["message"], run=run.id)
+    journal.event(event, told("CAUSE", cause=cause), run=run.id)
     lock.release(context.school.home)
     return {"outcome": outcome, "error": cause, "changed": closed}
 
@@ -257,6 +258,7 @@ def _needs_operator(context: Context, problem: Exception | None) -> dict[str, An
         context.run.record(PUTTING_BACK, "call_operator", "note", detail=str(shown)[:500])
     record = {"phase": PUTTING_BACK, **error.as_dict()}
     context.run.close("NEEDS_OPERATOR", record)
-    context.journal.event(events_of(context.run.row.kind).failed, error.happened, run=context.run.id)
+    failed = events_of(context.run.row.kind).failed
+    context.journal.event(failed, told("CAUSE", cause=error), run=context.run.id)
     lock.release(context.school.home)
     return {"outcome": "NEEDS_OPERATOR", "error": record, "changed": True}

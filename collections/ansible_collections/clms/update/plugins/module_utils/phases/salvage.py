@@ -22,6 +22,7 @@ from ..plan import RECOVERY
 from ..run import Context
 from ..salvage import Choice, Undecided, slot_to_serve
 from ..slots import Slot
+from ..told import Told, told
 
 _STOP_SECONDS = 300
 """for containers of which it is not known how long they need: a database that is killed has to be repaired"""
@@ -49,14 +50,11 @@ def rebuild(home: Path, problem: str, *, wait_seconds: float) -> str:
         number = _next_number(home, engine, kept, chosen)
         events = (gate_open and _events_on_disk(home, chosen.slot)) or chosen.event_scheduler
         aside = journal_file.set_aside(home)
-        where = f"it is kept in {aside}" if aside else "nothing is left of it"
-        message = (
-            f"The journal could not be read ({problem}); {where}. "
-            f"Version {chosen.slot.version} is the valid one, as {choice.why}."
-        )
+        facts = {"problem": problem, "version": chosen.slot.version, "detail": choice.why}
+        found = told("JOURNAL_KEPT", path=aside, **facts) if aside else told("JOURNAL_GONE", **facts)
         with closing(Journal(home, create=True)) as journal:
-            _begin_anew(journal, number, chosen, others, events, message)
-        return message
+            _begin_anew(journal, number, chosen, others, events, found)
+        return found.message
 
 
 def _choose(home: Path, problem: str, kept: list[KeptSlot], *, gate_open: bool, named: frozenset[str]) -> Choice:
@@ -110,7 +108,7 @@ def _events_on_disk(home: Path, slot: Slot) -> str | None:
     return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("event_scheduler=")), None)
 
 
-def _begin_anew(journal: Journal, number: int, chosen: KeptSlot, others: list[Slot], events: str, message: str) -> None:
+def _begin_anew(journal: Journal, number: int, chosen: KeptSlot, others: list[Slot], events: str, found: Told) -> None:
     def write() -> None:  # all of it or nothing: with nothing in it, the journal counts as lost
         run = journal.begin(
             "recover", phases=RECOVERY, school=chosen.school, version=chosen.slot.version, number=number
@@ -119,9 +117,9 @@ def _begin_anew(journal: Journal, number: int, chosen: KeptSlot, others: list[Sl
             journal.set_slot(slot, "kept", run=run.id)
         journal.set_slot(chosen.slot, "candidate", run=run.id)
         run.enter("preflight")
-        run.leave("preflight", slot=chosen.slot.as_dict(), event_scheduler=events, message=message)
+        run.leave("preflight", slot=chosen.slot.as_dict(), event_scheduler=events, message=found.message)
         run.commit(chosen.slot)
-        journal.event("JOURNAL_BROKEN", message, run=run.id)
+        journal.event("JOURNAL_BROKEN", found, run=run.id)
 
     journal.file.write(write)
 

@@ -22,6 +22,7 @@ from ansible_collections.clms.update.plugins.module_utils.journal_file import FO
 from ansible_collections.clms.update.plugins.module_utils.journal_run import Run
 from ansible_collections.clms.update.plugins.module_utils.plan import KINDS
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+from ansible_collections.clms.update.plugins.module_utils.told import Told
 
 Open = Callable[..., Run]
 PHASES = ("preflight", "backup", "clean_up")
@@ -369,9 +370,9 @@ def test_slots_of_several_states(two_slots: Run, journal: Journal, old: Slot, ne
 
 def test_events_newest_first(journal: Journal, open_run: Open) -> None:
     run = open_run()
-    journal.event("UPDATE_CHECKED", "first")
-    journal.event("UPDATE_STARTED", "second", run=run.id)
-    journal.event("UPDATE_SCHEDULED", "third", schedule=4)
+    journal.event("UPDATE_CHECKED", Told("first", "NEWEST", {"version": "1.0.1"}))
+    journal.event("UPDATE_STARTED", Told("second", "", {}), run=run.id)
+    journal.event("UPDATE_SCHEDULED", Told("third", "", {}), schedule=4)
     found = [(event["type"], event["run"], event["schedule"], event["message"]) for event in journal.events()]
     assert found == [
         ("UPDATE_SCHEDULED", None, 4, "third"),
@@ -379,6 +380,7 @@ def test_events_newest_first(journal: Journal, open_run: Open) -> None:
         ("UPDATE_CHECKED", None, None, "first"),
     ]
     assert len(journal.events(limit=1)) == 1
+    assert journal.events()[2]["told"] == {"code": "NEWEST", "values": {"version": "1.0.1"}}
 
 
 # the file
@@ -495,8 +497,8 @@ def test_an_error_survives_the_journal(again: Journal, open_run: Open) -> None:
 
 def test_an_event_that_is_told_once(journal: Journal) -> None:
     for message in ("Version 1.0.1 is available.", "Version 1.0.2 is available.", "Version 1.0.1 is available."):
-        journal.event_once("UPDATE_AVAILABLE", message)
-    journal.event_once("UPDATE_CHECKED", "Version 1.0.1 is available.")
+        journal.event_once("UPDATE_AVAILABLE", Told(message, "", {}))
+    journal.event_once("UPDATE_CHECKED", Told("Version 1.0.1 is available.", "", {}))
     assert [(event["type"], event["message"][8:13]) for event in reversed(journal.events())] == [
         ("UPDATE_AVAILABLE", "1.0.1"),
         ("UPDATE_AVAILABLE", "1.0.2"),

@@ -58,7 +58,7 @@ def test_a_journal_of_format_1_goes_on(home: Path) -> None:
             assert (row.kind, row.version, row.fence, row.outcome) == ("update", "1.0.1", 0, None)
             assert [record.phase for record in journal.records(7)] == ["preflight"]
             assert [(event["run"], event["schedule"]) for event in journal.events()] == [(7, None)]
-            assert version(home) == FORMAT == 3
+            assert version(home) == FORMAT == 4
     with closing(Journal(home)) as journal:
         run = journal.run(7)
         run.leave("preflight")

@@ -24,6 +24,7 @@ from ansible_collections.clms.update.plugins.module_utils.release import parse_r
 from ansible_collections.clms.update.plugins.module_utils.run import Context
 from ansible_collections.clms.update.plugins.module_utils.school import School
 from ansible_collections.clms.update.plugins.module_utils.slots import Slot
+from ansible_collections.clms.update.plugins.module_utils.told import Told
 from ansible_collections.clms.update.plugins.module_utils.trust import ReleaseEntry, TrustStore
 from ansible_collections.clms.update.plugins.module_utils.version import Version
 
@@ -237,8 +238,8 @@ def test_a_run_that_goes_on(begin: Begin) -> None:
         "events": [],
         "interrupted": False,
     }
-    context.journal.event("BACKUP_CREATED", "The backup was made.", run=context.run.id)
-    context.journal.event("UPDATE_AVAILABLE", "That is not about this run.")
+    context.journal.event("BACKUP_CREATED", Told("The backup was made.", "", {}), run=context.run.id)
+    context.journal.event("UPDATE_AVAILABLE", Told("That is not about this run.", "", {}))
     seen = overview.running(context.journal)
     assert seen is not None
     assert seen["interrupted"] is True
