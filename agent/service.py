@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.json_log import log_as_json
 
 from . import backups, config, files, notifications, notify, output, protocol, runs
 from .accounts import Accounts
@@ -159,7 +160,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=config.default_folder(), metavar="DIR")
     parser.add_argument("--group", help="group whose members may ask the agent, besides root")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_as_json()
     logging.getLogger("apscheduler").setLevel(logging.WARNING)  # it tells of every look at the clock
     try:
         school = config.load(options.config).school

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.maintenance import files, name_of
 from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES, ORIGINAL
-from tests.unit.webui_school.conftest import FakeAgent, forced, release_of
+from tests.unit.webui_school.conftest import PASSWORD, FakeAgent, forced, release_of
 
 from .conftest import DESK, PHONE, SCREENS, sign_in
 from .test_pages import BACKUP, OpenPage, assert_accessible
@@ -210,6 +210,29 @@ def test_it_is_sent_once_more_with_one_press(open_page: OpenPage, agent: FakeAge
     assert_accessible(page)
     page.screenshot(path=SCREENS / f"failure-kept-{theme}.png", full_page=True)
     agent.refuses = {}
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("main")).to_contain_text("The update to version 1.0.1 begins on")
+    assert agent.did("schedule")[0]["at"] == "weekend"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_whoever_was_signed_out_signs_in_and_goes_on(open_page: OpenPage, agent: FakeAgent, theme: str) -> None:
+    page = open_page(color_scheme=theme)
+    sign_in(page)
+    page.goto("/schedule/1.0.1")
+    page.get_by_label("At the weekend").check()
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Schedule the update").click()
+    expect(page.get_by_text("What you have filled in is kept")).to_be_visible()
+    assert_accessible(page)
+    look_at(page, "signed-out-kept", theme)
+    page.get_by_role("button", name="Sign in and go on").click()
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Signed in again")).to_be_visible()
+    assert_accessible(page)
+    look_at(page, "go-on", theme)
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("main")).to_contain_text("The update to version 1.0.1 begins on")
     assert agent.did("schedule")[0]["at"] == "weekend"

@@ -1,31 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logs as one JSON object a line on standard error, without keys: no headers, no bodies, no query strings."""
+"""Logs of a server, see :mod:`.json_log`: one line for each request, without keys: no headers, no bodies, no query
+strings.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import Any
 
 from flask import Flask, Response, g, request
 
-_FIELDS = ("code", "request", "method", "path", "status", "milliseconds", "address", "school", "key")
+from ansible_collections.clms.update.plugins.module_utils.json_log import JsonFormatter
 
 _access = logging.getLogger("webui.access")
-
-
-class JsonFormatter(logging.Formatter):
-    """One line of JSON for each record."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record, with the extra fields that are ours."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-        line = {"time": moment, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        line |= {name: vars(record)[name] for name in _FIELDS if name in vars(record)}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
 
 
 def configuration() -> dict[str, Any]:
@@ -33,7 +21,7 @@ def configuration() -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": "webui.common.logs.JsonFormatter"}},
+        "formatters": {"json": {"()": f"{JsonFormatter.__module__}.{JsonFormatter.__name__}"}},
         "handlers": {"error": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"level": "INFO", "handlers": ["error"]},
         "loggers": {

@@ -7,15 +7,15 @@ import logging
 import secrets
 
 from flask import Flask, after_this_request, g, make_response, render_template, request
-from flask_login import AnonymousUserMixin
-from flask_wtf.csrf import CSRFError, validate_csrf
+from flask_login import AnonymousUserMixin, current_user
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
-from wtforms import ValidationError
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from webui.common import problems
 
+from . import kept
 from .language import gettext
 
 STATUSES: dict[str, tuple[int, str]] = {
@@ -72,8 +72,8 @@ STATUSES: dict[str, tuple[int, str]] = {
 """Code -> HTTP status and title, beside those of :mod:`webui.common.problems`."""
 _AWAY = ("TRUST_", "SERVER_", "REGISTRY_", "RELEASE_", "FILE_SERVER", "CLOCK_WRONG", "CA_FILE")
 """beginnings of codes that say what is wrong beyond this server; a check is answered with them"""
-SECRETS = ("again", "api_key", "code", "new", "notify", "password", "registry_password")
-"""names of fields in which secrets are typed: no page has in it what was typed there"""
+_KEEP = ("AGENT_SILENT", "FORM_EXPIRED", "SESSION_MISSING")
+"""codes of failures with which nobody has looked at what was typed"""
 UNAVAILABLE = (502, "The vendor cannot be believed or reached")
 
 _log = logging.getLogger(__name__)
@@ -88,9 +88,12 @@ def install(app: Flask) -> None:
             _log.error("%s", error, extra={"code": error.code})
         if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
             return problems.answer(error, {**STATUSES, error.code: (status, title)})
+        typed = kept.typed() if error.code in _KEEP else []
+        again = bool(typed) and (error.code == "AGENT_SILENT" or _is_signed_in())
+        if not again and request.blueprint == "signing_in":  # that is what comes next anyway
+            typed = []
         g._login_user = AnonymousUserMixin()  # who is signed in would be asked for of an agent that may be down
-        typed = _typed() if error.code == "AGENT_SILENT" else []
-        page = render_template("failure.html", error=error, title=gettext(title), typed=typed)
+        page = render_template("failure.html", error=error, title=gettext(title), typed=typed, again=again)
         response = make_response(page, status)
         _say_when(error, response)
         return response
@@ -127,16 +130,11 @@ def answer_as(error: ClmsError) -> None:
         return response
 
 
-def _typed() -> list[tuple[str, str]]:
-    """Names and values of a form's fields that nobody has taken, as they were typed on a page of this session."""
-    if request.method != "POST" or request.mimetype != "application/x-www-form-urlencoded":
-        return []
+def _is_signed_in() -> bool:
     try:
-        validate_csrf(request.form.get("csrf_token"))
-    except ValidationError:
-        return []
-    left_out = {*SECRETS, "csrf_token"}
-    return [(name, value) for name, value in request.form.items(multi=True) if name not in left_out]
+        return bool(current_user.is_authenticated)
+    except ClmsError:  # the agent is down, too: whether they are turns out with the next press
+        return True
 
 
 def _say_when(error: ClmsError, response: Response) -> None:

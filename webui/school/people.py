@@ -9,13 +9,14 @@ import hashlib
 import secrets
 import time
 
-from flask import Flask, current_app, redirect, request, session, url_for
+from flask import Flask, current_app, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, UserMixin, login_user
 from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
+from . import kept
 from .agent import Agent, agent
 from .language import clear_session
 
@@ -96,6 +97,8 @@ def counts(app: Flask, asked: Agent, person: Person) -> bool:
 def _unauthorized() -> Response:
     if request.path.startswith("/api/"):
         raise ClmsError("SESSION_MISSING")
+    if kept.typed():
+        raise ClmsError("SESSION_MISSING")
     there = request.full_path.rstrip("?") if request.method == "GET" else None
     return redirect(url_for("signing_in.sign_in", next=there if there != "/" else None))
 
@@ -103,6 +106,7 @@ def _unauthorized() -> Response:
 def begin_session(name: str, generation: int) -> None:
     """Sign somebody in, with a session that has nothing of the one before but its language."""
     clear_session()
+    g.pop("csrf_token", None)  # that of the session before is of no use to the page that is the answer
     session.permanent = True
     session[_BROWSER] = _browser()
     session[_NUMBER] = secrets.token_hex(16)

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 
-from . import forms
+from . import forms, kept
 from .agent import agent
 from .language import gettext as _
 from .people import begin_session, end_session
@@ -24,10 +24,12 @@ def sign_in() -> Response | str:
     """Sign in; where nobody can yet, the first account is made."""
     if not agent().ask_kept("accounts")["accounts"]:
         return redirect(url_for("signing_in.set_up"))
+    typed = kept.handed_on()
     if current_user.is_authenticated:
-        return redirect(_after())
+        return _go_on(typed)
     form = forms.SignIn()
-    if form.validate_on_submit():
+    # a page that has kept what was typed brings only that
+    if form.name.name in request.form and form.validate_on_submit():
         try:
             person = agent().ask("sign_in", name=form.name.data, password=form.password.data)
         except ClmsError as error:
@@ -35,8 +37,8 @@ def sign_in() -> Response | str:
         else:
             agent().forget()  # the account may have been made, or given its password, a moment ago
             begin_session(person["name"], person["generation"])
-            return redirect(_after())
-    return render_template("sign_in.html", form=form)
+            return _go_on(typed)
+    return render_template("sign_in.html", form=form, kept=typed)
 
 
 @blueprint.route("/set-up", methods=["GET", "POST"])
@@ -86,6 +88,7 @@ def sign_out() -> Response:
     return redirect(url_for("signing_in.sign_in"))
 
 
-def _after() -> str:
-    """Where a person wanted to go."""
-    return inside(request.args.get("next", ""))
+def _go_on(typed: kept.Typed) -> Response | str:
+    """To where a person wanted to go, with what they have typed."""
+    where = inside(request.args.get("next", ""))
+    return kept.go_on(where, typed) if typed else redirect(where)

@@ -290,9 +290,9 @@ class Browser:
         assert found, "there is no form"
         return found.group(1)
 
-    def post(self, path: str, **fields: str) -> TestResponse:
+    def post(self, path: str, *, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
         """Send a form whose page is open already."""
-        headers = {"Referer": f"{self.base}{path}"}
+        headers = {"Referer": f"{self.base}{path}", **(headers or {})}
         return self.client.post(path, base_url=self.base, data=fields, headers=headers)
 
     def sign_in(self, password: str = PASSWORD) -> TestResponse:

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import re
-from html import unescape
 
 import pytest
 from markupsafe import escape
-from wtforms import PasswordField
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from webui.school import failures, forms
 
 from .conftest import BACKUP, PASSWORD, Browser, FakeAgent
 from .test_settings import fill_in
@@ -104,40 +101,6 @@ def test_who_has_to_wait_is_told_how_long(signed_in: Browser, agent: FakeAgent) 
 DOWN = ClmsError("AGENT_SILENT", path="/run/agent.sock", detail="Connection refused")
 
 
-def kept_in(text: str, path: str) -> dict[str, str]:
-    """The hidden fields of the form that goes to an address."""
-    form = text.partition(f'<form method="post" action="{path}">')[2].partition("</form>")[0]
-    return {name: unescape(value) for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)}
-
-
-@pytest.mark.parametrize(
-    ("path", "typed"),
-    [
-        (f"/backups/{BACKUP}/restore", {"confirm": "1.0.0", "password": PASSWORD}),
-        ("/schedule/1.0.1", {"when": "own", "at": "2026-12-01T20:00", "more": '<b>"&'}),
-    ],
-    ids=["restore", "schedule"],
-)
-def test_what_was_typed_is_sent_once_more_when_the_agent_is_there_again(
-    signed_in: Browser, agent: FakeAgent, path: str, typed: dict[str, str]
-) -> None:
-    """Not even the form can be shown again without it."""
-    token = signed_in.token_in(signed_in.get(path))
-    agent.refuses = dict.fromkeys(("accounts", "school", "list", "release"), DOWN)
-    answer = signed_in.post(path, csrf_token=token, **typed)
-    assert (answer.status_code, "AGENT_SILENT" in answer.text) == (503, True)
-    assert PASSWORD not in answer.text
-    kept = kept_in(answer.text, path)
-    assert kept == {"csrf_token": kept["csrf_token"], **{name: typed[name] for name in typed if name != "password"}}
-    agent.refuses.clear()
-    again = signed_in.post(path, **kept)
-    if "password" in typed:
-        assert (again.status_code, f'value="{typed["confirm"]}"' in again.text) == (200, True)
-    else:
-        assert again.status_code == 302
-        assert agent.did("schedule")[0]["at"] == typed["at"]
-
-
 def test_who_helps_is_said_when_the_agent_is_down(signed_in: Browser, agent: FakeAgent) -> None:
     """As the agent has last said it: to ask for it is to wait for what does not answer."""
     assert "Help: " not in signed_in.get("/nowhere", code=404), "nobody has said it yet"
@@ -147,15 +110,3 @@ def test_who_helps_is_said_when_the_agent_is_down(signed_in: Browser, agent: Fak
     asked = len(agent.did("school"))
     assert "Help: Frau Vogt, room 12" in signed_in.get("/", code=503)
     assert len(agent.did("school")) == asked
-
-
-def test_what_another_site_has_sent_is_not_shown(signed_in: Browser, agent: FakeAgent) -> None:
-    agent.refuses = dict.fromkeys(("accounts", "school", "list", "release"), DOWN)
-    answer = signed_in.post("/schedule/1.0.1", csrf_token="forged", when="own", at="2026-12-01T20:00")
-    assert "2026-12-01" not in answer.text
-
-
-def test_no_secret_field_is_forgotten() -> None:
-    fields = [field for form in vars(forms).values() if isinstance(form, type) for field in vars(form).items()]
-    found = {name for name, field in fields if getattr(field, "field_class", None) is PasswordField}
-    assert found | {"code", "notify"} == set(failures.SECRETS)
