@@ -20,30 +20,15 @@ from typing import Any
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
+from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import ORIGINAL
 from ansible_collections.clms.update.plugins.module_utils.school import School
-from ansible_collections.clms.update.plugins.module_utils.told import told
+from ansible_collections.clms.update.plugins.module_utils.told import TEST_TITLE, TITLES, told
 
 from . import addresses
 from .addresses import Line, Message, Outcome, Send
 from .background import repeated
 from .backoff import LONGEST_PAUSE, pause
 from .schedule import Store, tell
-
-TITLES = {
-    "UPDATE_AVAILABLE": "an update is available",
-    "UPDATE_SCHEDULED": "an update is scheduled",
-    "UPDATE_STARTED": "an update has begun",
-    "UPDATE_COMPLETED": "the update was completed",
-    "UPDATE_FAILED": "the update did not work",
-    "ROLLBACK_STARTED": "CLMS is being put back",
-    "ROLLBACK_COMPLETED": "CLMS was put back",
-    "ROLLBACK_FAILED": "going back did not work",
-    "BACKUP_FAILED": "a backup did not work",
-    "UPDATE_MISSED": "an update was missed",
-    "UPDATE_OVERDUE": "a critical update is overdue",
-    "CHECK_REFUSED": "what the vendor's server says is not believed",
-}
-"""Type of an event -> what it is called; others are not told."""
 
 SECONDS = 10.0
 """between two looks"""
@@ -95,7 +80,10 @@ def send_test(school: School) -> dict[str, Any]:
     if school.notify_file is None:
         raise ClmsError("NOTIFY_NOBODY")
     with _trying:  # whoever presses the button again and again gets one after the other
-        send(Path(school.notify_file), f"{school.title}: a test", "Notifications of CLMS updates arrive here.")
+        what = told("TEST")
+        said = {"message": what.message, "told": {"code": what.code, "values": what.values}}
+        message = _message(school, TEST_TITLE, said)
+        send(Path(school.notify_file), message.title, message.body)
     return {"sent": True}
 
 
@@ -184,7 +172,10 @@ class Notifier:
         asked = {line: numbers for line, numbers in wanted.items() if numbers}
         if not asked:
             return dict(missed)
-        letters = [(line, [_message(school, news[n]) for n in numbers]) for line, numbers in asked.items()]
+        letters = [
+            (line, [_message(school, TITLES[news[n]["type"]], news[n]) for n in numbers])
+            for line, numbers in asked.items()
+        ]
         outcomes = dict(zip(asked, self._send(letters), strict=True))
         after, first = dict(missed), dict[Line, Outcome]()
         for line, outcome in outcomes.items():
@@ -225,8 +216,13 @@ def _read_missed(store: Store) -> dict[str, Missed]:
     return {key: Missed(tuple(one["events"]), one["failures"]) for key, one in found.items()}
 
 
-def _message(school: School, event: Mapping[str, Any]) -> Message:
-    return Message(f"{school.title}: {TITLES[event['type']]}", event["message"])
+def _message(school: School, title: str, event: Mapping[str, Any]) -> Message:
+    text = event["message"]
+    if school.notify_language != ORIGINAL:
+        from webui.school import letters  # only here: an agent that speaks English needs less memory
+
+        title, text = letters.in_language(school.notify_language, school.schedule.time_zone, title, event)
+    return Message(f"{school.title}: {title}", text)
 
 
 def _complain(school: School, error: ClmsError, *, first: bool) -> None:

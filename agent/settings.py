@@ -29,6 +29,7 @@ from . import addresses, config
 
 PLACES: dict[str, tuple[str, ...]] = {
     "contact": ("contact",),
+    "notify_language": ("notify_language",),
     **{name: ("schedule", name) for name in DEFAULTS},
     "backup_path": ("backup", "path"),
     "max_backups": ("backup", "maximum"),
@@ -66,6 +67,7 @@ def settings(folder: Path) -> dict[str, Any]:
             "quiet_days": [str(days) for days in given["quiet_days"]],
             "tonight": f"{rules.tonight:%H:%M}",
             "contact": school.contact,
+            "notify_language": school.notify_language,
             "backup_path": school.backup.path,
             "max_backups": school.backup.maximum,
             "external_backup_path": school.backup.external_path,

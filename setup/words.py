@@ -24,7 +24,7 @@ from ansible_collections.clms.update.plugins.module_utils.error_texts import SCH
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, PHASES
-from ansible_collections.clms.update.plugins.module_utils.told import TOLD, names_in
+from ansible_collections.clms.update.plugins.module_utils.told import TEST_TITLE, TITLES, TOLD, names_in
 from webui.common import problems
 from webui.school import failures
 from webui.school.language import TRANSLATIONS
@@ -90,6 +90,8 @@ def named_in_tables() -> Iterator[tuple[str, str]]:
     for name, text in TOLD.items():
         if text.strip("{}") not in names_in(text):  # else there are no words in it
             yield text, f"{name}, what an event tells"
+    for title in (*TITLES.values(), TEST_TITLE):
+        yield title, "title of what people are told"
     for unit in UNITS:
         yield unit, "unit of a size"
 

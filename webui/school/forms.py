@@ -23,10 +23,11 @@ from wtforms import (
 from wtforms.validators import InputRequired, Length, NumberRange, StopValidation
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
+from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES
 from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 
 from .failures import answer_as
-from .language import N_, gettext, ngettext
+from .language import N_, gettext, name_of, ngettext
 from .language import lazy_gettext as _
 from .said import said
 
@@ -178,6 +179,7 @@ class GoBack(Form):
 SETTINGS = (
     *("contact", "time_zone", "school_hours", "quiet_days", "tonight", "weekend", "missed", "check_interval_days"),
     *("check_on_startup", "backup_path", "max_backups", "external_backup_path", "update_server", "registry"),
+    "notify_language",
 )
 """Names of the settings that are no secrets; see ``agent/settings.py``."""
 _KEPT = _("Leave it empty to keep the one that is there")
@@ -248,6 +250,9 @@ class Settings(Form):
             "mailtos://user:password@school.example. Leave it empty to keep those that are there"
         ),
         render_kw={"rows": 3},
+    )
+    notify_language = SelectField(
+        _("Language of what they are told"), choices=[SelectChoice(code, name_of(code)) for code in LANGUAGES]
     )
     notify_nobody = BooleanField(_("Tell nobody any more"))
     password = PasswordField(_("Your password"), [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})

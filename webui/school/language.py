@@ -53,12 +53,17 @@ def N_(text: str) -> str:
 def install(app: Flask) -> None:
     """Let ``app`` speak the languages that have a catalogue."""
     found = (path.name for path in sorted(TRANSLATIONS.iterdir()) if (path / _CATALOGUE).is_file())
-    names = {code: Locale.parse(code).get_display_name() or code for code in (ORIGINAL, *found)}
-    app.extensions[_NAMES] = {code: name[0].upper() + name[1:] for code, name in names.items()}
+    app.extensions[_NAMES] = {code: name_of(code) for code in (ORIGINAL, *found)}
     Babel(app, default_translation_directories=str(TRANSLATIONS), locale_selector=_selected)
     app.jinja_env.policies["ext.i18n.trimmed"] = True
     app.jinja_env.globals.update(languages=languages, language=current, this_place=_this_place)
     app.after_request(_say_so)
+
+
+def name_of(code: str) -> str:
+    """What those who speak a language call it."""
+    name = Locale.parse(code).get_display_name() or code
+    return name[0].upper() + name[1:]
 
 
 def languages() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
+from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES
 from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 from ansible_collections.clms.update.plugins.module_utils.version import LONGEST, PATTERN
 from webui.common.schemas import Strict, Whole
@@ -106,6 +107,7 @@ class SettingsPart(Strict):
     """Settings by their names; those that are left out stay as they are."""
 
     contact = _text(allow_none=True)
+    notify_language = fields.String(validate=validate.OneOf([*LANGUAGES]))
     time_zone = _text(metadata={"example": "Europe/Berlin"})
     school_hours = fields.List(_text(), metadata={"example": ["mon-fri 07:30-17:00"]})
     quiet_days = fields.List(_text(), metadata={"example": ["2026-12-21..2027-01-06"]})

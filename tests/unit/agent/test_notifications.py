@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from agent import notifications
 from agent.addresses import Letter, Message, Outcome
 from agent.backoff import LONGEST_PAUSE
 from agent.cli import main
 from agent.config import load
 from agent.notifications import SECONDS, Notifier
+from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
 from ansible_collections.clms.update.plugins.module_utils.journal import Journal
-from ansible_collections.clms.update.plugins.module_utils.told import Told
+from ansible_collections.clms.update.plugins.module_utils.told import Told, told
 
 from .conftest import description, write_config
 
@@ -49,12 +51,12 @@ class Sent:
 class World:
     """A school, its journal, and a clock."""
 
-    def __init__(self, folder: Path, *, addresses: str | None = f"{GOOD}\n") -> None:
+    def __init__(self, folder: Path, *, addresses: str | None = f"{GOOD}\n", **described: object) -> None:
         self.file = folder / "addresses"
         self.file.touch(mode=0o600)
         self.file.write_text(addresses or "")
         more = {"notify_file": str(self.file)} if addresses is not None else {}
-        self.etc = write_config(folder / "etc", {**description(folder / "home"), **more})
+        self.etc = write_config(folder / "etc", {**description(folder / "home"), **more, **described})
         self.home = load(self.etc).school.home
         self.sent, self.now = Sent(), 2_000_000_000.0
         self.notifier = self.restarted()
@@ -70,10 +72,14 @@ class World:
             self.now += seconds / 20
             self.notifier.look()
 
-    def happens(self, kind: str, message: str, *, ago: float = 0) -> None:
+    def happens(self, kind: str, what: str | Told, *, ago: float = 0) -> None:
+        """
+        :param what: it tells; a text alone is what an older updater has recorded
+        """
+        said = what if isinstance(what, Told) else Told(what, "", {})
         with closing(Journal(self.home)) as journal:
-            journal.event(kind, Told(message, "", {}))
-            journal.file.execute("UPDATE events SET at = ? WHERE message = ?", self.now - ago, message)
+            journal.event(kind, said)
+            journal.file.execute("UPDATE events SET at = ? WHERE message = ?", self.now - ago, said.message)
 
     def events(self) -> list[str]:
         with closing(Journal(self.home)) as journal:
@@ -103,6 +109,41 @@ def test_what_was_before_is_no_news(world: World) -> None:
             ("Linden School: the update was completed", "CLMS was updated."),
         ]
     }
+
+
+def test_they_are_told_in_their_language(tmp_path: Path) -> None:
+    """With the words of the page, and what it says to do; a name is nothing that is marked up."""
+    world = World(tmp_path, notify_language="de", schedule={"time_zone": "Europe/Berlin"})
+    world.notifier.look()
+    at = "Friday, 27 November 2026, 22:00 (Europe/Berlin)"
+    busy = ClmsError("RUN_ACTIVE", kind="backup", run=4, phase="backup")
+    world.happens("UPDATE_SCHEDULED", told("SCHEDULED", update="1.0.1", at=at))
+    world.happens("UPDATE_FAILED", told("NOT_BEGUN", update=None, failure=busy))
+    world.happens("UPDATE_FAILED", told("CAUSE", cause=ClmsError("DRAIN_FAILED", detail="<b> & ä")))
+    world.happens("UPDATE_AVAILABLE", "As an older updater has said.")
+    world.notifier.look()
+    (first, second, third, last) = world.sent.to[GOOD]
+    assert first == (
+        "Linden School: ein Update ist geplant",
+        "Das Update auf Version 1.0.1 ist geplant für Fr., 27. November 2026 um 22:00 Uhr.",
+    )
+    assert second[0] == "Linden School: das Update ist nicht gelungen"
+    assert "Es läuft schon etwas: Sicherung, Nummer 4" in second[1]
+    assert "„Verlauf“" in second[1], "it names a command in place of a page"
+    assert "<b> & ä" in third[1]
+    assert last == ("Linden School: ein Update ist verfügbar", "As an older updater has said.")
+
+
+def test_a_test_is_in_their_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, str]] = []
+    monkeypatch.setattr(notifications, "send", lambda _path, title, body: sent.append((title, body)))
+    for code in ("en", "de"):
+        (tmp_path / code).mkdir()
+        notifications.send_test(load(World(tmp_path / code, notify_language=code).etc).school)
+    assert sent == [
+        ("Linden School: a test", "Notifications of CLMS updates arrive here."),
+        ("Linden School: ein Test", "Hier kommen Benachrichtigungen über CLMS-Updates an."),
+    ]
 
 
 def test_a_failure_harms_nothing_and_is_tried_again_later(world: World) -> None:

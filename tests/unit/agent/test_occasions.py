@@ -18,7 +18,8 @@ from typing import Any, cast
 import pytest
 
 from agent.config import load
-from agent.notifications import TITLES, Notifier
+from agent.notifications import Notifier
+from ansible_collections.clms.update.plugins.module_utils.told import TITLES
 
 from .test_notifications import World
 

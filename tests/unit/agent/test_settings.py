@@ -28,7 +28,8 @@ def values(folder: Path) -> dict[str, Any]:
 def test_what_a_school_that_says_nothing_has(folder: Path) -> None:
     found = settings.settings(folder)
     assert found["settings"] == {
-        "contact": None, "time_zone": "UTC", "school_hours": ["mon-fri 07:30-17:00"], "quiet_days": [],
+        "contact": None, "notify_language": "en", "time_zone": "UTC",
+        "school_hours": ["mon-fri 07:30-17:00"], "quiet_days": [],
         "tonight": "22:00", "weekend": "sat 10:00", "missed": "tonight", "check_interval_days": 7,
         "check_on_startup": False, "backup_path": config.load(folder).school.backup.path, "max_backups": 5,
         "external_backup_path": None, "update_server": "https://releases.test", "registry": "registry.test:5000",
@@ -40,7 +41,8 @@ def test_what_a_school_that_says_nothing_has(folder: Path) -> None:
 
 def test_changes_are_seen_by_every_reader(folder: Path) -> None:
     wanted = {
-        "contact": "Frau Vogt, room 12", "time_zone": "Europe/Berlin", "school_hours": ["mon-thu 08:00-16:00"],
+        "contact": "Frau Vogt, room 12", "notify_language": "de", "time_zone": "Europe/Berlin",
+        "school_hours": ["mon-thu 08:00-16:00"],
         "quiet_days": ["2026-12-21..2027-01-06"], "tonight": "23:30", "weekend": "sun 09:00", "missed": "skip",
         "check_interval_days": 1, "check_on_startup": True, "backup_path": "/srv/backups", "max_backups": 9,
         "external_backup_path": "/media/usb", "update_server": "https://other.test", "registry": "other.test",
@@ -106,6 +108,8 @@ def test_comments_and_everything_else_stay(folder: Path) -> None:
         ("update_server", "http://plain.test"),
         ("registry", "https://registry.test"),
         ("contact", "x" * 201),
+        ("notify_language", "fr"),
+        ("notify_language", ["de"]),
         ("contact", "two\nlines"),
         ("api_key", "there is no file for it"),
         ("notify", 5),

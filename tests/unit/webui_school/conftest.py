@@ -29,7 +29,8 @@ PASSWORD = "blue whale in the attic"
 
 
 SETTINGS: dict[str, Any] = {
-    "contact": None, "time_zone": "Europe/Berlin", "school_hours": ["mon-fri 07:30-17:00"], "quiet_days": [],
+    "contact": None, "notify_language": "en",
+    "time_zone": "Europe/Berlin", "school_hours": ["mon-fri 07:30-17:00"], "quiet_days": [],
     "tonight": "22:00", "weekend": "sat 10:00", "missed": "tonight", "check_interval_days": 7,
     "check_on_startup": False, "backup_path": "/srv/backups", "max_backups": 5, "external_backup_path": None,
     "update_server": "https://updates.test", "registry": "registry.test",

@@ -17,13 +17,12 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
 from agent.doctor import _Patient
-from agent.notifications import TITLES
 from ansible_collections.clms.update.plugins.module_utils import errors
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
 from ansible_collections.clms.update.plugins.module_utils.maintenance_texts import LANGUAGES
 from ansible_collections.clms.update.plugins.module_utils.plan import COMPLETED_TEXTS, KINDS, PHASES, events_of
-from ansible_collections.clms.update.plugins.module_utils.told import TOLD
+from ansible_collections.clms.update.plugins.module_utils.told import TITLES, TOLD
 from setup import words
 from webui.school import failures, language, texts
 from webui.school.app import create_app
@@ -184,7 +183,15 @@ def _types(call: ast.Call) -> Iterator[str]:
 MARKS = "⟦⟧"
 DATA = (
     *("Linden School", "anna", "Frau Vogt, room 12", "Europe/Berlin", "A faster search", "and more", "A" * 40),
-    *("The menu is on the left", "clms-1.0.1-amd64.zip", "clms-1.0.2-amd64.zip", "mon-fri 07:30-17:00", "UTC"),
+    *(
+        "The menu is on the left",
+        "clms-1.0.1-amd64.zip",
+        "clms-1.0.2-amd64.zip",
+        "mon-fri 07:30-17:00",
+        "UTC",
+        "English",
+        "Deutsch",
+    ),
 )
 _IDENTITY = re.compile(r"\b20[0-9]{6}T[0-9]{6}Z-[0-9.]+-r[0-9]+\b")
 

@@ -14,6 +14,7 @@ from typing import Any
 from .calendar_rules import Schedule, parse_schedule
 from .errors import ClmsError
 from .fields import FieldError, Fields
+from .maintenance_texts import LANGUAGES, ORIGINAL
 from .release import SmokeStep, parse_step
 
 _NAME = r"[a-z][a-z0-9_-]{0,40}"
@@ -187,6 +188,8 @@ class School:
     """who is to be asked when something is wrong, as people are told: a name, and how to reach them"""
     notify_file: str | None
     """secret file with the addresses that are told what happens, one in a line, as Apprise writes them"""
+    notify_language: str
+    """in which they are told, a key of :data:`.maintenance_texts.LANGUAGES`"""
     upload_folder: Path
     """where the page puts files of the vendor that people upload; made by the agent"""
     agent_socket: Path
@@ -340,6 +343,7 @@ def parse_school(data: object) -> School:
             bundle_ca_file=fields.text("bundle_ca_file", pattern=_PATH, default=None),
             contact=fields.text("contact", pattern=r"[^\x00-\x1f\x7f]+", limit=200, default=None),
             notify_file=fields.text("notify_file", pattern=_PATH, default=None),
+            notify_language=fields.text("notify_language", pattern="|".join(LANGUAGES), default=ORIGINAL),
             upload_folder=Path(fields.text("upload_folder", pattern=_PATH, default="/var/lib/clms-update-uploads")),
             agent_socket=Path(
                 fields.text("agent_socket", pattern=_PATH, default="/run/clms-update/agent.sock", limit=107)

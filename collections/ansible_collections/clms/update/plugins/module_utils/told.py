@@ -60,12 +60,30 @@ TOLD: dict[str, str] = {
     "NO_SECOND_COPY": "There is no second copy of the backup on the external drive. {cause}",
     "NO_SECOND_COPY_DRIVE": "There is no second copy of the backup on the external drive. {path}: {detail}.",
     # all else
+    "TEST": "Notifications of CLMS updates arrive here.",
     "CONTAINER_STARTED": "The container {container} did not run, as the engine could not start it ({detail}); "
     "it runs again.",
     "CHANGED": "These settings were changed: {settings}.",
     "CHANGED_BY": "These settings were changed by {name}: {settings}.",
 }
 """Name of a sentence -> its template, see :func:`told`."""
+
+TITLES = {
+    "UPDATE_AVAILABLE": "an update is available",
+    "UPDATE_SCHEDULED": "an update is scheduled",
+    "UPDATE_STARTED": "an update has begun",
+    "UPDATE_COMPLETED": "the update was completed",
+    "UPDATE_FAILED": "the update did not work",
+    "ROLLBACK_STARTED": "CLMS is being put back",
+    "ROLLBACK_COMPLETED": "CLMS was put back",
+    "ROLLBACK_FAILED": "going back did not work",
+    "BACKUP_FAILED": "a backup did not work",
+    "UPDATE_MISSED": "an update was missed",
+    "UPDATE_OVERDUE": "a critical update is overdue",
+    "CHECK_REFUSED": "what the vendor's server says is not believed",
+}
+"""Type of an event of which people are told by mail or chat -> the title of what they get."""
+TEST_TITLE = "a test"
 
 
 @dataclass(frozen=True)
