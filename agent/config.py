@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ PREFIX = "clms_"
 
 # the C parser is ten times as fast, and the answer to `status` should not wait for YAML
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+_SETTLED = 2.0
+"""seconds after which a file that is changed once more has another time"""
+_Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -47,17 +53,39 @@ def default_folder() -> Path:
 
 
 def load(folder: Path) -> Config:
-    """Read a configuration folder.
+    """Read a configuration folder; it is read once for as long as its files are what they were.
 
     :raises ClmsError: SCHOOL_INCOMPLETE, with the first thing that is missing or wrong
     """
     folder = folder.absolute()
+    stamps, known = _known.get(folder, ((), None))
+    if known is not None and stamps == (_stamp(known.inventory), _stamp(known.path)):
+        return known
     inventory = folder / "hosts.yml"
+    before = _stamp(inventory)
     hosts = list(dict.fromkeys(_hosts(_read(inventory), inside=False)))
     if len(hosts) != 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", hosts[0]):
         raise _incomplete(f"{inventory} must name exactly one host in the group '{GROUP}'")
     path = folder / "host_vars" / f"{hosts[0]}.yml"
-    return Config(inventory, hosts[0], path, school_of(_read(path), path))
+    stamps = (before, _stamp(path))
+    found = Config(inventory, hosts[0], path, school_of(_read(path), path))
+    if None not in stamps:
+        _known[folder] = (stamps, found)
+    return found
+
+
+_known: dict[Path, tuple[tuple[_Stamp | None, ...], Config]] = {}
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """By which a file is known as the one that was read; None where it has only just been written, or is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if not time.time() - found.st_ctime > _SETTLED:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def school_of(variables: dict[str, Any], path: Path) -> School:

@@ -100,7 +100,6 @@ def test_it_is_sent_once_however_often_the_button_is_pressed(page: Page, agent: 
 def test_who_is_not_signed_in_any_more_is_taken_to_where_one_signs_in(page: Page, agent: FakeAgent) -> None:
     """Else name and password would be sent to where files go."""
     agent.accounts["anna"] = 2
-    agent.forget()
     drop(page, "clms-1.0.1-amd64.zip")
     page.get_by_role("button", name="Bring it to this server").click()
     page.wait_for_url("**/sign-in")

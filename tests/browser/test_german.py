@@ -42,7 +42,6 @@ def test_every_page(open_page: OpenPage, agent: FakeAgent) -> None:
     page.goto("/")
     look_at(page, "set-up")
     agent.accounts = {"anna": 1}
-    agent.forget()
     page.goto("/")
     look_at(page, "sign-in")
     sign_in(page)

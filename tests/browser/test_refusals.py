@@ -106,7 +106,6 @@ def test_refused_forms(open_page: OpenPage, agent: FakeAgent, tmp_path: Path, th
     assert_refused(page)
     look_at(page, "refused-set-up", theme)
     agent.accounts = {"anna": 1}
-    agent.forget()
     page.goto("/sign-in")
     fill(page, {"Name": "anna", "Password": "wrong"})
     page.get_by_role("button", name="Sign in").click()

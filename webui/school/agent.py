@@ -22,8 +22,20 @@ _SECONDS = 30.0
 _LONG_SECONDS = 900.0
 """a check may have to fetch a file from a server of the school's network; a change looks at addresses with Apprise"""
 _LONG = ("change", "check", "copy", "health", "import", "loss", "notify", "schedule", "update", "verify")
-_KEPT_SECONDS = 5.0
-"""for which an answer that changes seldom is kept"""
+_READS = (
+    "accounts",
+    "enforcement",
+    "events",
+    "health",
+    "list",
+    "loss",
+    "release",
+    "school",
+    "settings",
+    "status",
+    "token",
+)
+"""verbs after which all is as it was"""
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -31,19 +43,38 @@ Ask = Callable[..., dict[str, Any]]
 class Agent:
     """Asks the agent of this server."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, kept_seconds: float = 5.0) -> None:
+        """
+        :param socket: on which it listens
+        :param kept_seconds: for which an answer that changes seldom is kept
+        """
         self._socket = socket
+        self._kept_seconds = kept_seconds
         self._kept: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._asking: dict[str, threading.Lock] = {}
+        self._changes = 0
+        self._version: str | None = None
         self._lock = threading.Lock()
 
     def ask(self, verb: str, **fields: Any) -> dict[str, Any]:
-        """The first answer to a request; a run goes on after it.
+        """The first answer to a request; a run goes on after it. Where that may have changed anything, and where
+        another version runs than the last time, nothing that is kept counts any more.
 
         :param fields: of the verb; None leaves one out
         :raises ClmsError: AGENT_SILENT, or why the agent refuses
         """
-        request = {"verb": verb, **{name: value for name, value in fields.items() if value is not None}}
-        seconds = _LONG_SECONDS if verb in _LONG else _SECONDS
+        try:
+            answer = self._ask({"verb": verb, **{name: value for name, value in fields.items() if value is not None}})
+        finally:
+            if verb not in _READS:
+                self.forget()
+        if verb == "status" and answer["current_version"] != self._version:
+            self._version = answer["current_version"]
+            self.forget()
+        return answer
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        seconds = _LONG_SECONDS if request["verb"] in _LONG else _SECONDS
         with closing(Conversation(self._socket, request)) as conversation:
             return self._answer(conversation, seconds)
 
@@ -75,11 +106,18 @@ class Agent:
     def ask_kept(self, verb: str) -> dict[str, Any]:
         """As :meth:`ask`; the answer may be some seconds old."""
         with self._lock:
+            asking = self._asking.setdefault(verb, threading.Lock())
+        with asking:  # one asks, and who wants the same waits for that
             at, answer = self._kept.get(verb, (0.0, {}))
-            if not answer or time.monotonic() - at > _KEPT_SECONDS:
-                answer = self.ask(verb)
-                self._kept[verb] = (time.monotonic(), answer)
+            if not answer or time.monotonic() - at >= self._kept_seconds:
+                changes, answer = self._changes, self.ask(verb)
+                self._keep(verb, answer, changes)
             return answer
+
+    def _keep(self, name: str, answer: dict[str, Any], changes: int) -> None:
+        """Keep an answer, unless something has changed since it was asked for."""
+        with self._lock:
+            self._kept[name] = (time.monotonic() if changes == self._changes else -math.inf, answer)
 
     def ask_token(self, token: str) -> dict[str, Any]:
         """Whose token it is, see ``token`` in ``agent/protocol.py``; the answer may be some seconds old.
@@ -87,12 +125,11 @@ class Agent:
         :raises ClmsError: TOKEN_REFUSED, LIMIT_REACHED, AGENT_SILENT
         """
         kept = f"token {hashlib.sha256(token.encode()).hexdigest()}"  # not the token itself
-        with self._lock:
-            at, answer = self._kept.get(kept, (0.0, {}))
-        if not answer or time.monotonic() - at > _KEPT_SECONDS:
-            answer = self.ask("token", token=token)  # others need not wait: a wrong one is refused late
-            with self._lock:
-                self._kept[kept] = (time.monotonic(), answer)
+        at, answer = self._kept.get(kept, (0.0, {}))
+        if not answer or time.monotonic() - at >= self._kept_seconds:
+            # others need not wait: a wrong one is refused late
+            changes, answer = self._changes, self.ask("token", token=token)
+            self._keep(kept, answer, changes)
         return answer
 
     def kept(self, verb: str) -> dict[str, Any]:
@@ -102,6 +139,7 @@ class Agent:
     def forget(self) -> None:
         """Nothing that is kept counts any more: somebody has changed it."""
         with self._lock:
+            self._changes += 1
             self._kept = {verb: (-math.inf, answer) for verb, (_, answer) in self._kept.items()}
 
 

@@ -65,9 +65,7 @@ def settings() -> dict[str, Any]:
 def change_settings(content: dict[str, Any]) -> dict[str, Any]:
     """Change settings, all of them or none."""
     password = content["password"]
-    answer = agent().ask("change", settings=content["settings"], name=current_user.name, password=password)
-    agent().forget()
-    return answer
+    return agent().ask("change", settings=content["settings"], name=current_user.name, password=password)
 
 
 @blueprint.route("/files", methods=["GET"])

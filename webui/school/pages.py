@@ -45,7 +45,7 @@ def _signed_in() -> None:
 @blueprint.get("/")
 def overview() -> str:
     """What runs, what is new, what is planned."""
-    status = agent().ask("status")
+    status, schedule = agent().ask("status"), agent().ask("list", what="schedule")
     news, trouble = None, None
     try:
         news = _newest(status)
@@ -57,17 +57,17 @@ def overview() -> str:
         now=progress(status),
         news=news,
         trouble=trouble,
-        planned=_planned(),
-        enforcement=agent().ask("enforcement"),
+        planned=_planned(schedule),
+        enforcement=agent().ask_kept("enforcement"),
         hidden=session.get(_HIDDEN),
-        checked=agent().ask("list", what="schedule")["checked_at"],
+        checked=schedule["checked_at"],
     )
 
 
 def _newest(status: dict[str, Any]) -> dict[str, Any] | None:
     """The newest release, where it is not the one that runs."""
     try:
-        release = agent().ask("release")
+        release = agent().ask_kept("release")
     except ClmsError as error:
         if error.code != "RELEASE_UNKNOWN":
             raise
@@ -76,8 +76,8 @@ def _newest(status: dict[str, Any]) -> dict[str, Any] | None:
     return None if release["info"]["version"] == status["current_version"] or known == "RELEASE_OLDER" else release
 
 
-def _planned() -> list[dict[str, Any]]:
-    return [entry for entry in agent().ask("list", what="schedule")["schedules"] if entry["state"] == "SCHEDULED"]
+def _planned(schedule: dict[str, Any]) -> list[dict[str, Any]]:
+    return [entry for entry in schedule["schedules"] if entry["state"] == "SCHEDULED"]
 
 
 @blueprint.post("/check")
@@ -135,7 +135,14 @@ def schedule(version: str) -> AnyResponse | str:
             for warning in answer["warnings"]:
                 flash(caution(warning, due_at), "warning")
             return redirect(url_for("pages.overview"))
-    return render_template("schedule.html", form=form, release=found, facts=facts, planned=_planned(), now=current())
+    return render_template(
+        "schedule.html",
+        form=form,
+        release=found,
+        facts=facts,
+        planned=_planned(agent().ask("list", what="schedule")),
+        now=current(),
+    )
 
 
 @blueprint.post("/schedule/<int:number>/cancel")

@@ -53,7 +53,6 @@ def settings() -> Response | str:
         except ClmsError as error:
             form.refuse(error)
         else:
-            agent().forget()
             flash(_("The settings were saved.") if done["changed"] else _("Nothing was changed."))
             return redirect(url_for("settings.settings"))
     return render_template("settings.html", form=form, found=found)

@@ -35,7 +35,6 @@ def sign_in() -> Response | str:
         except ClmsError as error:
             form.refuse(error)
         else:
-            agent().forget()  # the account may have been made, or given its password, a moment ago
             begin_session(person["name"], person["generation"])
             return _go_on(typed)
     return render_template("sign_in.html", form=form, kept=typed)
@@ -52,12 +51,10 @@ def set_up() -> Response | str:
             person = agent().ask("set_up", code=form.code.data, name=form.name.data, password=form.new.data)
         except ClmsError as error:
             if error.code == "ACCOUNT_EXISTS":  # pressed twice, or somebody else was faster
-                agent().forget()
                 flash(said(error).both, "warning")
                 return redirect(url_for("signing_in.sign_in"))
             form.refuse(error)
         else:
-            agent().forget()
             begin_session(person["name"], person["generation"])
             return redirect(url_for("pages.overview"))
     return render_template("set_up.html", form=form)
@@ -74,7 +71,6 @@ def password() -> Response | str:
         except ClmsError as error:
             form.refuse(error)
         else:
-            agent().forget()
             begin_session(person["name"], person["generation"])
             flash(_("Your password was changed. Wherever else you were signed in, you are not any more."))
             return redirect(url_for("pages.overview"))

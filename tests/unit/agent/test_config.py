@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent import config
 from agent.cli import main
 from agent.config import load
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
@@ -91,3 +92,27 @@ def test_secret_stays_out_of_the_complaint(folder: Path) -> None:
     with pytest.raises(ClmsError) as caught:
         load(folder)
     assert "hunter2" not in str(caught.value)
+
+
+def test_it_is_read_once_until_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "_SETTLED", -60.0)
+    first = load(folder)
+    assert load(folder) is first
+    for path in (first.path, first.inventory):
+        before, text = load(folder), path.read_text()
+        path.write_text(f"{text}\n# a comment\n")
+        assert load(folder) is not before
+        assert load(folder) == first
+    first.path.unlink()
+    with pytest.raises(ClmsError):
+        load(folder)
+
+
+def test_what_was_only_just_written_is_read_again(folder: Path) -> None:
+    """Two changes within one tick of the clock leave a file with one and the same time."""
+    path = load(folder).path
+    text = path.read_text()
+    assert "Linden School" in text
+    path.write_text(text.replace("Linden School", "Poplar Schule"[:13]))
+    assert load(folder).school.title == "Poplar Schule"
+    assert load(folder) is not load(folder)

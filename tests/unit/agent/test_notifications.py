@@ -129,7 +129,7 @@ def test_they_are_told_in_their_language(tmp_path: Path) -> None:
     )
     assert second[0] == "Linden School: das Update ist nicht gelungen"
     assert "Es läuft schon etwas: Sicherung, Nummer 4" in second[1]
-    assert "„Verlauf“" in second[1], "it names a command in place of a page"
+    assert "„Fortschritt“" in second[1], "it names a command in place of a page"
     assert "<b> & ä" in third[1]
     assert last == ("Linden School: ein Update ist verfügbar", "As an older updater has said.")
 

@@ -41,7 +41,7 @@ class FakeAgent(Agent):
     """Keeps what was asked; answers from :attr:`answers`, or as a school where all is well."""
 
     def __init__(self) -> None:
-        super().__init__(Path("/nowhere"))
+        super().__init__(Path("/nowhere"), kept_seconds=0)  # what a test changes counts at once
         self.asked: list[dict[str, Any]] = []
         self.accounts = {"anna": 1}
         self.running: dict[str, Any] | None = None
@@ -82,8 +82,9 @@ class FakeAgent(Agent):
         self.refuses: dict[str, ClmsError] = {}
         """verb -> what it is refused with"""
 
-    def ask(self, verb: str, **fields: Any) -> dict[str, Any]:
-        self.asked.append({"verb": verb, **{name: value for name, value in fields.items() if value is not None}})
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(request)
+        verb, fields = request["verb"], {name: value for name, value in request.items() if name != "verb"}
         if verb in self.refuses:
             raise self.refuses[verb]
         answer: dict[str, Any] = getattr(self, f"_{verb}", lambda **_: {"begun": verb})(**fields)

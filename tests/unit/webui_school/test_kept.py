@@ -102,7 +102,6 @@ def test_whoever_has_another_password_meanwhile(signed_in: Browser, agent: FakeA
     """The session is still there, and counts no more."""
     token = signed_in.token_in(signed_in.get("/schedule/1.0.1"))
     agent.accounts["anna"] += 1
-    agent.forget()
     go_to_sign_in(signed_in.post("/schedule/1.0.1", csrf_token=token, **OWN), signed_in, 401)
 
 

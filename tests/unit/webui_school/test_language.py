@@ -169,7 +169,6 @@ def test_where_there_is_a_button_no_command_is_named(
 ) -> None:
     speaks(signed_in, language)
     agent.refuses["school"] = error = ClmsError(code, **dict.fromkeys(CATALOGUE[code].names, "7"))
-    agent.forget()
     text = signed_in.look("/schedule/1.0.1").text
     assert f"<code>{code}</code>" in text
     assert "clms-update" not in text

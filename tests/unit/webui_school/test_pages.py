@@ -429,7 +429,6 @@ def test_whoever_is_signed_out_sees_no_more(signed_in: Browser, agent: FakeAgent
         signed_in.send("/sign-out", page="/")
     else:
         agent.accounts = {"anna": 2}
-        agent.forget()
     agent.running = running(percent=99)
     assert list(pieces) == []
     answer.close()

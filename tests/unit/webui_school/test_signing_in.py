@@ -122,7 +122,6 @@ def test_another_password_ends_all_sessions_but_this_one(make_browser: Callable[
 
 def test_an_account_that_was_removed(signed_in: Browser, agent: FakeAgent) -> None:
     agent.accounts = {"bert": 1}
-    agent.forget()
     signed_in.get("/", code=302)
 
 
@@ -213,7 +212,6 @@ def test_who_signs_out_is_signed_out_also_when_the_agent_is_down(signed_in: Brow
 
 
 def test_who_is_signed_in_is_told_as_well(signed_in: Browser, agent: FakeAgent) -> None:
-    agent.forget()
     agent.refuses["accounts"] = ClmsError("AGENT_SILENT", path="/run/agent.sock", detail="Connection refused")
     assert "systemctl start clms-update-agent" in signed_in.get("/", code=503)
 

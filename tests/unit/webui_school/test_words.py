@@ -324,11 +324,9 @@ def states(agent: FakeAgent) -> Iterator[str]:
 def test_there_is_no_text_without_a_translation(marked: Browser, agent: FakeAgent) -> None:
     for path in ("/sign-in", "/set-up"):
         agent.accounts = {"anna": 1} if path == "/sign-in" else {}
-        agent.forget()
         assert unmarked(marked.get(path)) == "", path
         assert unmarked(marked.send(path).text) == "", path
     agent.accounts = {"anna": 1}
-    agent.forget()
     marked.sign_in()
     for state in states(agent):
         for path in PLACES:
