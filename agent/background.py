@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ansible_collections.clms.update.plugins.module_utils.json_log import code_of
+
 log = logging.getLogger("clms-update-agent")
 
 
@@ -31,7 +33,7 @@ def repeated(name: str, what: Callable[[], object], *, seconds: float) -> Iterat
             except Exception as error:
                 text = f"{type(error).__name__}: {error}"
                 if text != said:
-                    log.warning("%s: %s", name, text)
+                    log.warning("%s: %s", name, text, extra=code_of(error))
                 said = text
 
     thread = threading.Thread(target=call, name=name, daemon=True)

@@ -255,7 +255,7 @@ class Executor:
                     log.info("ended processes that a run had left behind")
                 return
             except ClmsError as error:
-                log.error("%s %s", error.happened, error.remedy)
+                log.error("%s", error)
                 notify.tell(notify.status(error.happened))
                 if self.stopping.is_set():
                     raise

@@ -219,9 +219,12 @@ def _read_missed(store: Store) -> dict[str, Missed]:
 def _message(school: School, title: str, event: Mapping[str, Any]) -> Message:
     text = event["message"]
     if school.notify_language != ORIGINAL:
-        from webui.school import letters  # only here: an agent that speaks English needs less memory
+        try:
+            from webui.school import letters  # only here: an agent that speaks English needs less memory
 
-        title, text = letters.in_language(school.notify_language, school.schedule.time_zone, title, event)
+            title, text = letters.in_language(school.notify_language, school.schedule.time_zone, title, event)
+        except Exception:  # in English is better than not at all
+            log.exception("an event could not be told in the language %s", school.notify_language)
     return Message(f"{school.title}: {title}", text)
 
 

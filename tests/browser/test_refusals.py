@@ -232,7 +232,9 @@ def test_whoever_was_signed_out_signs_in_and_goes_on(open_page: OpenPage, agent:
     expect(page.get_by_role("heading", name="Signed in again")).to_be_visible()
     assert_accessible(page)
     look_at(page, "go-on", theme)
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Show it as I have filled it in").click()
+    expect(page.get_by_label("At the weekend")).to_be_checked()
+    page.get_by_role("button", name="Schedule the update").click()
     expect(page.get_by_role("main")).to_contain_text("The update to version 1.0.1 begins on")
     assert agent.did("schedule")[0]["at"] == "weekend"
 

@@ -219,7 +219,7 @@ def test_an_update_is_stopped_while_its_backup_is_made(school: School, page: Pag
     expect(page.get_by_text("It stops at the next point at which that can be done")).to_be_visible()
     picture(page, "is-stopped")
     expect_end(page, "failed", "was stopped because somebody asked for it.")
-    for words in ("CLMS was not closed for it, and nothing was changed.", "RUN_CANCELLED"):
+    for words in ("CLMS was not closed and nothing was changed; start it again", "RUN_CANCELLED"):
         expect(page.locator("main")).to_contain_text(words)
     expect(page.get_by_role("link", name="Try again")).to_be_visible()
     picture(page, "stopped")
@@ -252,7 +252,7 @@ def test_the_happy_path_with_two_people_and_a_killed_agent(
         assert process is not None
         os.kill(process, signal.SIGKILL)
         wait_for(lambda: school.stand.agent_process(NAME) is None, seconds=30, what="the end of the agent")
-        expect(other.get_by_text("What goes on is not known right now")).to_be_visible()
+        expect(other.get_by_role("heading", name="What goes on is not known right now")).to_be_visible()
         picture(other, "agent-killed")
         school.stand.start_agent(NAME)
         expect_end(page, "failed", "What to do")

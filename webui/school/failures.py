@@ -89,11 +89,11 @@ def install(app: Flask) -> None:
         if request.path.startswith("/api/") or error.code == "REQUEST_HOST":  # of another host there is no page
             return problems.answer(error, {**STATUSES, error.code: (status, title)})
         typed = kept.typed() if error.code in _KEEP else []
-        again = bool(typed) and (error.code == "AGENT_SILENT" or _is_signed_in())
-        if not again and request.blueprint == "signing_in":  # that is what comes next anyway
+        how = _how_to_go_on(error) if typed else ""
+        if how == "sign in" and request.blueprint == "signing_in":  # that is what comes next anyway
             typed = []
         g._login_user = AnonymousUserMixin()  # who is signed in would be asked for of an agent that may be down
-        page = render_template("failure.html", error=error, title=gettext(title), typed=typed, again=again)
+        page = render_template("failure.html", error=error, title=gettext(title), typed=typed, how=how)
         response = make_response(page, status)
         _say_when(error, response)
         return response
@@ -130,11 +130,14 @@ def answer_as(error: ClmsError) -> None:
         return response
 
 
-def _is_signed_in() -> bool:
+def _how_to_go_on(error: ClmsError) -> str:
+    """What becomes of a form whose content is kept: it is sent once more, shown again, or somebody signs in first."""
+    if error.code == "AGENT_SILENT" or kept.handed_on():
+        return "send"
     try:
-        return bool(current_user.is_authenticated)
-    except ClmsError:  # the agent is down, too: whether they are turns out with the next press
-        return True
+        return "show" if current_user.is_authenticated else "sign in"
+    except ClmsError:  # the agent is down, too: whether they are signed in turns out with the next press
+        return "show"
 
 
 def _say_when(error: ClmsError, response: Response) -> None:

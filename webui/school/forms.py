@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import available_timezones
 
+from flask import request
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
@@ -27,6 +28,7 @@ from ansible_collections.clms.update.plugins.module_utils.maintenance_texts impo
 from ansible_collections.clms.update.plugins.module_utils.school import LOCATIONS
 
 from .failures import answer_as
+from .kept import AGAIN
 from .language import N_, gettext, name_of, ngettext
 from .language import lazy_gettext as _
 from .said import said
@@ -72,6 +74,10 @@ class Form(FlaskForm):  # type: ignore[misc]
         def get_translations(self, form: Any) -> type[_Words]:
             """What fields say by themselves is translated with this."""
             return _Words
+
+    def is_submitted(self) -> bool:
+        """Not where it is only to be shown as somebody has filled it in before, see :mod:`.kept`."""
+        return bool(super().is_submitted()) and AGAIN not in request.form
 
     def refuse(self, error: ClmsError) -> None:
         """Show a refusal beside its field, and one that is about none of these fields above the form: what was typed

@@ -15,7 +15,11 @@ SECRETS = ("again", "api_key", "code", "new", "notify", "password", "registry_pa
 """names of fields in which secrets are typed: no page has in it what was typed there"""
 HANDED_ON = "kept."
 """what the names of such fields begin with in the form of another page, here that to sign in"""
-_LEFT_OUT = (*SECRETS, "csrf_token")
+AGAIN = "kept"
+"""name of a field that says: show this form as it was filled in, and do nothing yet"""
+_LEFT_OUT = (*SECRETS, "csrf_token", AGAIN)
+_NOT_TYPED = ("deadline", "language", "next", "seen", "submit")
+"""names of fields that come by themselves with a press"""
 
 Typed = list[tuple[str, str]]
 """names and values of fields"""
@@ -27,7 +31,8 @@ def typed() -> Typed:
         return []
     if not (_is_of_this_session() or _is_of_this_server()):
         return []
-    return [(name, value) for name, value in request.form.items(multi=True) if name not in _LEFT_OUT]
+    found = [(name, value) for name, value in request.form.items(multi=True) if name not in _LEFT_OUT]
+    return found if {name for name, _ in found} - {*_NOT_TYPED} else []
 
 
 def _is_of_this_session() -> bool:
@@ -52,7 +57,7 @@ def handed_on() -> Typed:
 
 
 def go_on(where: str, found: Typed) -> str:
-    """The page with which somebody goes on who has signed in again.
+    """The page with which somebody goes on who has signed in again: to the form, as they have filled it in.
 
     :param where: the form was to be sent
     """

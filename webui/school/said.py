@@ -27,7 +27,7 @@ from .language import N_, ORIGINAL, gettext, is_original
 from .own_words import REMEDIES, known_detail
 from .texts import KINDS, age, moment
 
-_FREE = ("detail", "problem", "remedy", "writes")
+_FREE = ("detail", "problem", "remedy", "settings", "writes")
 """values of errors that are free words; others are names and numbers"""
 _CAUTIONS = {
     "SCHOOL_HOURS": N_("{at} is during school hours: users will see a page that says CLMS is closed."),
@@ -143,7 +143,7 @@ def outcome_of(run: Mapping[str, Any]) -> Markup:
 
 def told(event: Mapping[str, Any]) -> Markup:
     """What an event tells, see :class:`.told.Told`; one of an older updater is shown as it was told then."""
-    known = event["told"] or {}
+    known = event.get("told") or {}
     text, values = TOLD.get(known.get("code", "")), known.get("values", {})
     if text is None or is_original() or not names_in(text) <= values.keys():
         return english(event["message"])

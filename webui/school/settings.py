@@ -40,7 +40,7 @@ def settings() -> Response | str:
         form.time_zone.choices = [zone, *zones]
     stamp = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
     if not form.is_submitted():
-        form.seen.data = stamp
+        form.seen.data = form.seen.data or stamp  # where it is shown as it was filled in, that was before
     elif form.validate() and form.seen.data != stamp:
         form.seen.data = stamp
         form.password.errors = [

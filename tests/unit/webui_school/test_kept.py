@@ -92,9 +92,11 @@ def test_whoever_is_signed_out_meanwhile_signs_in_and_goes_on(signed_in: Browser
     assert 'value="2026-12-01T20:00"' in wrong.text, "it is lost with a wrong password"
     answer = signed_in.post(address, name="anna", password=PASSWORD, **fields)
     found = kept_in(answer.text, "/schedule/1.0.1")
-    assert found == {"csrf_token": found["csrf_token"], **OWN}
-    assert not agent.did("schedule"), "nobody has pressed"
-    assert signed_in.post("/schedule/1.0.1", **found).status_code == 302
+    assert found == {"csrf_token": found["csrf_token"], **OWN, "kept": "yes"}
+    shown = signed_in.post("/schedule/1.0.1", **found)
+    assert (shown.status_code, 'value="2026-12-01T20:00"' in shown.text) == (200, True)
+    assert not agent.did("schedule"), "nobody has pressed the button of that form"
+    assert signed_in.post("/schedule/1.0.1", csrf_token=signed_in.token_in(shown.text), **OWN).status_code == 302
     assert agent.did("schedule")[0]["at"] == OWN["at"]
 
 
@@ -105,14 +107,54 @@ def test_whoever_has_another_password_meanwhile(signed_in: Browser, agent: FakeA
     go_to_sign_in(signed_in.post("/schedule/1.0.1", csrf_token=token, **OWN), signed_in, 401)
 
 
-def test_whoever_has_signed_in_anew_meanwhile_tries_again(signed_in: Browser, agent: FakeAgent) -> None:
+def test_whoever_has_signed_in_anew_meanwhile_is_shown_it_again(signed_in: Browser, agent: FakeAgent) -> None:
     token = signed_in.token_in(signed_in.get("/schedule/1.0.1"))
     gone(signed_in)
     signed_in.sign_in()
-    answer = signed_in.post("/schedule/1.0.1", headers=FROM_HERE, csrf_token=token, **OWN)
+    answer = signed_in.post("/schedule/1.0.1", headers=FROM_HERE, csrf_token=token, **OWN | {"when": "now"})
     assert answer.status_code == 400
-    assert signed_in.post("/schedule/1.0.1", **kept_in(answer.text, "/schedule/1.0.1")).status_code == 302
-    assert agent.did("schedule")[0]["at"] == OWN["at"]
+    shown = signed_in.post("/schedule/1.0.1", **kept_in(answer.text, "/schedule/1.0.1"))
+    assert (shown.status_code, 'value="2026-12-01T20:00"' in shown.text) == (200, True)
+    assert not agent.did("update"), "a button that only shows has begun an update"
+
+
+def test_settings_that_are_shown_again_undo_nothing(signed_in: Browser, agent: FakeAgent) -> None:
+    """Somebody else has changed them while whoever had filled them in was signed out."""
+    text = signed_in.get("/settings")
+    seen = re.search(r'name="seen"[^>]* value="([^"]+)"', text)
+    assert seen
+    agent.settings["settings"]["tonight"] = "23:45"
+    fields = {"seen": seen[1], "contact": "Herr Maier", "kept": "yes"}
+    shown = signed_in.post("/settings", csrf_token=signed_in.token_in(text), **fields).text
+    assert f'value="{seen[1]}"' in shown
+    assert 'value="Herr Maier"' in shown
+    assert not agent.did("change")
+
+
+@pytest.mark.parametrize(
+    ("page", "path", "fields"),
+    [
+        ("/", "/postpone", {"deadline": "2026-12-01T20:00:00Z"}),
+        ("/", "/language", {"language": "de", "next": "/"}),
+        ("/password", "/password", {"submit": "Change the password", "password": PASSWORD}),
+    ],
+)
+def test_where_nothing_was_typed_nothing_is_kept(
+    signed_in: Browser, page: str, path: str, fields: dict[str, str]
+) -> None:
+    gone(signed_in)
+    answer = signed_in.post(path, headers=FROM_HERE, csrf_token="old", **fields)
+    assert (answer.status_code, "is kept on this page" in answer.text) == (400, False)
+
+
+def test_it_is_still_there_when_the_page_to_sign_in_is_out_of_date_too(browser: Browser) -> None:
+    address = "/sign-in?next=/schedule/1.0.1"
+    fields = {"kept.at": "2026-12-01T20:00", "name": "anna", "password": PASSWORD}
+    answer = browser.post(address, headers=FROM_HERE, csrf_token="old", **fields)
+    found = kept_in(answer.text, address)
+    assert found == {"csrf_token": found["csrf_token"], "kept.at": "2026-12-01T20:00", "name": "anna"}
+    shown = browser.post(address, **found)
+    assert 'name="kept.at" value="2026-12-01T20:00"' in shown.text
 
 
 def test_whoever_is_signed_in_already_goes_on_at_once(signed_in: Browser) -> None:

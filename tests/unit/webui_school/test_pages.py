@@ -97,6 +97,19 @@ def test_after_a_try_that_failed_the_time_until_the_next_one_is_shown(signed_in:
     assert "people can work until Wed 2 December 2026, 21:05" in signed_in.get("/")
 
 
+@pytest.mark.parametrize("path", ["/check", "/postpone", "/begin/1.0.1"])
+def test_what_is_kept_of_it_does_not_outlive_what_people_do(signed_in: Browser, agent: FakeAgent, path: str) -> None:
+    agent._kept_seconds = 60
+    agent.forget()
+    agent.enforcement = {"forced": forced(), "blocked": False}
+    assert "Put it off by a day (3 left)" in signed_in.get("/")
+    agent.enforcement = {"forced": forced(postponements_left=2), "blocked": False}
+    assert "Put it off by a day (3 left)" in signed_in.get("/"), "nothing is kept at all"
+    signed_in.send(path, page="/", deadline="2026-12-01T20:00:00Z")
+    left = agent.enforcement["forced"]["postponements_left"]
+    assert f"Put it off by a day ({left} left)" in signed_in.get("/")
+
+
 def test_what_runs_already_is_no_news(signed_in: Browser, agent: FakeAgent) -> None:
     agent.release = release_of(version="1.0.0")
     assert "is available" not in signed_in.get("/")

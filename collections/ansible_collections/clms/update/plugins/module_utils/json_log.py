@@ -17,20 +17,25 @@ FIELDS = ("code", "request", "method", "path", "status", "milliseconds", "addres
 
 class JsonFormatter(logging.Formatter):
     """One line of JSON for each record: ``time``, ``level``, ``logger``, ``message``, those of :data:`FIELDS` that it
-    has, ``exception``; ``code`` is also that of an error which the message names.
+    has, ``exception``; ``code`` is also that of an error which is told.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record, with the extra fields that are ours."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
         line = {"time": moment, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        for one in record.args or ():
+        for one in (*(record.args or ()), *(record.exc_info or ())):
             if isinstance(one, ClmsError):
                 line["code"] = one.code
         line |= {name: vars(record)[name] for name in FIELDS if name in vars(record)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+def code_of(error: Exception) -> dict[str, str]:
+    """The ``extra`` of a record that tells of an error in words of its own."""
+    return {"code": error.code} if isinstance(error, ClmsError) else {}
 
 
 def log_as_json() -> None:

@@ -147,7 +147,7 @@ def failed_with(failure: dict[str, Any]) -> dict[str, Any]:
 def cause_of(run: Mapping[str, Any]) -> dict[str, Any]:
     """The opposite of :func:`failed_with`."""
     names = {"code": "error_code", "message": "message", "remedy": "remedy", "values": "error_values"}
-    return {name: run[there] for name, there in names.items()}
+    return {name: run.get(there) for name, there in names.items()}
 
 
 def without_run(kind: str, version: str | None, failure: dict[str, Any] | None) -> dict[str, Any]:

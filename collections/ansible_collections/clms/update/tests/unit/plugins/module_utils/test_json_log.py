@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from ansible_collections.clms.update.plugins.module_utils.errors import ClmsError
-from ansible_collections.clms.update.plugins.module_utils.json_log import JsonFormatter
+from ansible_collections.clms.update.plugins.module_utils.json_log import JsonFormatter, code_of
 
 
 def line_of(message: str, *arguments: object, error: Exception | None = None, **extra: object) -> dict[str, object]:
@@ -33,6 +33,9 @@ def test_an_error_is_told_with_its_code() -> None:
     assert line_of("%s", error, code="OTHER", status=503) | {"time": ""} == {
         "time": "", "level": "WARNING", "logger": "x", "message": str(error), "code": "OTHER", "status": 503,
     }  # fmt: skip
+    assert line_of("it failed", error=error)["code"] == "DRAIN_FAILED"
+    assert line_of("in other words", **code_of(error))["code"] == "DRAIN_FAILED"
+    assert code_of(ValueError()) == {}
     assert "ValueError: broken" in str(line_of("it failed", error=ValueError("broken"))["exception"])
 
 
