@@ -32,6 +32,7 @@ from .kept import AGAIN
 from .language import N_, gettext, name_of, ngettext
 from .language import lazy_gettext as _
 from .said import said
+from .texts import SETTINGS
 
 _NEEDED = InputRequired(_("Please fill this in."))
 _TOO_LONG = _("This is too long.")
@@ -182,12 +183,6 @@ class GoBack(Form):
     submit = SubmitField()
 
 
-SETTINGS = (
-    *("contact", "time_zone", "school_hours", "quiet_days", "tonight", "weekend", "missed", "check_interval_days"),
-    *("check_on_startup", "backup_path", "max_backups", "external_backup_path", "update_server", "registry"),
-    "notify_language",
-)
-"""Names of the settings that are no secrets; see ``agent/settings.py``."""
 _KEPT = _("Leave it empty to keep the one that is there")
 _LONG = Length(max=4000, message=_TOO_LONG)
 
@@ -197,24 +192,29 @@ class Settings(Form):
 
     seen = HiddenField()
     contact = StringField(
-        _("Who helps"),
+        _(SETTINGS["contact"]),
         [_TYPED],
         description=_("People are shown this when something is wrong: a name and how to reach them"),
     )
-    time_zone = SelectField(_("Time zone"), choices=sorted(z for z in available_timezones() if "/" in z or z == "UTC"))
+    time_zone = SelectField(
+        _(SETTINGS["time_zone"]), choices=sorted(z for z in available_timezones() if "/" in z or z == "UTC")
+    )
     school_hours = TextAreaField(
-        _("School hours"), [_LONG], description=_("One in a line, like: mon-fri 07:30-17:00"), render_kw={"rows": 2}
+        _(SETTINGS["school_hours"]),
+        [_LONG],
+        description=_("One in a line, like: mon-fri 07:30-17:00"),
+        render_kw={"rows": 2},
     )
     quiet_days = TextAreaField(
-        _("Holidays and exam weeks"),
+        _(SETTINGS["quiet_days"]),
         [_LONG],
         description=_("Nothing begins by itself then. One in a line, like: 2026-12-21..2027-01-06 or 2027-03-15"),
         render_kw={"rows": 3},
     )
-    tonight = StringField(_("“Tonight” is at"), [_NEEDED, _TYPED], description=_("Like: 22:00"))
-    weekend = StringField(_("“At the weekend” is"), [_NEEDED, _TYPED], description=_("Like: sat 10:00"))
+    tonight = StringField(_(SETTINGS["tonight"]), [_NEEDED, _TYPED], description=_("Like: 22:00"))
+    weekend = StringField(_(SETTINGS["weekend"]), [_NEEDED, _TYPED], description=_("Like: sat 10:00"))
     missed = SelectField(
-        _("If the server is off at the time of an update"),
+        _(SETTINGS["missed"]),
         choices=[
             SelectChoice("run", _("do it as soon as the server is on")),
             SelectChoice("tonight", _("do it on the next night")),
@@ -222,34 +222,35 @@ class Settings(Form):
         ],
     )
     check_interval_days = IntegerField(
-        _("Days between two looks for updates"),
+        _(SETTINGS["check_interval_days"]),
         [InputRequired(_("Please write a number.")), NumberRange(0, 366, _("From 0 to 366."))],
         description=_("0 is never by itself"),
     )
-    check_on_startup = BooleanField(_("Look for updates whenever the server starts, too"))
+    check_on_startup = BooleanField(_(SETTINGS["check_on_startup"]))
     backup_path = StringField(
-        _("Folder of the backups"), [_NEEDED, _TYPED], description=_("Earlier ones stay where they are")
+        _(SETTINGS["backup_path"]), [_NEEDED, _TYPED], description=_("Earlier ones stay where they are")
     )
     max_backups = IntegerField(
-        _("Backups to keep"), [InputRequired(_("Please write a number.")), NumberRange(2, 1000, _("From 2 to 1000."))]
+        _(SETTINGS["max_backups"]),
+        [InputRequired(_("Please write a number.")), NumberRange(2, 1000, _("From 2 to 1000."))],
     )
     external_backup_path = StringField(
-        _("Copy them to"),
+        _(SETTINGS["external_backup_path"]),
         [_TYPED],
         description=_("A folder on an external drive, or nothing"),
         render_kw={"autocomplete": "off"},
     )
     update_server = StringField(
-        _("Update server"), [_NEEDED, _TYPED], description=_("Like: https://updates.example.com")
+        _(SETTINGS["update_server"]), [_NEEDED, _TYPED], description=_("Like: https://updates.example.com")
     )
-    api_key = PasswordField(_("API key of this school"), [_TYPED], description=_KEPT, render_kw={"autocomplete": "off"})
-    registry = StringField(_("Docker registry"), [_NEEDED, _TYPED], description=_("Like: registry.example.com"))
+    api_key = PasswordField(_(SETTINGS["api_key"]), [_TYPED], description=_KEPT, render_kw={"autocomplete": "off"})
+    registry = StringField(_(SETTINGS["registry"]), [_NEEDED, _TYPED], description=_("Like: registry.example.com"))
     registry_user = StringField(_("User name there"), [_TYPED], render_kw={"autocomplete": "off"})
     registry_password = PasswordField(
         _("Password there"), [_TYPED], description=_KEPT, render_kw={"autocomplete": "new-password"}
     )
     notify = TextAreaField(
-        _("Addresses"),
+        _(SETTINGS["notify"]),
         [_LONG],
         description=_(
             "Mail, chat or webhook, one in a line, as Apprise writes them, like: "
@@ -258,7 +259,7 @@ class Settings(Form):
         render_kw={"rows": 3},
     )
     notify_language = SelectField(
-        _("Language of what they are told"), choices=[SelectChoice(code, name_of(code)) for code in LANGUAGES]
+        _(SETTINGS["notify_language"]), choices=[SelectChoice(code, name_of(code)) for code in LANGUAGES]
     )
     notify_nobody = BooleanField(_("Tell nobody any more"))
     password = PasswordField(_("Your password"), [_NEEDED, _TYPED], render_kw={"autocomplete": "current-password"})

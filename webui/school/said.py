@@ -25,9 +25,9 @@ from ansible_collections.clms.update.plugins.module_utils.told import TOLD, name
 
 from .language import N_, ORIGINAL, gettext, is_original
 from .own_words import REMEDIES, known_detail
-from .texts import KINDS, age, moment
+from .texts import KINDS, SETTINGS, age, moment
 
-_FREE = ("detail", "problem", "remedy", "settings", "writes")
+_FREE = ("detail", "problem", "remedy", "writes")
 """values of errors that are free words; others are names and numbers"""
 _CAUTIONS = {
     "SCHOOL_HOURS": N_("{at} is during school hours: users will see a page that says CLMS is closed."),
@@ -102,6 +102,8 @@ def _value(code: str, name: str, value: object) -> Markup:
     if name == "update":
         named = gettext("The update to version %(version)s", version=text)
         return escape(named if text else gettext("The update to the newest version"))
+    if name == "settings":
+        return escape(", ".join(gettext(SETTINGS[one]) if one in SETTINGS else one for one in text.split(", ")))
     if name == "kind" and text.removesuffix("_images") in KINDS:
         return escape(gettext(KINDS[text.removesuffix("_images")]))
     if name == "phase" and text in PHASES:
@@ -145,7 +147,7 @@ def told(event: Mapping[str, Any]) -> Markup:
     """What an event tells, see :class:`.told.Told`; one of an older updater is shown as it was told then."""
     known = event.get("told") or {}
     text, values = TOLD.get(known.get("code", "")), known.get("values", {})
-    if text is None or is_original() or not names_in(text) <= values.keys():
+    if text is None or not names_in(text) <= values.keys():
         return english(event["message"])
     return _filled_in(text, {name: _value(known["code"], name, values[name]) for name in names_in(text)})
 

@@ -17,10 +17,12 @@ from . import forms
 from .agent import agent
 from .language import gettext as _
 from .said import said
+from .texts import SETTINGS
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")
 
 _LISTS = ("school_hours", "quiet_days")
+_SECRETS = ("api_key", "notify", "registry_login")
 _MAY_BE_EMPTY = ("contact", "external_backup_path")
 
 
@@ -85,7 +87,7 @@ def _wanted(form: forms.Settings, user: str | None) -> dict[str, Any]:
     :param user: the name under which the registry knows this school until now
     """
     data = form.data
-    wanted = {name: data[name] for name in forms.SETTINGS}
+    wanted = {name: data[name] for name in SETTINGS if name not in _SECRETS}
     wanted |= {name: [line.strip() for line in data[name].splitlines() if line.strip()] for name in _LISTS}
     wanted |= {name: (data[name] or "").strip() or None for name in _MAY_BE_EMPTY}
     if data["api_key"]:

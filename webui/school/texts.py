@@ -92,6 +92,29 @@ CHECKS = {
 """Name of something that is looked at, see ``agent/doctor.py`` -> its title."""
 
 
+SETTINGS = {
+    "contact": N_("Who helps"),
+    "time_zone": N_("Time zone"),
+    "school_hours": N_("School hours"),
+    "quiet_days": N_("Holidays and exam weeks"),
+    "tonight": N_("“Tonight” is at"),
+    "weekend": N_("“At the weekend” is"),
+    "missed": N_("If the server is off at the time of an update"),
+    "check_interval_days": N_("Days between two looks for updates"),
+    "check_on_startup": N_("Look for updates whenever the server starts, too"),
+    "backup_path": N_("Folder of the backups"),
+    "max_backups": N_("Backups to keep"),
+    "external_backup_path": N_("Copy them to"),
+    "update_server": N_("Update server"),
+    "registry": N_("Docker registry"),
+    "notify_language": N_("Language of what they are told"),
+    "api_key": N_("API key of this school"),
+    "notify": N_("Addresses"),
+    "registry_login": N_("Login at the Docker registry"),
+}
+"""Name of a setting, see ``agent/settings.py`` -> what it is called."""
+
+
 def install(app: Flask) -> None:
     """Give the templates these words."""
     filters = (moment, day, duration, size, age, phase, status, kind, event, check)

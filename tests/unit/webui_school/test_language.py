@@ -240,7 +240,10 @@ BUSY = ClmsError("RUN_ACTIVE", kind="backup", run=4, phase="backup")
         (told("SCHEDULED", update=None, at=AT), "<p>Das Update auf die neueste Version ist geplant für Fr"),
         (told("WAITING", update=None, cause=BUSY), "ist fällig und wartet. Es läuft schon etwas: Sicherung, Nummer 4"),
         (told("FAILURE", failure=BUSY), "<p>Es läuft schon etwas: Sicherung, Nummer 4"),
-        (told("CHANGED_BY", name="<anna>", settings="a, b"), "&lt;anna&gt; hat diese Einstellungen geändert: "),
+        (
+            told("CHANGED_BY", name="<anna>", settings="contact, x"),
+            "&lt;anna&gt; hat diese Einstellungen geändert: Ansprechperson, x.",
+        ),
         (told("BEGUN_VERSION", kind="update", version="1.0.1"), "<p>Begonnen: Update, Zielversion 1.0.1.</p>"),
         (completed("update_images", "1.0.1"), "<p>CLMS wurde auf Version 1.0.1 aktualisiert.</p>"),
     ],
@@ -250,8 +253,15 @@ def test_what_events_tell(signed_in: Browser, agent: FakeAgent, what: Told, word
     text = speaks(signed_in, "de").get("/events")
     assert words in text
     main = text.split("<main")[1].split("</main>")[0]
-    assert ('lang="en"' in main) == (what.code == "CHANGED_BY"), "names of settings are no German"
-    assert what.message in unescape(speaks(signed_in, "en").get("/events"))
+    assert 'lang="en"' not in main
+
+
+def test_events_tell_what_to_do_in_the_pages_own_words(signed_in: Browser, agent: FakeAgent) -> None:
+    """In English too: the agent would name a command."""
+    what = told("NOT_BEGUN", update=None, failure=BUSY)
+    agent.events[0] |= {"message": what.message, "told": {"code": what.code, "values": dict(what.values)}}
+    text = unescape(speaks(signed_in, "en").get("/events"))
+    assert f"The update to the newest version could not begin. {BUSY.happened} {REMEDIES['RUN_ACTIVE']}" in text
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
 from agent.doctor import _Patient
+from agent.settings import PLACES as SETTINGS_PLACES
+from agent.settings import SECRETS
 from ansible_collections.clms.update.plugins.module_utils import errors
 from ansible_collections.clms.update.plugins.module_utils.errors import CATALOGUE, ClmsError
 from ansible_collections.clms.update.plugins.module_utils.finding_texts import FINDINGS
@@ -129,6 +131,10 @@ def test_every_kind_of_run_has_a_name_and_an_end() -> None:
 
 def test_everything_that_is_looked_at_has_a_title() -> None:
     assert _Patient(None).checks().keys() == texts.CHECKS.keys()  # type: ignore[arg-type]
+
+
+def test_every_setting_has_a_name() -> None:
+    assert {*SETTINGS_PLACES, *SECRETS} == texts.SETTINGS.keys()
 
 
 def test_every_type_of_event_has_a_title() -> None:
