@@ -59,27 +59,31 @@ def settings(folder: Path) -> dict[str, Any]:
     :raises ClmsError: SCHOOL_INCOMPLETE
     """
     school = config.load(folder).school
-    rules, given = school.schedule, {**DEFAULTS, **school.raw.get("schedule", {})}
     login = _there(school.registry_credentials_file, read_credentials)
     return {
-        "settings": {
-            **given,
-            "quiet_days": [str(days) for days in given["quiet_days"]],
-            "tonight": f"{rules.tonight:%H:%M}",
-            "contact": school.contact,
-            "notify_language": school.notify_language,
-            "backup_path": school.backup.path,
-            "max_backups": school.backup.maximum,
-            "external_backup_path": school.backup.external_path,
-            "update_server": school.trust.url,
-            "registry": school.registry,
-        },
+        "settings": _values(school),
         "secrets": {
             "api_key": bool(_there(school.trust.api_key_file, read_secret)),
             "registry_login": login is not None,
             "notify": bool(_there(school.notify_file, read_secret)),
         },
         "registry_user": login.username if login else None,
+    }
+
+
+def _values(school: School) -> dict[str, Any]:
+    rules, given = school.schedule, {**DEFAULTS, **school.raw.get("schedule", {})}
+    return {
+        **given,
+        "quiet_days": [str(days) for days in given["quiet_days"]],
+        "tonight": f"{rules.tonight:%H:%M}",
+        "contact": school.contact,
+        "notify_language": school.notify_language,
+        "backup_path": school.backup.path,
+        "max_backups": school.backup.maximum,
+        "external_backup_path": school.backup.external_path,
+        "update_server": school.trust.url,
+        "registry": school.registry,
     }
 
 
@@ -112,7 +116,11 @@ def _change(folder: Path, wanted: dict[str, Any]) -> list[str]:
     if unknown:
         raise ClmsError("SETTING_WRONG", setting=unknown[0][:40], detail="there is no such setting")
     secrets = {name: wanted.pop(name) for name in SECRETS if wanted.get(name) is not None}
-    places = {PLACES[name]: value for name, value in wanted.items() if name in PLACES}
+    # what a school has without saying so stays unsaid: a page sends everything, whatever of it is another
+    values = _values(before.school)
+    places = {
+        PLACES[name]: wanted[name] for name in wanted if name in PLACES and not _is_same(wanted[name], values[name])
+    }
     if telling_nobody:
         del secrets["notify"]
         places[_NOTIFY] = None
@@ -146,6 +154,10 @@ def _change(folder: Path, wanted: dict[str, Any]) -> list[str]:
     if _at(variables, _NOTIFY) != _at(old, _NOTIFY):
         changed.append("notify")
     return list(dict.fromkeys([*changed, *files]))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one == other and type(one) is type(other)  # 1 is no truth, though Python says so
 
 
 def _check_place(name: str, value: Any, school: School) -> None:

@@ -39,6 +39,22 @@ def test_what_a_school_that_says_nothing_has(folder: Path) -> None:
     assert found["registry_user"] is None
 
 
+def test_a_page_that_sends_everything_changes_what_is_another(folder: Path) -> None:
+    """What a school has without saying so is not written down, and not told as changed."""
+    before, shown = path_of(folder).read_bytes(), values(folder)
+    assert settings.change(folder, dict(shown)) == []
+    assert path_of(folder).read_bytes() == before
+    assert settings.change(folder, {**shown, "notify_language": "de"}) == ["notify_language"]
+    assert values(folder) == {**shown, "notify_language": "de"}
+
+
+@pytest.mark.parametrize("value", [1, 0, "no"])
+def test_a_number_is_no_truth(folder: Path, value: object) -> None:
+    with pytest.raises(ClmsError) as caught:
+        settings.change(folder, {"check_on_startup": value})
+    assert caught.value.values["setting"] == "check_on_startup"
+
+
 def test_changes_are_seen_by_every_reader(folder: Path) -> None:
     wanted = {
         "contact": "Frau Vogt, room 12", "notify_language": "de", "time_zone": "Europe/Berlin",
