@@ -29,7 +29,6 @@ PREFIX = "clms_"
 # the C parser is ten times as fast, and the answer to `status` should not wait for YAML
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-
 _SETTLED = 2.0
 """seconds after which a file that is changed once more has another time"""
 _Stamp = tuple[int, int, int, int]
@@ -45,6 +44,10 @@ class Config:
     path: Path
     """the file with the variables of that host"""
     school: School
+
+
+_known: dict[Path, tuple[tuple[_Stamp | None, ...], Config]] = {}
+"""Folder -> what was read there, and the stamps of its files then."""
 
 
 def default_folder() -> Path:
@@ -72,9 +75,6 @@ def load(folder: Path) -> Config:
     if None not in stamps:
         _known[folder] = (stamps, found)
     return found
-
-
-_known: dict[Path, tuple[tuple[_Stamp | None, ...], Config]] = {}
 
 
 def _stamp(path: Path) -> _Stamp | None:

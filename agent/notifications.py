@@ -81,8 +81,7 @@ def send_test(school: School) -> dict[str, Any]:
         raise ClmsError("NOTIFY_NOBODY")
     with _trying:  # whoever presses the button again and again gets one after the other
         what = told("TEST")
-        said = {"message": what.message, "told": {"code": what.code, "values": what.values}}
-        message = _message(school, TEST_TITLE, said)
+        message = _message(school, TEST_TITLE, {"message": what.message, "told": what.as_dict()})
         send(Path(school.notify_file), message.title, message.body)
     return {"sent": True}
 
@@ -223,7 +222,7 @@ def _message(school: School, title: str, event: Mapping[str, Any]) -> Message:
             from webui.school import letters  # only here: an agent that speaks English needs less memory
 
             title, text = letters.in_language(school.notify_language, school.schedule.time_zone, title, event)
-        except Exception:  # in English is better than not at all
+        except Exception:  # whatever it is: told in English is better than nobody told of anything
             log.exception("an event could not be told in the language %s", school.notify_language)
     return Message(f"{school.title}: {title}", text)
 

@@ -123,17 +123,17 @@ def test_what_many_see_is_made_once(watch: Watch, asked: Asked) -> None:
         one.close()
 
 
-def test_who_watches_is_not_woken_for_nothing(watch: Watch, asked: Asked) -> None:
+def test_who_watches_is_not_woken_for_nothing(watch: Watch, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     following = watch.follow()
     next(following)
-    woken = []
-    watch._changed.notify_all = lambda: woken.append(1)  # type: ignore[method-assign]
+    woken: list[bool] = []
+    monkeypatch.setattr(watch._changed, "notify_all", lambda: woken.append(True))
     count = asked.count
     wait_for(lambda: asked.count > count + 5)
     assert not woken
     asked.answer = status(running())
     wait_for(lambda: woken)
-    del watch._changed.notify_all
+    monkeypatch.undo()
     following.close()
 
 

@@ -230,7 +230,7 @@ class Journal:
         """
         self.file.execute(
             "INSERT INTO events (at, type, run, message, schedule, told) VALUES (?, ?, ?, ?, ?, ?)",
-            *(time.time(), kind, run, told.message, schedule, _as_json(told)),
+            *(time.time(), kind, run, told.message, schedule, json.dumps(told.as_dict())),
         )
 
     def event_once(self, kind: str, told: Told) -> None:
@@ -238,7 +238,7 @@ class Journal:
         self.file.execute(
             "INSERT INTO events (at, type, run, message, told) SELECT ?, ?, NULL, ?, ? "
             "WHERE NOT EXISTS (SELECT 1 FROM events WHERE type = ? AND message = ?)",
-            *(time.time(), kind, told.message, _as_json(told), kind, told.message),
+            *(time.time(), kind, told.message, json.dumps(told.as_dict()), kind, told.message),
         )
 
     def event_anew(self, kind: str, told: Told) -> None:
@@ -267,7 +267,3 @@ class Journal:
         )
         names = ("id", "at", "type", "run", "message", "schedule", "told")
         return [dict(zip(names, (*row[:-1], json.loads(row[-1]) if row[-1] else None), strict=True)) for row in found]
-
-
-def _as_json(told: Told) -> str:
-    return json.dumps({"code": told.code, "values": told.values})

@@ -96,6 +96,10 @@ class Told:
     values: Mapping[str, Any]
     """texts, and errors as :meth:`.errors.ClmsError.as_dict` makes them"""
 
+    def as_dict(self) -> dict[str, Any]:
+        """``code`` and ``values``, as events carry them beside their message."""
+        return {"code": self.code, "values": dict(self.values)}
+
 
 def told(code: str, **values: object) -> Told:
     """The sentence of that name.

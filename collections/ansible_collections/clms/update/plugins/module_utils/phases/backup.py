@@ -292,7 +292,7 @@ def _second_copy(context: Context, folder: Path, manifest: Manifest) -> tuple[st
             if isinstance(error, ClmsError)
             else told("NO_SECOND_COPY_DRIVE", path=place, detail=error.strerror)
         )
-        context.note("external_missing", detail=str(error))
+        context.note("external_missing", detail=missing.message)
         context.journal.event("BACKUP_EXTERNAL_MISSING", missing, run=context.run.id)
         return None, [missing.message]
 
